@@ -1,0 +1,76 @@
+// The driver interface: what a technology offers inside its guest. Nothing else is in this file.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Secret } from '#core/bytes.ts'
+import type { Doors } from './linux/doors.ts'
+
+/** The id of a plugin: `snp`, `tdx`, `sev`. */
+export type TeeId = string
+
+/** A kernel interface that evidence can come through. */
+export type Via = 'configfs' | 'ioctl'
+
+export interface Driver {
+    readonly tee: TeeId
+    /**
+     * Null: this guest is not of my kind. Throws: it is, and cannot be used; the error says what is missing.
+     * Never falls back to a fake, nor from a way that was named to another one.
+     * @throws AttestError of drivers/errors.ts
+     */
+    open(doors: Doors, options?: { readonly via?: Via }): Promise<Guest | null>
+}
+
+/** What this guest, on this kernel, can do. What it cannot do is absent, not faked. */
+export interface Guest {
+    readonly tee: TeeId
+    /** Which kernel interface answers, and what was tried. */
+    readonly probe: Probe
+    /**
+     * Evidence that binds these bytes (1 to 64; padded as the technology says). What comes back has been checked to
+     * carry them.
+     */
+    evidence?(binding: Uint8Array, options?: EvidenceOptions): Promise<Evidence>
+    /** A key that only this guest, on this chip, gets from the firmware. Use it through a KDF, and wipe it. */
+    deriveKey?(selector: KeySelector): Promise<Secret>
+    close(): void
+}
+
+export interface Probe {
+    readonly via: Via
+    /** The device or folder that answers. */
+    readonly path: string
+    /** Each interface that was looked at, in order, and what was found. */
+    readonly tried: readonly Attempt[]
+}
+
+export interface Attempt {
+    readonly via: Via
+    readonly path: string
+    readonly found: string
+}
+
+export interface EvidenceOptions {
+    /** The privilege level (SNP: VMPL) that the evidence speaks for; the lowest that is permitted unless told. */
+    readonly privilegeLevel?: number
+    /** Ends the wait for the device. A request that the device has begun is never abandoned. */
+    readonly signal?: AbortSignal
+}
+
+/** The technology's own bytes, unchanged, and what the host gave with them. */
+export interface Evidence {
+    readonly tee: TeeId
+    /** SNP: the attestation report, 1184 bytes. */
+    readonly report: Buffer
+    /** SNP: the certificate table as the host stored it. Absent where the host gave none. */
+    readonly certificates?: Buffer
+}
+
+/** What a derived key is bound to: SNP's GUEST_FIELD_SELECT, and the versions that bound it from above. */
+export interface KeySelector {
+    readonly fields: readonly KeyField[]
+    readonly privilegeLevel?: number
+    readonly guestSvn?: number
+    readonly tcbVersion?: bigint
+}
+
+export type KeyField = 'policy' | 'imageId' | 'familyId' | 'measurement' | 'guestSvn' | 'tcbVersion'

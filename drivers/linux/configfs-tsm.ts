@@ -1,0 +1,179 @@
+// configfs-tsm: evidence as a few files of the kernel, the same ones for each technology.
+// Linux Documentation/ABI/testing/configfs-tsm-report, drivers/virt/coco/guest/report.c (6.7 and later).
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomBytes } from 'node:crypto'
+import { mkdir, open, readFile, rmdir } from 'node:fs/promises'
+import { errnoOf, messageOf } from '#core/errors.ts'
+import { driverError } from '../errors.ts'
+import type { DeviceLock } from './device-lock.ts'
+import { CONFIGFS_MAGIC, type System } from './system.ts'
+
+export interface TsmReports {
+    readonly path: string
+    /** The name of the technology that answers (`sev_guest`, `tdx_guest`), or null where none is registered. */
+    provider(): Promise<string | null>
+    /** One report from that provider and no other. */
+    report(request: TsmRequest): Promise<TsmReport>
+}
+
+export interface TsmRequest {
+    readonly provider: string
+    /** 1 to 64 bytes; SNP and TDX demand 64. */
+    readonly inblob: Uint8Array
+    /** SNP's VMPL. The lowest that the kernel permits unless told; absent where the provider has no levels. */
+    readonly privlevel?: number | undefined
+    readonly signal?: AbortSignal | undefined
+}
+
+export interface TsmReport {
+    readonly outblob: Buffer
+    /** SNP: the host's certificate table. Empty where there is none. */
+    readonly auxblob: Buffer
+}
+
+/** The file operations that configfs needs, so that its races can be played without a kernel. Errors carry an errno. */
+export interface ConfigFs {
+    mkdir(path: string): Promise<void>
+    /** One write(2) on a descriptor that is only written to: binary attributes are committed when it is closed. */
+    write(path: string, data: Uint8Array): Promise<void>
+    /** To the end: binary attributes say that their size is 0. */
+    read(path: string): Promise<Buffer>
+    rmdir(path: string): Promise<void>
+}
+
+export const TSM_REPORT_FOLDER = '/sys/kernel/config/tsm/report'
+
+const MAX_TRIES = 3
+
+export const realConfigFs: ConfigFs = {
+    mkdir: async (path) => void (await mkdir(path)),
+    async write(path, data) {
+        const file = await open(path, 'w')
+        try {
+            await file.write(data)
+        } finally {
+            await file.close()
+        }
+    },
+    read: (path) => readFile(path),
+    rmdir: (path) => rmdir(path),
+}
+
+export function tsmReports(
+    system: System,
+    lock: DeviceLock,
+    fs: ConfigFs = realConfigFs,
+    path = TSM_REPORT_FOLDER,
+): TsmReports {
+    async function withEntry<T>(use: (entry: string) => Promise<T>): Promise<T> {
+        system.requireFilesystem(path, CONFIGFS_MAGIC, 'configfs')
+        // A name of our own, so that nobody else writes to the entry by accident.
+        const entry = `${path}/guest-attest-${randomBytes(8).toString('hex')}`
+        await fs.mkdir(entry).catch((cause: unknown) => {
+            throw tsmError(path, cause)
+        })
+        try {
+            return await use(entry)
+        } finally {
+            await fs.rmdir(entry).catch(() => undefined)
+        }
+    }
+    const readText = async (file: string) => (await fs.read(file)).toString('latin1').trim()
+
+    return {
+        path,
+        async provider() {
+            if (!system.exists(path)) return null
+            try {
+                return await withEntry((entry) => readText(`${entry}/provider`))
+            } catch (error) {
+                if (errnoOf(error) === 'ERR_DEVICE_GONE') return null // ENXIO: no provider is registered
+                throw error
+            }
+        },
+        report: (request) =>
+            // The provider names the lock as well: configfs and the ioctl end in the same driver.
+            lock.hold(
+                request.provider.replaceAll('_', '-'),
+                () => withEntry((entry) => readReport(fs, readText, entry, request)),
+                request.signal,
+            ),
+    }
+}
+
+async function readReport(
+    fs: ConfigFs,
+    readText: (file: string) => Promise<string>,
+    entry: string,
+    { provider, inblob, privlevel }: TsmRequest,
+): Promise<TsmReport> {
+    try {
+        const got = await readText(`${entry}/provider`)
+        if (got !== provider)
+            throw driverError('ERR_TSM_PROVIDER', `${entry}: expected provider ${provider}, got ${JSON.stringify(got)}`)
+        for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
+            const before = await generation(readText, entry)
+            if (privlevel !== undefined) await fs.write(`${entry}/privlevel`, Buffer.from(String(privlevel)))
+            await fs.write(`${entry}/inblob`, inblob)
+            const outblob = await fs.read(`${entry}/outblob`)
+            const auxblob = await fs.read(`${entry}/auxblob`).catch(absent)
+            // Each write that was committed counts one; close(2) hides a commit that failed, so this is how it shows.
+            const wrote = privlevel === undefined ? 1 : 2
+            if ((await generation(readText, entry)) !== before + wrote) continue
+            if (outblob.length === 0)
+                throw driverError('ERR_TSM_EMPTY', `${entry}: the report is empty`, {
+                    hint: "the host's quoting service is not set up",
+                })
+            return { outblob, auxblob }
+        }
+    } catch (cause) {
+        throw tsmError(entry, cause)
+    }
+    throw driverError('ERR_TSM_RACE', `${entry}: the request was overwritten ${MAX_TRIES} times`)
+}
+
+async function generation(readText: (file: string) => Promise<string>, entry: string): Promise<number> {
+    const text = await readText(`${entry}/generation`)
+    if (!/^\d{1,15}$/.test(text)) throw driverError('ERR_DEVICE_RESPONSE', `${entry}/generation: not a number`)
+    return Number(text)
+}
+
+// Providers without certificates have no such attribute.
+function absent(cause: unknown): Buffer {
+    if (errnoOf(cause) === 'ENOENT') return Buffer.alloc(0)
+    throw cause
+}
+
+const ERRORS: Readonly<Record<string, { code: Parameters<typeof driverError>[0]; text: string; hint?: string }>> = {
+    EINVAL: {
+        code: 'ERR_DEVICE_REQUEST',
+        text: 'the kernel or the firmware refuses the request (EINVAL)',
+        hint: 'most often the privilege level: --vmpl must not be lower than privlevel_floor',
+    },
+    EBUSY: { code: 'ERR_DEVICE_BUSY', text: 'an earlier request is still with the host (EBUSY)' },
+    EAGAIN: { code: 'ERR_DEVICE_BUSY', text: 'the host is busy (EAGAIN)' },
+    EINTR: { code: 'ERR_DEVICE_BUSY', text: 'interrupted (EINTR)' },
+    ETIMEDOUT: { code: 'ERR_DEVICE_THROTTLED', text: 'the host did not answer in time (ETIMEDOUT)' },
+    EIO: {
+        code: 'ERR_DEVICE_IO',
+        text: 'the request failed below the kernel (EIO)',
+        hint: 'on SNP the driver has wiped its message key: reload sev-guest with another vmpck_id, or restart the guest',
+    },
+    ENOTTY: { code: 'ERR_DEVICE_KEY_LOST', text: 'the driver has no message key (ENOTTY)', hint: 'restart the guest' },
+    ENXIO: { code: 'ERR_DEVICE_GONE', text: 'no provider is registered (ENXIO)', hint: 'modprobe sev-guest' },
+    ENOTCONN: { code: 'ERR_DEVICE_GONE', text: 'whoever serves it has gone (ENOTCONN)' },
+    ECONNABORTED: { code: 'ERR_DEVICE_GONE', text: 'whoever served it has gone (ECONNABORTED)' },
+    EFBIG: { code: 'ERR_TSM_TOO_LARGE', text: 'larger than the kernel hands over (EFBIG)' },
+    ENOMEM: { code: 'ERR_TSM_TOO_LARGE', text: 'the kernel has no memory for it (ENOMEM)' },
+    EACCES: { code: 'ERR_DEVICE_ACCESS', text: 'this user may not use it', hint: 'run this as root' },
+    EPERM: { code: 'ERR_DEVICE_ACCESS', text: 'this user may not use it', hint: 'run this as root' },
+}
+
+function tsmError(path: string, cause: unknown): Error {
+    const errno = errnoOf(cause)
+    if (errno?.startsWith('ERR_')) return cause as Error
+    const row = ERRORS[errno ?? '']
+    if (!row) return driverError('ERR_DEVICE_IO', `${path}: ${messageOf(cause)}`, { cause })
+    return driverError(row.code, `${path}: ${row.text}`, { cause, hint: row.hint })
+}

@@ -1,0 +1,31 @@
+// Every door to the kernel of this guest, opened when it is used.
+// SPDX-License-Identifier: Apache-2.0
+
+import * as z from 'zod/mini'
+import { section, setting, type Values } from '#core/config.ts'
+import { RUN_FOLDER } from '#core/role.ts'
+import { type TsmReports, tsmReports } from './configfs-tsm.ts'
+import { deviceLock } from './device-lock.ts'
+import { libc } from './libc.ts'
+import { type SevGuest, sevGuest } from './sev-guest.ts'
+import { type System, system } from './system.ts'
+
+export interface Doors {
+    readonly system: System
+    readonly tsm: TsmReports
+    readonly sevGuest: SevGuest
+}
+
+export const DRIVERS_CONFIG = section('drivers', {
+    spacingMs: setting(
+        z.int().check(z.gte(0), z.lte(60_000)),
+        2000,
+        'pause between two requests to the device, across processes: hosts throttle bursts, and a throttled driver loses its key',
+    ),
+})
+
+export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors {
+    const lock = deviceLock(libc, RUN_FOLDER, spacingMs)
+    const kernel = system()
+    return { system: kernel, tsm: tsmReports(kernel, lock), sevGuest: sevGuest(libc, lock) }
+}

@@ -1,0 +1,96 @@
+// The C library, through koffi: the only file that loads the FFI, and only when a call is made.
+// koffi's native module is loaded by itself, because its JavaScript half looks for the C library's kind for 6 ms first.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { driverError } from '../errors.ts'
+
+export interface CallResult {
+    readonly result: number
+    /** The errno of the thread that made the call; 0 where the result is not negative. */
+    readonly errno: number
+}
+
+export interface Libc {
+    /** ioctl(2) on a thread of its own: a host that keeps it waiting for a minute blocks nothing else. */
+    ioctl(fd: number, request: number, argument: Buffer): Promise<CallResult>
+    /** Where a buffer lies. It stays there as long as the caller holds the buffer. */
+    addressOf(buffer: Buffer): bigint
+    /** flock(2) LOCK_EX | LOCK_NB: false where another process holds the lock. */
+    tryLock(fd: number): boolean
+    /** setrlimit(2): a crash of this process leaves no core file with keys in it. */
+    forbidCoreDumps(): void
+}
+
+type Func = ((...args: unknown[]) => number) & {
+    async(...args: [...unknown[], (error: Error | null, result: number) => void]): void
+}
+
+interface Koffi {
+    load(name: string | null): { func(name: string, result: string, args: string[]): Func }
+    address(buffer: Buffer): bigint
+    errno(): number
+}
+
+const LOCK_EX = 2
+const LOCK_NB = 4
+const EWOULDBLOCK = 11
+const RLIMIT_CORE = 4
+
+let loaded: Libc | undefined
+
+/** @throws AttestError ERR_DEVICE_IO where the native module cannot be loaded */
+export function libc(): Libc {
+    loaded ??= bind(loadKoffi())
+    return loaded
+}
+
+function bind(koffi: Koffi): Libc {
+    const lib = koffi.load(null) // the C library that this process runs on
+    // ioctl is variadic in C; with three arguments both ABIs that are supported pass them in the same registers.
+    const ioctl = lib.func('ioctl', 'int', ['int', 'ulong', 'void *'])
+    const flock = lib.func('flock', 'int', ['int', 'int'])
+    const setrlimit = lib.func('setrlimit', 'int', ['int', 'void *'])
+    const errno = (result: number): number => (result < 0 ? koffi.errno() : 0)
+    return {
+        ioctl: (fd, request, argument) =>
+            new Promise((resolve, reject) => {
+                ioctl.async(fd, request, argument, (error, result) =>
+                    error ? reject(error) : resolve({ result, errno: errno(result) }),
+                )
+            }),
+        addressOf: (buffer) => koffi.address(buffer),
+        tryLock(fd) {
+            const result = flock(fd, LOCK_EX | LOCK_NB)
+            if (result === 0) return true
+            const code = errno(result)
+            if (code === EWOULDBLOCK) return false
+            throw driverError('ERR_LOCK', `flock failed with errno ${code}`)
+        },
+        forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, Buffer.alloc(16)),
+    }
+}
+
+function loadKoffi(): Koffi {
+    const { arch } = process
+    const require = createRequire(import.meta.url)
+    const tried: unknown[] = []
+    try {
+        const folder = dirname(require.resolve(`@koromix/koffi-linux-${arch}`))
+        for (const kind of ['linux', 'musl'])
+            try {
+                const module = { exports: {} }
+                process.dlopen(module, join(folder, `${kind}_${arch}`, 'koffi.node'))
+                return module.exports as Koffi
+            } catch (error) {
+                tried.push(error)
+            }
+    } catch (error) {
+        tried.push(error)
+    }
+    throw driverError('ERR_DEVICE_IO', `the foreign function interface does not load on ${process.platform}-${arch}`, {
+        cause: new AggregateError(tried),
+        hint: 'only Linux on x64 and arm64 has the devices; the verifying half runs everywhere',
+    })
+}

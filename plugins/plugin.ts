@@ -1,0 +1,27 @@
+// The manifest of a technology: what the centre knows of it. To add one, write a folder beside `snp/` with the same file
+// names, and one line in src/plugins.ts; CONTRIBUTING.md says in which order.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { ErrorTable } from '#core/errors.ts'
+import type { Driver } from '#drivers/driver.ts'
+import type { DeviceModel, EmulatorOptions } from '#emulator/model.ts'
+import type { ClaimTable } from '#evidence/claims.ts'
+import type { Trust, Verifier } from '#evidence/verifier.ts'
+
+export interface Plugin {
+    /** Also the value of `--tee`. */
+    readonly id: string
+    readonly title: string
+    /** Its names as `tee` of the key broker protocol's request. */
+    readonly kbsNames: readonly string[]
+    readonly errors: ErrorTable
+    readonly claims: ClaimTable
+    /** The named switches of a broker's floor, and what each lets through. */
+    readonly switches: Readonly<Record<`insecure${string}`, string>>
+    /** Loaded when a guest is looked for. */
+    driver(): Promise<Driver>
+    /** Loaded when evidence is judged. The verifier keeps what it has verified of chains under this trust. */
+    verifier(trust: Trust): Promise<Verifier>
+    /** Loaded by `emulate` alone, and not part of the initrd program. */
+    emulator?(options: EmulatorOptions): Promise<DeviceModel>
+}

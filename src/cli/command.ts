@@ -1,0 +1,88 @@
+// A command of the program: a row of a table with its signature, and a file beside this one with the rest, which is
+// loaded when the command is called.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs'
+import { coreError, type Exit } from '#core/errors.ts'
+
+export interface CommandRow {
+    /** In yargs' notation: `verify <file>`, `get-resource <uri>`; what follows `--` is not part of it. */
+    readonly signature: string
+    readonly describe: string
+    readonly load: () => Promise<{ command: Command } | { group: readonly CommandRow[] }>
+}
+
+export interface Command<O extends OptionTable = OptionTable> {
+    /** What each positional argument is. */
+    readonly positionals?: Readonly<Record<string, string>>
+    readonly options: O
+    /** A command line after the command's name, and what it does. */
+    readonly examples: readonly (readonly [line: string, what: string])[]
+    /** What a person should know beyond the options. */
+    readonly details?: string
+    run(args: Args<O>): Promise<0 | Exit>
+}
+
+type OptionTable = Readonly<Record<string, Options>>
+
+// biome-ignore lint/suspicious/noExplicitAny: rows of the table hold commands with options of every type
+type AnyCommand = Command<any>
+
+/** Options by their names in camel case; positional arguments by theirs; `--` is what stands behind it. */
+export type Args<O extends OptionTable> = ArgumentsCamelCase<InferredOptionTypes<O>> & {
+    readonly [positional: string]: unknown
+    readonly '--'?: readonly string[]
+}
+
+/** Keeps the types of the options for `run`. */
+export const command = <const O extends OptionTable>(definition: Command<O>): AnyCommand => definition
+
+/** Printed by machines for machines. */
+export const JSON_OPTION = { json: { type: 'boolean', default: false, describe: 'print JSON' } } as const
+
+/** Adds the commands of a table, and tells how the one that ran wants to exit. */
+export function addCommands(
+    yargs: Argv,
+    rows: readonly CommandRow[],
+    prefix: string,
+    done: (exit: number) => void,
+): void {
+    for (const { signature, describe, load } of rows) {
+        const name = `${prefix}${signature.split(' ')[0]}`
+        let loaded: AnyCommand | undefined
+        yargs.command(
+            signature,
+            describe,
+            async (sub) => {
+                const module = await load()
+                if ('group' in module) {
+                    addCommands(sub, module.group, `${name} `, done)
+                    return sub.demandCommand(1, `${name}: a command is missing`)
+                }
+                loaded = module.command
+                return define(sub, name, loaded)
+            },
+            async (args) => {
+                if (!loaded) return
+                refuseRepeated(loaded, args)
+                done(await loaded.run(args as never))
+            },
+        )
+    }
+}
+
+function define(yargs: Argv, name: string, { positionals = {}, options, examples, details }: AnyCommand): Argv {
+    for (const [positional, describe] of Object.entries(positionals))
+        yargs.positional(positional, { type: 'string', describe })
+    for (const [option, spec] of Object.entries(options as OptionTable))
+        yargs.option(option, spec.type === 'boolean' ? spec : { ...spec, requiresArg: true })
+    for (const [line, what] of examples) yargs.example(`$0 ${name} ${line}`.trimEnd(), what)
+    return details ? yargs.epilogue(details) : yargs
+}
+
+// yargs makes a list of an option that is given twice; a command that wants one value must not see two.
+function refuseRepeated({ options }: AnyCommand, args: Readonly<Record<string, unknown>>): void {
+    for (const [name, spec] of Object.entries(options as OptionTable))
+        if (spec.type !== 'array' && Array.isArray(args[name]))
+            throw coreError('ERR_USAGE', `--${name} was given twice`)
+}

@@ -1,0 +1,9 @@
+// Every section of the configuration, read as this program reads it.
+// SPDX-License-Identifier: Apache-2.0
+
+import { type Config, loadConfig, type Overrides } from '#core/config.ts'
+import { CONFIG_FOLDER } from '#core/role.ts'
+import { DRIVERS_CONFIG } from '#drivers/linux/doors.ts'
+
+/** @throws AttestError ERR_CONFIG, ERR_UNTRUSTED_FILE */
+export const readConfig = (overrides: Overrides = {}): Config => loadConfig(CONFIG_FOLDER, [DRIVERS_CONFIG], overrides)

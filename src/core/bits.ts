@@ -1,0 +1,56 @@
+// Declarative bit fields: a table of names, positions and meanings reads a 32- or 64-bit word.
+// SPDX-License-Identifier: Apache-2.0
+
+/** A flag at one bit, or a number in bits `[high, low]`; each with what it means when it is set. */
+export interface BitRow {
+    readonly bits: number | readonly [high: number, low: number]
+    readonly means: string
+}
+
+type BitTable = Readonly<Record<string, BitRow>>
+
+export type BitValues<T extends BitTable> = {
+    readonly [K in keyof T]: T[K]['bits'] extends number ? boolean : number
+}
+
+export interface Bits<T extends BitTable> {
+    readonly title: string
+    readonly table: T
+    /** Every named field of the word. */
+    read(word: bigint): BitValues<T>
+    /** The word with nothing but the named fields left: zero where every set bit has a name. */
+    unknown(word: bigint): bigint
+    /** The word that has these fields; what is not named is zero. */
+    write(values: Partial<BitValues<T>>): bigint
+}
+
+export function bitTable<const T extends BitTable>(title: string, table: T): Bits<T> {
+    const rows = Object.entries(table).map(([name, { bits }]) => {
+        const [high, low] = typeof bits === 'number' ? [bits, bits] : bits
+        const mask = (1n << BigInt(high - low + 1)) - 1n
+        return { name, flag: typeof bits === 'number', low: BigInt(low), mask }
+    })
+    let known = 0n
+    for (const { name, low, mask } of rows) {
+        if (known & (mask << low)) throw new TypeError(`${title}.${name}: overlaps another field`)
+        known |= mask << low
+    }
+    return {
+        title,
+        table,
+        read(word) {
+            const out: Record<string, boolean | number> = {}
+            for (const { name, flag, low, mask } of rows) {
+                const value = Number((word >> low) & mask)
+                out[name] = flag ? value === 1 : value
+            }
+            return Object.freeze(out) as BitValues<T>
+        },
+        unknown: (word) => word & ~known,
+        write: (values) =>
+            rows.reduce((word, { name, low, mask }) => {
+                const value = (values as Record<string, boolean | number | undefined>)[name] ?? 0
+                return word | ((BigInt(value) & mask) << low)
+            }, 0n),
+    }
+}

@@ -1,0 +1,66 @@
+// Bytes and their text forms (RFC 4648), checked lengths, and secrets that can be wiped.
+// SPDX-License-Identifier: Apache-2.0
+
+import { timingSafeEqual } from 'node:crypto'
+import { coreError } from './errors.ts'
+
+/** Key material. Wipe it in `finally`; never put it into a string, an error or a log. */
+export type Secret = Buffer & { readonly __secret: true }
+
+/** Takes the bytes over: the source is wiped, and the copy has memory of its own (not Node's pool). */
+export function secret(bytes: Uint8Array): Secret {
+    const own = Buffer.alloc(bytes.length)
+    own.set(bytes)
+    bytes.fill(0)
+    return own as Secret
+}
+
+/** Overwrites key material; what is undefined needs none. */
+export function wipe(...buffers: (Uint8Array | undefined)[]): void {
+    for (const buffer of buffers) buffer?.fill(0)
+}
+
+/** @throws AttestError ERR_LENGTH */
+export function wantLength<T extends Uint8Array>(bytes: T, length: number, title: string): T {
+    if (bytes.length !== length)
+        throw coreError('ERR_LENGTH', `${title}: expected ${length} bytes, got ${bytes.length}`)
+    return bytes
+}
+
+/** Hexadecimal of either case, whole bytes only. @throws AttestError ERR_ENCODING, ERR_LENGTH */
+export function fromHex(text: string, title: string, length?: number): Buffer {
+    if (!/^(?:[0-9a-fA-F]{2})*$/.test(text)) throw coreError('ERR_ENCODING', `${title}: not hexadecimal`)
+    const bytes = Buffer.from(text, 'hex')
+    return length === undefined ? bytes : wantLength(bytes, length, title)
+}
+
+export const toHex = (bytes: Uint8Array): string =>
+    Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
+
+/** Standard base64 with padding, canonical (RFC 4648 §3.5). @throws AttestError ERR_ENCODING, ERR_LENGTH */
+export function fromBase64(text: string, title: string, length?: number): Buffer {
+    return decode64(text, 'base64', title, length)
+}
+
+/** base64url without padding, canonical (RFC 7515 §2). @throws AttestError ERR_ENCODING, ERR_LENGTH */
+export function fromBase64Url(text: string, title: string, length?: number): Buffer {
+    return decode64(text, 'base64url', title, length)
+}
+
+export const toBase64 = (bytes: Uint8Array): string =>
+    Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+
+export const toBase64Url = (bytes: Uint8Array): string =>
+    Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
+
+/** Equal in constant time; of different length is different. */
+export const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b)
+
+export const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0)
+
+// Node's decoder skips what it does not know; encoding again shows whether it skipped anything.
+function decode64(text: string, encoding: 'base64' | 'base64url', title: string, length?: number): Buffer {
+    const bytes = Buffer.from(text, encoding)
+    if (bytes.toString(encoding) !== text) throw coreError('ERR_ENCODING', `${title}: not ${encoding}`)
+    return length === undefined ? bytes : wantLength(bytes, length, title)
+}

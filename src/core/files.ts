@@ -1,0 +1,176 @@
+// Files: those that decide trust are read only where nobody else could have written them; those that are written
+// appear whole or not at all.
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomBytes } from 'node:crypto'
+import {
+    closeSync,
+    constants,
+    fchmodSync,
+    fstatSync,
+    fsyncSync,
+    lstatSync,
+    openSync,
+    readSync,
+    realpathSync,
+    renameSync,
+    rmSync,
+    type Stats,
+    writeSync,
+} from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { coreError, errnoOf, messageOf } from './errors.ts'
+import { EMULATED } from './role.ts'
+
+/** Largest file that is read whole unless a caller says otherwise: 1 MiB. */
+const MAX_BYTES = 1024 * 1024
+
+const OVERFLOW_UID = 65534
+
+/**
+ * A file that decides trust: regular, owned by root or by the user who runs this program, writable by nobody else,
+ * and so are the folders above it. Null where it does not exist.
+ * @throws AttestError ERR_UNTRUSTED_FILE, ERR_FILE
+ */
+export function readTrustedFile(path: string, maxBytes = MAX_BYTES): Buffer | null {
+    const full = resolve(path)
+    try {
+        checkFolders(dirname(full))
+        return readOpen(full, constants.O_NOFOLLOW, maxBytes, (stat) => checkOwner(full, stat))
+    } catch (cause) {
+        if (errnoOf(cause) === 'ENOENT') return null
+        if (errnoOf(cause) === 'ELOOP')
+            throw coreError(
+                'ERR_UNTRUSTED_FILE',
+                `${full} is a symbolic link: a file that decides trust must be itself`,
+            )
+        throw fileError(full, cause)
+    }
+}
+
+/** The same demand on a folder. Null where it does not exist. */
+export function checkTrustedFolder(path: string): boolean {
+    try {
+        checkFolders(resolve(path))
+        return true
+    } catch (cause) {
+        if (errnoOf(cause) === 'ENOENT') return false
+        throw fileError(path, cause)
+    }
+}
+
+/** Any other input file, up to a size. `-` is standard input. @throws AttestError ERR_FILE, ERR_NOT_FOUND_FILE, ERR_LENGTH */
+export function readInput(path: string, maxBytes = MAX_BYTES): Buffer {
+    try {
+        return readOpen(path === '-' ? '/dev/stdin' : path, 0, maxBytes, () => undefined)
+    } catch (cause) {
+        if (errnoOf(cause) === 'ENOENT') throw coreError('ERR_NOT_FOUND_FILE', `${path}: no such file`)
+        if (errnoOf(cause) === 'EISDIR') throw coreError('ERR_FILE', `${path}: is a folder, a file was expected`)
+        throw fileError(path, cause)
+    }
+}
+
+/**
+ * Writes a file of which readers see the old bytes or the new ones, never a part: a new file beside it, synced, then
+ * renamed over it. Mode 0600 unless told.
+ * @throws AttestError ERR_FILE
+ */
+export function writeFileAtomic(path: string, bytes: Uint8Array | string, mode = 0o600): void {
+    const temporary = join(dirname(path), `.${randomBytes(6).toString('hex')}.tmp`)
+    try {
+        writeNew(temporary, bytes, mode)
+        renameSync(temporary, path)
+        syncFolder(dirname(path))
+    } catch (cause) {
+        rmSync(temporary, { force: true })
+        throw fileError(path, cause)
+    }
+}
+
+/** Writes a file that must not be there yet. @throws AttestError ERR_FILE */
+export function createFile(path: string, bytes: Uint8Array | string, mode = 0o600): void {
+    try {
+        writeNew(path, bytes, mode)
+        syncFolder(dirname(path))
+    } catch (cause) {
+        if (errnoOf(cause) !== 'EEXIST') rmSync(path, { force: true })
+        throw fileError(path, cause)
+    }
+}
+
+/** Makes the entries of a folder durable. */
+export function syncFolder(path: string): void {
+    const fd = openSync(path, 'r')
+    try {
+        fsyncSync(fd)
+    } finally {
+        closeSync(fd)
+    }
+}
+
+function writeNew(path: string, bytes: Uint8Array | string, mode: number): void {
+    const fd = openSync(path, 'wx', mode)
+    try {
+        fchmodSync(fd, mode) // the umask may have taken bits away
+        const data = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+        for (let done = 0; done < data.length; ) done += writeSync(fd, data, done)
+        fsyncSync(fd)
+    } catch (error) {
+        rmSync(path, { force: true })
+        throw error
+    } finally {
+        closeSync(fd)
+    }
+}
+
+// Reads to the end whatever the size says: files of the kernel report 0 or a page.
+function readOpen(path: string, flags: number, maxBytes: number, check: (stat: Stats) => void): Buffer {
+    const fd = openSync(path, constants.O_RDONLY | flags)
+    try {
+        check(fstatSync(fd))
+        const chunks: Buffer[] = []
+        for (let total = 0; ; ) {
+            const chunk = Buffer.alloc(Math.min(64 * 1024, maxBytes + 1 - total))
+            const got = readSync(fd, chunk)
+            if (got === 0) return Buffer.concat(chunks)
+            total += got
+            if (total > maxBytes) throw coreError('ERR_LENGTH', `${path}: larger than ${maxBytes} bytes`)
+            chunks.push(chunk.subarray(0, got))
+        }
+    } finally {
+        closeSync(fd)
+    }
+}
+
+// Every folder on the way, by the name that was given and by the one it resolves to. A folder that others may write
+// into is harmless above us only if it is sticky (as /tmp): then they cannot replace what is ours in it.
+function checkFolders(path: string): void {
+    for (const way of new Set([path, realpathSync(path)]))
+        for (let folder = way; ; folder = dirname(folder)) {
+            const stat = lstatSync(folder)
+            const writableIsHarmless = stat.isSymbolicLink() || (stat.isDirectory() && (stat.mode & 0o1000) !== 0)
+            checkOwner(folder, stat, writableIsHarmless)
+            if (folder === dirname(folder)) break
+        }
+}
+
+function checkOwner(path: string, stat: Stats, writableIsHarmless = false): void {
+    const owners = [0, process.geteuid?.() ?? 0]
+    // In the user namespace of a rootless emulator the machine's root has no name but the overflow id.
+    if (EMULATED) owners.push(OVERFLOW_UID)
+    if (!owners.includes(stat.uid))
+        throw coreError('ERR_UNTRUSTED_FILE', `${path} belongs to user ${stat.uid}: it must belong to root`, {
+            hint: `chown root ${path}`,
+        })
+    if ((stat.mode & 0o022) !== 0 && !writableIsHarmless)
+        throw coreError('ERR_UNTRUSTED_FILE', `${path} can be written by others (mode ${mode(stat)})`, {
+            hint: `chmod go-w ${path}`,
+        })
+}
+
+const mode = (stat: Stats): string => (stat.mode & 0o7777).toString(8).padStart(4, '0')
+
+function fileError(path: string, cause: unknown): Error {
+    if (errnoOf(cause)?.startsWith('ERR_')) return cause as Error
+    return coreError('ERR_FILE', `${path}: ${messageOf(cause)}`, { cause })
+}

@@ -1,0 +1,214 @@
+// HTTPS requests of the unlock path, over node:http and node:tls: one origin, one connection, the server's key pinned,
+// no redirects, no proxy, every answer bounded in size and time.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createHash } from 'node:crypto'
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { connect as connectTcp, isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { AttestError, coreError, errnoOf, messageOf } from './errors.ts'
+
+/** By what the server is known: SHA-256 digests of its public key (SubjectPublicKeyInfo), or the CA that vouches for it. */
+export type ServerTrust = { readonly pins: readonly string[] } | { readonly ca: string }
+
+export interface HttpRequest {
+    readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+    /** Path and query, from the root of the origin. */
+    readonly path: string
+    readonly headers?: Readonly<Record<string, string>>
+    readonly body?: Uint8Array | string
+    /** Largest body that is accepted in answer; 4 MiB unless told. */
+    readonly maxBytes?: number
+    readonly signal: AbortSignal
+}
+
+export interface HttpResponse {
+    readonly status: number
+    /** Names in lower case; the first value of each but `set-cookie`. */
+    readonly headers: Readonly<Record<string, string>>
+    readonly cookies: readonly string[]
+    readonly body: Buffer
+}
+
+/** A connection to one origin, opened with the first request. */
+export interface HttpSession {
+    readonly origin: string
+    /** @throws AttestError ERR_HTTP_CONNECT, ERR_HTTP_TIMEOUT, ERR_HTTP_TLS, ERR_HTTP_RESPONSE */
+    request(request: HttpRequest): Promise<HttpResponse>
+    close(): void
+}
+
+export interface SessionOptions {
+    readonly trust: ServerTrust | null
+    /** Time for the connection and its TLS handshake. */
+    readonly connectTimeoutMs?: number
+}
+
+const MAX_BODY = 4 * 1024 * 1024
+const CONNECT_TIMEOUT_MS = 10_000
+
+/** The pin of a public key, given as DER SubjectPublicKeyInfo: `sha256/` and standard base64, as curl and HPKP write it. */
+export const spkiPin = (spki: Uint8Array): string => `sha256/${createHash('sha256').update(spki).digest('base64')}`
+
+/**
+ * An https origin: scheme, host and port, nothing else. Plain http is for tests on loopback, where the caller says so.
+ * @throws AttestError ERR_URL
+ */
+export function parseOrigin(text: string, options: { insecureHttp?: boolean } = {}): URL {
+    let url: URL
+    try {
+        url = new URL(text)
+    } catch {
+        throw coreError('ERR_URL', `${JSON.stringify(text)} is not an address: https://HOST[:PORT] was expected`)
+    }
+    const plain = url.protocol === 'http:'
+    if (!plain && url.protocol !== 'https:')
+        throw coreError('ERR_URL', `${text}: expected https, got ${url.protocol.slice(0, -1)}`)
+    if (plain && !(options.insecureHttp && isLoopback(url.hostname)))
+        throw coreError('ERR_URL', `${text}: plain http is refused`, {
+            hint: 'use https; --insecure-http allows http to a loopback address, for tests',
+        })
+    if (url.pathname !== '/' || url.search || url.hash || url.username || url.password)
+        throw coreError('ERR_URL', `${text}: expected an origin (https://HOST[:PORT]) without path, query or user`)
+    return url
+}
+
+export function openSession(origin: URL, options: SessionOptions): HttpSession {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    agent.createConnection = (_, done) => {
+        connect(origin, options).then(
+            (socket) => done?.(null, socket),
+            (error: Error) => done?.(error, undefined as never),
+        )
+        return undefined
+    }
+    return {
+        origin: origin.origin,
+        request: (request) => send(origin, agent, request),
+        close: () => agent.destroy(),
+    }
+}
+
+async function send(origin: URL, agent: Agent, request: HttpRequest): Promise<HttpResponse> {
+    const { signal, maxBytes = MAX_BODY } = request
+    try {
+        signal.throwIfAborted()
+        const response = await new Promise<IncomingMessage>((resolve, reject) => {
+            const body = request.body ?? ''
+            httpRequest({
+                agent,
+                method: request.method,
+                path: request.path,
+                headers: { host: origin.host, 'content-length': Buffer.byteLength(body), ...request.headers },
+                signal,
+            })
+                .on('response', resolve)
+                .on('error', reject)
+                .end(body)
+        })
+        const status = response.statusCode ?? 0
+        if (status >= 300 && status < 400)
+            throw coreError(
+                'ERR_HTTP_RESPONSE',
+                `${origin.origin} redirects (status ${status}): redirects are not followed`,
+            )
+        return { status, ...readHeaders(response), body: await readBody(response, maxBytes, origin) }
+    } catch (error) {
+        throw asHttpError(error, origin, signal)
+    }
+}
+
+async function readBody(response: IncomingMessage, maxBytes: number, origin: URL): Promise<Buffer> {
+    const chunks: Buffer[] = []
+    let total = 0
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+        total += chunk.length
+        if (total > maxBytes)
+            throw coreError('ERR_HTTP_RESPONSE', `${origin.origin} sent more than ${maxBytes} bytes in answer`)
+        chunks.push(chunk)
+    }
+    return Buffer.concat(chunks)
+}
+
+function readHeaders(response: IncomingMessage) {
+    const headers: Record<string, string> = {}
+    for (const [name, values] of Object.entries(response.headersDistinct)) if (values?.[0]) headers[name] = values[0]
+    return { headers, cookies: response.headers['set-cookie'] ?? [] }
+}
+
+function connect(origin: URL, options: SessionOptions): Promise<Duplex> {
+    const { trust, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options
+    const host = origin.hostname.replace(/^\[(.*)\]$/, '$1')
+    const plain = origin.protocol === 'http:'
+    const port = Number(origin.port || (plain ? 80 : 443))
+    if (!plain && trust === null) throw new TypeError('an https origin needs a pin or a CA')
+    return new Promise((resolve, reject) => {
+        const socket = plain ? connectTcp({ host, port }) : startTls(host, port, trust as ServerTrust)
+        const fail = (error: Error) => {
+            socket.destroy()
+            reject(error)
+        }
+        socket.setTimeout(connectTimeoutMs, () =>
+            fail(coreError('ERR_HTTP_TIMEOUT', `${origin.origin} did not answer within ${connectTimeoutMs / 1000} s`)),
+        )
+        socket.once('error', fail)
+        socket.once(plain ? 'connect' : 'secureConnect', () => {
+            try {
+                if (!plain) checkServer(socket as TLSSocket, trust as ServerTrust, origin)
+            } catch (error) {
+                return fail(error as Error)
+            }
+            socket.setTimeout(0)
+            socket.off('error', fail)
+            resolve(socket)
+        })
+    })
+}
+
+function startTls(host: string, port: number, trust: ServerTrust): TLSSocket {
+    return connectTls({
+        host,
+        port,
+        ...(isIP(host) ? {} : { servername: host }),
+        minVersion: 'TLSv1.3',
+        // With a pin the key alone decides: names and dates would only add a clock that the host can set.
+        ...('ca' in trust ? { ca: trust.ca } : { rejectUnauthorized: false }),
+    })
+}
+
+// Runs when the handshake has proved that the server has the key, and before a byte of ours is sent.
+function checkServer(socket: TLSSocket, trust: ServerTrust, origin: URL): void {
+    if ('ca' in trust) {
+        if (!socket.authorized) throw coreError('ERR_HTTP_TLS', `${origin.origin}: its certificate is not trusted`)
+        return
+    }
+    const spki = socket.getPeerX509Certificate()?.publicKey.export({ type: 'spki', format: 'der' })
+    const got = spki ? spkiPin(spki) : 'no certificate'
+    if (!trust.pins.includes(got))
+        throw coreError(
+            'ERR_HTTP_TLS',
+            `${origin.origin} is not the server that is trusted: expected key ${trust.pins.join(' or ')}, got ${got}`,
+            {
+                hint: 'somebody stands between, or the key was changed: then compare the new pin on a trusted way and run `guest-attest trust add`',
+            },
+        )
+}
+
+const TLS_CODES = /^(?:ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|EPROTO)/
+
+function asHttpError(error: unknown, origin: URL, signal: AbortSignal): Error {
+    if (error instanceof AttestError) return error
+    if (signal.aborted)
+        return signal.reason instanceof AttestError
+            ? signal.reason
+            : coreError('ERR_HTTP_TIMEOUT', `${origin.origin} did not answer in time`)
+    const code = errnoOf(error) ?? ''
+    if (TLS_CODES.test(code))
+        return coreError('ERR_HTTP_TLS', `${origin.origin}: ${messageOf(error)}`, { cause: error })
+    if (code.startsWith('HPE_'))
+        return coreError('ERR_HTTP_RESPONSE', `${origin.origin}: ${messageOf(error)}`, { cause: error })
+    return coreError('ERR_HTTP_CONNECT', `${origin.origin}: ${messageOf(error) || code}`, { cause: error })
+}
+
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127(?:\.\d+){3}$/.test(host)

@@ -1,0 +1,92 @@
+// Strict JSON (RFC 8259 as narrowed by RFC 7493, I-JSON) for whatever comes from outside.
+// Repeated keys are refused: two readers of one text must not see two messages. Integers that a double cannot
+// hold come back as bigint instead of being rounded.
+// SPDX-License-Identifier: Apache-2.0
+
+import { coreError, messageOf } from './errors.ts'
+
+export interface JsonLimits {
+    /** What the text is, for error messages. */
+    readonly title: string
+    /** Largest size in bytes; 256 KiB unless told. */
+    readonly maxBytes?: number
+    /** Deepest nesting of arrays and objects; 32 unless told. */
+    readonly maxDepth?: number
+}
+
+/**
+ * Parses a whole JSON text. Its bytes must be UTF-8.
+ * @throws AttestError ERR_JSON
+ */
+export function parseJson(source: string | Uint8Array, limits: JsonLimits): unknown {
+    const { title, maxBytes = 256 * 1024, maxDepth = 32 } = limits
+    const size = typeof source === 'string' ? Buffer.byteLength(source) : source.length
+    if (size > maxBytes)
+        throw coreError('ERR_JSON', `${title}: ${size} bytes of JSON, at most ${maxBytes} are accepted`)
+    const text = typeof source === 'string' ? source : decodeUtf8(source, title)
+    const { wideIntegers } = scan(text, title, maxDepth)
+    try {
+        return wideIntegers ? JSON.parse(text, exactIntegers) : JSON.parse(text)
+    } catch (cause) {
+        // V8's message quotes the text, which may hold a secret; its position is all that a person needs.
+        const at = /position (\d+)/.exec(messageOf(cause))?.[1]
+        throw coreError('ERR_JSON', `${title}: not JSON${at === undefined ? '' : ` (at character ${at})`}`)
+    }
+}
+
+/** JSON whose bigints are written as integers: the inverse of what parseJson does with wide ones. */
+export function stringifyJson(value: unknown): string {
+    return JSON.stringify(value, (_key, v: unknown) =>
+        typeof v === 'bigint' ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(v.toString()) : v,
+    )
+}
+
+function decodeUtf8(bytes: Uint8Array, title: string): string {
+    try {
+        return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    } catch {
+        throw coreError('ERR_JSON', `${title}: not UTF-8`)
+    }
+}
+
+// JSON.parse judges the grammar afterwards, so this pass only has to follow strings and brackets.
+function scan(text: string, title: string, maxDepth: number): { wideIntegers: boolean } {
+    const open: (Set<string> | null)[] = []
+    let wideIntegers = false
+    const token = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}]|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/gs
+    for (let match = token.exec(text); match !== null; match = token.exec(text)) {
+        const [found] = match
+        const first = found[0] as string
+        if (first === '{' || first === '[') {
+            open.push(first === '{' ? new Set() : null)
+            if (open.length > maxDepth) throw coreError('ERR_JSON', `${title}: nested deeper than ${maxDepth}`)
+        } else if (first === '}' || first === ']') open.pop()
+        else if (first === '"') noteKey(text, match, open.at(-1), title)
+        else wideIntegers ||= /^-?\d+$/.test(found) && !Number.isSafeInteger(Number(found))
+    }
+    return { wideIntegers }
+}
+
+function noteKey(text: string, match: RegExpExecArray, keys: Set<string> | null | undefined, title: string): void {
+    if (!keys) return
+    const colon = /\s*:/y
+    colon.lastIndex = match.index + match[0].length
+    if (!colon.test(text)) return
+    let key: string
+    try {
+        key = JSON.parse(match[0]) as string
+    } catch {
+        return // JSON.parse of the whole text will say so
+    }
+    if (key === '__proto__') throw coreError('ERR_JSON', `${title}: the key __proto__ is not accepted`)
+    if (keys.has(key))
+        throw coreError('ERR_JSON', `${title}: the key ${JSON.stringify(key)} stands twice in one object`)
+    keys.add(key)
+}
+
+function exactIntegers(_key: string, value: unknown, context?: { source?: string }): unknown {
+    const source = context?.source
+    return typeof value === 'number' && source && /^-?\d+$/.test(source) && !Number.isSafeInteger(value)
+        ? BigInt(source)
+        : value
+}

@@ -1,0 +1,43 @@
+// Time: deadlines, and pauses that grow and scatter so that many guests do not knock at once.
+// SPDX-License-Identifier: Apache-2.0
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { coreError } from './errors.ts'
+
+/** A signal that ends with the earlier of a time limit and a parent; its reason is an ERR_INTERRUPTED that says which. */
+export function deadline(ms: number, what: string, parent?: AbortSignal): AbortSignal & Disposable {
+    const controller = new AbortController()
+    const timer = setTimeout(
+        () => controller.abort(coreError('ERR_INTERRUPTED', `${what}: gave up after ${ms / 1000} s`)),
+        ms,
+    )
+    const follow = () => controller.abort(parent?.reason)
+    if (parent?.aborted) follow()
+    else parent?.addEventListener('abort', follow, { once: true })
+    const stop = () => {
+        clearTimeout(timer)
+        parent?.removeEventListener('abort', follow)
+    }
+    controller.signal.addEventListener('abort', stop, { once: true })
+    return Object.assign(controller.signal, { [Symbol.dispose]: stop })
+}
+
+/** @throws the signal's reason */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    if (ms <= 0) return
+    try {
+        await sleep(ms, undefined, { signal })
+    } catch {
+        signal.throwIfAborted()
+    }
+}
+
+/** The pauses between tries: doubling from `firstMs` to `mostMs`, each scattered over its second half ("equal jitter"). */
+export function* backoff(
+    firstMs: number,
+    mostMs: number,
+    random: () => number = Math.random,
+): Generator<number, never> {
+    for (let ms = firstMs; ; ms = Math.min(ms * 2, mostMs)) yield ms / 2 + (random() * ms) / 2
+}

@@ -1,0 +1,175 @@
+// Certificates and revocation lists (RFC 5280): node:crypto parses and verifies, asn1js reads the extensions and
+// lists that Node does not show. Whoever calls decides which key to trust; nothing here trusts anything.
+// SPDX-License-Identifier: Apache-2.0
+
+import { constants, type KeyObject, verify, X509Certificate } from 'node:crypto'
+import { BitString, fromBER, GeneralizedTime, Integer, ObjectIdentifier, OctetString, Sequence, UTCTime } from 'asn1js'
+import { equalBytes, toHex } from './bytes.ts'
+import { coreError } from './errors.ts'
+
+export interface Certificate {
+    readonly der: Buffer
+    readonly x509: X509Certificate
+    readonly subjectCn: string
+    readonly issuerCn: string
+    /** Lower-case hex without leading zeros. */
+    readonly serial: string
+    readonly notBefore: Date
+    readonly notAfter: Date
+    /** The content of each extension's OCTET STRING, by object identifier. */
+    readonly extensions: ReadonlyMap<string, Buffer>
+}
+
+export interface RevocationList {
+    readonly issuerCn: string
+    readonly thisUpdate: Date
+    readonly nextUpdate: Date | null
+    /** Serial numbers as in `Certificate.serial`. */
+    readonly revoked: ReadonlySet<string>
+    /** The object identifier of the signature's algorithm. */
+    readonly algorithm: string
+    /** The signature as an RSASSA-PSS one with SHA-384 and a salt of 48 bytes, which is what AMD's root makes. */
+    verifyPss384(key: KeyObject): boolean
+}
+
+/** Object identifiers that a caller compares with. */
+export const OID = { rsassaPss: '1.2.840.113549.1.1.10' } as const
+
+const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g
+
+/** One DER certificate, or every certificate of a PEM text. @throws AttestError ERR_CERTIFICATE */
+export function parseCertificates(bytes: Uint8Array, title: string): Certificate[] {
+    return derBlocks(bytes, ['CERTIFICATE', 'TRUSTED CERTIFICATE'], title).map((der) => parseCertificate(der, title))
+}
+
+/** One DER certificate with nothing after it. @throws AttestError ERR_CERTIFICATE */
+export function parseCertificate(der: Uint8Array, title: string): Certificate {
+    let x509: X509Certificate
+    try {
+        x509 = new X509Certificate(der)
+    } catch (cause) {
+        throw coreError('ERR_CERTIFICATE', `${title}: not a certificate`, { cause })
+    }
+    // OpenSSL reads the first structure of a buffer; what it did not read, nobody has signed.
+    if (!equalBytes(x509.raw, der)) throw coreError('ERR_CERTIFICATE', `${title}: not plain DER, or bytes follow it`)
+    return {
+        der: Buffer.from(der),
+        x509,
+        subjectCn: commonName(x509.subject),
+        issuerCn: commonName(x509.issuer),
+        serial: normalSerial(x509.serialNumber),
+        notBefore: x509.validFromDate,
+        notAfter: x509.validToDate,
+        extensions: readExtensions(der, title),
+    }
+}
+
+/** A revocation list in DER, PEM, or DER as hex text. @throws AttestError ERR_CERTIFICATE */
+export function parseRevocationList(bytes: Uint8Array, title: string): RevocationList {
+    const asText = Buffer.from(bytes).toString('latin1').trim()
+    const source = /^(?:[0-9a-fA-F]{2})+$/.test(asText) ? Buffer.from(asText, 'hex') : bytes
+    const [der, more] = derBlocks(source, ['X509 CRL'], title)
+    if (!der || more) throw coreError('ERR_CERTIFICATE', `${title}: expected one revocation list`)
+    return readList(der, title)
+}
+
+// RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { …, [3] EXPLICIT Extensions }, …, … }
+function readExtensions(der: Uint8Array, title: string): Map<string, Buffer> {
+    const out = new Map<string, Buffer>()
+    const tbs = children(children(decode(der, title), title)[0], title)
+    const wrapper = tbs.find((item) => item.idBlock.tagClass === 3 && item.idBlock.tagNumber === 3)
+    if (!wrapper) return out
+    for (const extension of children(children(wrapper, title)[0], title)) {
+        const parts = children(extension, title)
+        const value = parts.at(-1)
+        if (!(parts[0] instanceof ObjectIdentifier) || !(value instanceof OctetString)) throw malformed(title)
+        const oid = parts[0].getValue()
+        if (out.has(oid)) throw coreError('ERR_CERTIFICATE', `${title}: extension ${oid} stands twice`)
+        out.set(oid, Buffer.from(value.getValue()))
+    }
+    return out
+}
+
+// RFC 5280 §5.1: CertificateList ::= SEQUENCE { tbsCertList SEQUENCE { version?, signature, issuer, thisUpdate,
+// nextUpdate?, revokedCertificates?, [0] extensions? }, signatureAlgorithm, signature }
+function readList(der: Buffer, title: string): RevocationList {
+    const [tbs, outerAlgorithm, signature] = children(decode(der, title), title)
+    if (!tbs || !(signature instanceof BitString)) throw malformed(title)
+    const rest = children(tbs, title)
+    if (rest[0] instanceof Integer) rest.shift()
+    const [innerAlgorithm, issuer, ...dates] = rest
+    if (!innerAlgorithm || !outerAlgorithm || !equalBytes(raw(innerAlgorithm), raw(outerAlgorithm)))
+        throw coreError('ERR_CERTIFICATE', `${title}: the algorithm inside is not the one outside`)
+    const thisUpdate = time(dates[0], title)
+    const hasNext = dates[1] instanceof UTCTime || dates[1] instanceof GeneralizedTime
+    const entries = dates.slice(hasNext ? 2 : 1).find((item) => item instanceof Sequence)
+    const revoked = new Set<string>()
+    for (const entry of entries ? children(entries, title) : []) {
+        const serial = children(entry, title)[0]
+        if (!(serial instanceof Integer)) throw malformed(title)
+        revoked.add(normalSerial(toHex(new Uint8Array(serial.valueBlock.valueHexView))))
+    }
+    const algorithm = children(outerAlgorithm, title)[0]
+    if (!(algorithm instanceof ObjectIdentifier)) throw malformed(title)
+    const signed = raw(tbs)
+    const bits = Buffer.from(signature.valueBlock.valueHexView)
+    return {
+        issuerCn: nameCn(issuer, title),
+        thisUpdate,
+        nextUpdate: hasNext ? time(dates[1], title) : null,
+        revoked,
+        algorithm: algorithm.getValue(),
+        verifyPss384: (key) =>
+            verify('sha384', signed, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 48 }, bits),
+    }
+}
+
+type Asn1 = ReturnType<typeof fromBER>['result']
+
+function decode(der: Uint8Array, title: string): Asn1 {
+    const { offset, result } = fromBER(der)
+    if (offset !== der.length) throw malformed(title)
+    return result
+}
+
+function children(item: Asn1 | undefined, title: string): Asn1[] {
+    const value: unknown = (item?.valueBlock as { value?: unknown } | undefined)?.value
+    if (!Array.isArray(value)) throw malformed(title)
+    return [...(value as Asn1[])]
+}
+
+const raw = (item: Asn1): Buffer => Buffer.from(item.valueBeforeDecodeView)
+
+function time(item: Asn1 | undefined, title: string): Date {
+    if (item instanceof UTCTime || item instanceof GeneralizedTime) return item.toDate()
+    throw malformed(title)
+}
+
+const CN = '2.5.4.3'
+
+function nameCn(name: Asn1 | undefined, title: string): string {
+    for (const set of children(name, title))
+        for (const attribute of children(set, title)) {
+            const [oid, value] = children(attribute, title)
+            if (oid instanceof ObjectIdentifier && oid.getValue() === CN) {
+                const text: unknown = (value?.valueBlock as { value?: unknown } | undefined)?.value
+                if (typeof text === 'string') return text
+            }
+        }
+    return ''
+}
+
+// Node prints a name as one `TYPE=value` a line; a line break inside a value is escaped.
+const commonName = (name: string | undefined): string => /^CN=(.*)$/m.exec(name ?? '')?.[1] ?? ''
+
+const normalSerial = (hex: string): string => hex.toLowerCase().replace(/^0+(?=.)/, '')
+
+function derBlocks(bytes: Uint8Array, labels: string[], title: string): Buffer[] {
+    const text = Buffer.from(bytes).toString('latin1')
+    if (!text.includes('-----BEGIN ')) return [Buffer.from(bytes)]
+    const blocks = [...text.matchAll(PEM_BLOCK)].filter((block) => labels.includes(block[1] ?? ''))
+    if (blocks.length === 0) throw coreError('ERR_CERTIFICATE', `${title}: no ${labels[0]} in this PEM text`)
+    return blocks.map(([block]) => Buffer.from(block.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64'))
+}
+
+const malformed = (title: string) => coreError('ERR_CERTIFICATE', `${title}: malformed`)

@@ -1,0 +1,18 @@
+// Claims as a table: what each is, who chose it, and what it means. The table documents, types the policy engine's
+// schema, and is what `inspect` prints.
+// SPDX-License-Identifier: Apache-2.0
+
+/** Who chose a value: the hardware measured it, the host set it at launch, the guest put it in, or the verifier found it. */
+export type Provenance = 'hardware' | 'host' | 'guest' | 'verifier'
+
+export interface ClaimRow {
+    readonly type: 'string' | 'long' | 'bool' | ClaimTable
+    /** Absent in evidence that lacks it. */
+    readonly optional?: true
+    readonly from: Provenance
+    readonly means: string
+}
+
+export interface ClaimTable {
+    readonly [name: string]: ClaimRow
+}

@@ -1,0 +1,105 @@
+// From evidence to a verdict: first authentic, then what the caller expects.
+// SPDX-License-Identifier: Apache-2.0
+
+import { isUtf8 } from 'node:buffer'
+import { equalBytes, toHex } from '#core/bytes.ts'
+import { AttestError } from '#core/errors.ts'
+import type { Evidence } from '#drivers/driver.ts'
+import { evidenceError } from './errors.ts'
+import { Checks, type Judgement } from './verdict.ts'
+import type { Authentic, Policy, Verifier } from './verifier.ts'
+
+/** What the caller names. With nothing named, authentic evidence stays unappraised. */
+export interface Expectations {
+    /** The field as it must be: 64 bytes. */
+    readonly reportData?: Buffer
+    /** A challenge that the report data must carry: 64 bytes, padded. */
+    readonly nonce?: Buffer
+    readonly policy?: Policy
+}
+
+/** Shortest challenge that cannot be guessed or met twice. */
+const MIN_NONCE = 16
+
+export const REPORT_DATA_SIZE = 64
+
+/** 1 to 64 bytes, padded with zeros behind: the form in which every technology carries them. @throws AttestError */
+export function padReportData(bytes: Uint8Array): Buffer {
+    if (bytes.length === 0 || bytes.length > REPORT_DATA_SIZE)
+        throw evidenceError(
+            'ERR_EVIDENCE_BINDING',
+            `report data must have 1 to ${REPORT_DATA_SIZE} bytes, got ${bytes.length}`,
+        )
+    const out = Buffer.alloc(REPORT_DATA_SIZE)
+    out.set(bytes)
+    return out
+}
+
+/** A challenge in the form of report data. @throws AttestError ERR_EVIDENCE_BINDING where it is too short to be fresh */
+export function padNonce(bytes: Uint8Array): Buffer {
+    if (bytes.length < MIN_NONCE)
+        throw evidenceError(
+            'ERR_EVIDENCE_BINDING',
+            `a nonce must have ${MIN_NONCE} to ${REPORT_DATA_SIZE} bytes, got ${bytes.length}`,
+        )
+    return padReportData(bytes)
+}
+
+export function judge(verifier: Verifier, evidence: Evidence, expected: Expectations, at: Date): Judgement {
+    const appraises = expected.policy !== undefined
+    const checks = new Checks([
+        ...verifier.checkNames.authentic,
+        ...(expected.reportData ? ['report-data'] : []),
+        ...(expected.nonce ? ['nonce'] : []),
+        ...(appraises ? verifier.checkNames.appraisal : []),
+    ])
+    let authentic: Authentic | undefined
+    try {
+        authentic = verifier.authenticate(evidence, at, checks)
+        appraise(verifier, authentic, expected, checks)
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        return {
+            verdict: error.exit === 3 ? 'undecided' : 'rejected',
+            tee: verifier.tee,
+            code: error.code,
+            checks: checks.all(),
+            claims: authentic?.claims ?? null,
+            weaknesses: authentic?.weaknesses ?? [],
+        }
+    }
+    const named = appraises || expected.reportData !== undefined || expected.nonce !== undefined
+    return {
+        verdict: named ? 'accepted' : 'authentic',
+        tee: verifier.tee,
+        checks: checks.all(),
+        claims: authentic.claims,
+        weaknesses: authentic.weaknesses,
+    }
+}
+
+function appraise(verifier: Verifier, authentic: Authentic, expected: Expectations, checks: Checks): void {
+    const { reportData, nonce, policy } = expected
+    if (reportData) checks.run('report-data', () => compare(authentic, reportData, 'ERR_EVIDENCE_REPORT_DATA'))
+    if (nonce) checks.run('nonce', () => compare(authentic, nonce, 'ERR_EVIDENCE_NONCE'))
+    if (policy) verifier.appraise(authentic, policy, checks)
+}
+
+function compare({ reportData }: Authentic, want: Buffer, code: 'ERR_EVIDENCE_REPORT_DATA' | 'ERR_EVIDENCE_NONCE') {
+    if (equalBytes(reportData, want)) return { detail: toHex(want) }
+    throw evidenceError(code, `report data: expected ${toHex(want)}, got ${toHex(reportData)}`)
+}
+
+/**
+ * Evidence in whatever form a person has it: binary, hex or base64 of it, or the key broker protocol's JSON.
+ * @throws AttestError ERR_EVIDENCE_UNKNOWN, and what the plugin says of its own
+ */
+export function recogniseText(bytes: Buffer): { binary: Buffer; form: string } | null {
+    if (!isUtf8(bytes)) return null
+    const text = bytes.toString().replaceAll(/\s/g, '')
+    if (text.length > 0 && text.length % 2 === 0 && /^[0-9a-fA-F]+$/.test(text))
+        return { binary: Buffer.from(text, 'hex'), form: 'hex' }
+    if (/^[A-Za-z0-9+/]{40,}={0,2}$/.test(text)) return { binary: Buffer.from(text, 'base64'), form: 'base64' }
+    if (/^[A-Za-z0-9_-]{40,}={0,2}$/.test(text)) return { binary: Buffer.from(text, 'base64url'), form: 'base64url' }
+    return null
+}

@@ -1,0 +1,85 @@
+// What the verifying half of a plugin offers: is it authentic, is it acceptable, and what does it say.
+// Nothing here touches a door of the kernel: this half runs on any operating system.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Evidence, TeeId } from '#drivers/driver.ts'
+import type { Checks, Claims, Weakness } from './verdict.ts'
+
+/** Bytes with the name that a person knows them by: a path, or where in the evidence they stood. */
+export interface NamedBytes {
+    readonly name: string
+    readonly bytes: Buffer
+}
+
+/** What authenticity is judged by. Nothing that evidence brings is ever an anchor. */
+export interface Trust {
+    /** Root certificates that replace the built-in ones. Absent: the vendor's keys, which are built in. */
+    readonly roots?: readonly NamedBytes[]
+    /** Certificates that help to lead from the signing key to a root, and are trusted for nothing. */
+    readonly certificates: readonly NamedBytes[]
+    readonly revocationLists: readonly NamedBytes[]
+    /** Go on where no revocation list was given; it is listed as not checked. */
+    readonly withoutRevocation: boolean
+}
+
+/** Evidence that is authentic: made by that vendor's hardware, at a time when its keys were good. */
+export interface Authentic {
+    readonly tee: TeeId
+    readonly claims: Claims
+    /** What the guest put in: 64 bytes. */
+    readonly reportData: Buffer
+    /** What the guest was launched with, lower-case hex. */
+    readonly measurement: string
+    /** What names this launch of this guest, or null where the technology has no such thing. */
+    readonly guestId: string | null
+    /** True where a root that the caller gave vouches, instead of the vendor's. */
+    readonly customRoot: boolean
+    readonly revocationChecked: boolean
+    /** True where the root or the signing key is marked as an emulator's. */
+    readonly emulated: boolean
+    readonly weaknesses: readonly Weakness[]
+}
+
+/** A plugin's own appraisal policy, checked: what `Verifier.readPolicy` returned. */
+export type Policy = { readonly __policy: unique symbol }
+
+/** Something that a broker refuses unless the rule that permits carries this switch. */
+export interface FloorFinding {
+    readonly switch: `insecure${string}`
+    readonly detail: string
+}
+
+/** How a report is shown to a person. */
+export interface FieldLine {
+    readonly name: string
+    readonly value: string
+    readonly means: string
+}
+
+export interface Verifier {
+    readonly tee: TeeId
+    /** The names of the checks of authenticity, and of appraisal, in their order. */
+    readonly checkNames: { readonly authentic: readonly string[]; readonly appraisal: readonly string[] }
+    /**
+     * Evidence in the technology's own binary form. Null: not mine.
+     * @throws AttestError mine, and malformed
+     */
+    recognise(bytes: Buffer): { readonly evidence: Evidence; readonly form: string } | null
+    /** The primary evidence of the key broker protocol. @throws AttestError */
+    fromKbs(primary: unknown): Evidence
+    toKbs(evidence: Evidence): unknown
+    /** @throws AttestError of the first check that fails; what exits with 3 leaves the verdict open */
+    authenticate(evidence: Evidence, at: Date, checks: Checks): Authentic
+    /** An appraisal policy as TOML members. @throws AttestError of the plugin, naming the member */
+    readPolicy(members: Readonly<Record<string, unknown>>, title: string): Policy
+    /** The strictest policy that this evidence passes, as commented TOML. */
+    writePolicy(authentic: Authentic): string
+    /** @throws AttestError of the first check that fails; checks that the policy does not name are skipped by name */
+    appraise(authentic: Authentic, policy: Policy, checks: Checks): void
+    /** The measurements that a policy accepts, lower-case hex; null where it accepts any. */
+    measurementsOf(policy: Policy): readonly string[] | null
+    /** What the floor of a broker has against this evidence under this policy. */
+    floor(authentic: Authentic, policy: Policy | null): readonly FloorFinding[]
+    /** Every field of evidence that nobody has verified. */
+    describe(evidence: Evidence): readonly FieldLine[]
+}

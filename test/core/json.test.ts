@@ -1,0 +1,60 @@
+// Strict JSON: what JSON.parse would let through is refused.
+// SPDX-License-Identifier: Apache-2.0
+
+import test from 'ava'
+import fc from 'fast-check'
+import { jcs } from '#core/jcs.ts'
+import { parseJson, stringifyJson } from '#core/json.ts'
+
+for (const { name, text, want } of [
+    { name: 'a repeated key', text: '{"a":1,"a":2}', want: /the key "a" stands twice/ },
+    { name: 'a repeated key, escaped', text: '{"a":1,"\\u0061":2}', want: /stands twice/ },
+    { name: 'a repeated key behind much white space', text: `{"a":1,"a"${' '.repeat(5000)}:2}`, want: /stands twice/ },
+    { name: 'a repeated key in a nested object', text: '[{"x":{"b":1,"b":1}}]', want: /stands twice/ },
+    { name: '__proto__', text: '{"__proto__":{"admin":true}}', want: /__proto__/ },
+    { name: 'depth', text: '['.repeat(33) + ']'.repeat(33), want: /nested deeper than 32/ },
+    { name: 'size', text: `"${'x'.repeat(300 * 1024)}"`, want: /at most 262144/ },
+    { name: 'trailing text', text: '{} x', want: /not JSON/ },
+    { name: 'nothing', text: '', want: /not JSON/ },
+    { name: 'an open string', text: '{"a', want: /not JSON/ },
+])
+    test(`refused: ${name}`, (t) =>
+        void t.throws(() => parseJson(text, { title: 't' }), { code: 'ERR_JSON', message: want }))
+
+test('bytes that are not UTF-8 are refused', (t) =>
+    void t.throws(() => parseJson(Buffer.from([0x22, 0xff, 0x22]), { title: 't' }), {
+        code: 'ERR_JSON',
+        message: /UTF-8/,
+    }))
+
+test('an error never quotes the text: it may hold a secret', (t) => {
+    const error = t.throws(() => parseJson('{"key":"hunter2" oops}', { title: 't' }))
+    t.false(error?.message.includes('hunter2'))
+})
+
+test('equal keys in different objects are fine', (t) =>
+    t.deepEqual(parseJson('{"a":{"b":1},"b":[{"b":1},{"b":1}],"c":"a"}', { title: 't' }), {
+        a: { b: 1 },
+        b: [{ b: 1 }, { b: 1 }],
+        c: 'a',
+    }))
+
+test('wide integers keep their value both ways', (t) => {
+    const value = parseJson('{"a":18446744073709551615,"b":-9007199254740993,"c":1.5e300,"d":7}', { title: 't' })
+    t.deepEqual(value, { a: 18446744073709551615n, b: -9007199254740993n, c: 1.5e300, d: 7 })
+    t.is(stringifyJson(value), '{"a":18446744073709551615,"b":-9007199254740993,"c":1.5e+300,"d":7}')
+})
+
+test('whatever JSON.stringify writes is read back', (t) =>
+    fc.assert(
+        fc.property(fc.json({ maxDepth: 5 }), (text) => {
+            if (text.includes('__proto__')) return
+            t.deepEqual(JSON.parse(stringifyJson(parseJson(text, { title: 't' }))), JSON.parse(text))
+        }),
+    ))
+
+test('JCS orders members by UTF-16 code units (RFC 8785 §3.2.3)', (t) =>
+    t.is(
+        jcs({ '\u20ac': 'Euro', '\r': 'CR', '1': 'One', '\ud83d\ude00': 'Smiley' }),
+        '{"\\r":"CR","1":"One","€":"Euro","😀":"Smiley"}',
+    ))
