@@ -1,0 +1,100 @@
+// The messages of the KBS attestation protocol ("RCAR": request, challenge, attestation, response), version 0.4.0, as
+// its reference implementation speaks it; the same schemas serve the client and the broker.
+// SPDX-License-Identifier: Apache-2.0
+
+import * as z from 'zod/mini'
+import type { EcJwk } from '#core/jwe.ts'
+import { kbsError } from './errors.ts'
+
+export const PROTOCOL_VERSION = '0.4.0'
+
+/** The prefix of every route. */
+export const KBS_PREFIX = '/kbs/v0'
+
+/** The cookie that names a session. */
+export const SESSION_COOKIE = 'kbs-session-id'
+
+/** Random bytes of a challenge; on the wire 44 characters of base64. */
+export const NONCE_SIZE = 32
+
+/** Largest body of `/attest`: evidence with certificates and an event log. */
+export const MAX_ATTESTATION_BYTES = 4 * 1024 * 1024
+
+/** `?use=luks-key` asks for a key of that kind and for nothing else. */
+export const LUKS_KEY_USE = 'luks-key'
+
+export const Request = z.object({
+    version: z.string().check(z.maxLength(32)),
+    tee: z.string().check(z.maxLength(64)),
+    'extra-params': z.unknown(),
+})
+
+export const Challenge = z.object({
+    nonce: z.string().check(z.maxLength(1024)),
+    'extra-params': z.unknown(),
+})
+
+const coordinate = z.string().check(z.regex(/^[A-Za-z0-9_-]{43}$/))
+
+// Strict: the peer serialises exactly these members again before it hashes them.
+export const TeePubkey: z.ZodMiniType<EcJwk> = z.strictObject({
+    kty: z.literal('EC'),
+    crv: z.literal('P-256'),
+    alg: z.literal('ECDH-ES+A256KW'),
+    x: coordinate,
+    y: coordinate,
+})
+
+export const Attestation = z.strictObject({
+    'init-data': z.optional(z.nullable(z.strictObject({ format: z.string(), body: z.string() }))),
+    'runtime-data': z.strictObject({ nonce: z.string(), 'tee-pubkey': TeePubkey }),
+    'tee-evidence': z.strictObject({ primary_evidence: z.unknown(), additional_evidence: z.string() }),
+})
+
+export const AttestationResponse = z.object({ token: z.string() })
+
+export const JweResponse = z.object({
+    protected: z.string(),
+    encrypted_key: z.string(),
+    iv: z.string(),
+    ciphertext: z.string(),
+    tag: z.string(),
+})
+
+/** What a broker answers when it refuses; a broker of ours adds `code` and `correlation`. */
+export const ErrorBody = z.object({
+    type: z.string(),
+    detail: z.string(),
+    code: z.optional(z.string()),
+    correlation: z.optional(z.string()),
+})
+
+/** The prefix of `ErrorBody.type`; a name in camel case follows. */
+export const ERROR_TYPE_PREFIX = 'https://github.com/confidential-containers/kbs/errors/'
+
+/** A resource: three names, each of letters, digits, `_` and `-`, and dots after the first character. */
+export interface ResourcePath {
+    readonly repository: string
+    readonly type: string
+    readonly tag: string
+}
+
+const SEGMENT = '[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}'
+const PATH = new RegExp(`^(${SEGMENT})/(${SEGMENT})/(${SEGMENT})$`)
+
+/** `repository/type/tag`, with or without `kbs:///` before it. @throws AttestError ERR_KBS_URI */
+export function parseResourcePath(text: string): ResourcePath {
+    const match = PATH.exec(text.replace(/^kbs:\/\/\//, ''))
+    if (!match?.[1] || !match[2] || !match[3])
+        throw kbsError(
+            'ERR_KBS_URI',
+            `${JSON.stringify(text)} names no resource: expected kbs:///REPOSITORY/TYPE/TAG`,
+            {
+                hint: 'each of the three is made of letters, digits, `_`, `-` and dots, up to 128 of them',
+            },
+        )
+    return { repository: match[1], type: match[2], tag: match[3] }
+}
+
+/** `repository/type/tag`. */
+export const formatResourcePath = ({ repository, type, tag }: ResourcePath): string => `${repository}/${type}/${tag}`
