@@ -3,10 +3,11 @@
 
 import { isUtf8 } from 'node:buffer'
 import { equalBytes, toHex } from '#core/bytes.ts'
+import { Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { evidenceError } from './errors.ts'
-import { Checks, type Judgement } from './verdict.ts'
+import type { Judgement } from './verdict.ts'
 import type { Authentic, Policy, Verifier } from './verifier.ts'
 
 /** What the caller names. With nothing named, authentic evidence stays unappraised. */

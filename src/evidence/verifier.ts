@@ -2,8 +2,9 @@
 // Nothing here touches a door of the kernel: this half runs on any operating system.
 // SPDX-License-Identifier: Apache-2.0
 
+import type { Checks } from '#core/checks.ts'
 import type { Evidence, TeeId } from '#drivers/driver.ts'
-import type { Checks, Claims, Weakness } from './verdict.ts'
+import type { Claims, Weakness } from './verdict.ts'
 
 /** Bytes with the name that a person knows them by: a path, or where in the evidence they stood. */
 export interface NamedBytes {
@@ -65,8 +66,8 @@ export interface Verifier {
      * @throws AttestError mine, and malformed
      */
     recognise(bytes: Buffer): { readonly evidence: Evidence; readonly form: string } | null
-    /** The primary evidence of the key broker protocol. @throws AttestError */
-    fromKbs(primary: unknown): Evidence
+    /** The primary evidence of the key broker protocol. Null: not mine. @throws AttestError mine, and malformed */
+    fromKbs(primary: unknown): Evidence | null
     toKbs(evidence: Evidence): unknown
     /** @throws AttestError of the first check that fails; what exits with 3 leaves the verdict open */
     authenticate(evidence: Evidence, at: Date, checks: Checks): Authentic
