@@ -53,7 +53,7 @@ function decodeUtf8(bytes: Uint8Array, title: string): string {
 function scan(text: string, title: string, maxDepth: number): { wideIntegers: boolean } {
     const open: (Set<string> | null)[] = []
     let wideIntegers = false
-    const token = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}]|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/gs
+    const token = /["[\]{}]|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
     for (let match = token.exec(text); match !== null; match = token.exec(text)) {
         const [found] = match
         const first = found[0] as string
@@ -61,20 +61,34 @@ function scan(text: string, title: string, maxDepth: number): { wideIntegers: bo
             open.push(first === '{' ? new Set() : null)
             if (open.length > maxDepth) throw coreError('ERR_JSON', `${title}: nested deeper than ${maxDepth}`)
         } else if (first === '}' || first === ']') open.pop()
-        else if (first === '"') noteKey(text, match, open.at(-1), title)
-        else wideIntegers ||= /^-?\d+$/.test(found) && !Number.isSafeInteger(Number(found))
+        else if (first === '"') {
+            token.lastIndex = stringEnd(text, match.index)
+            noteKey(text, match.index, token.lastIndex, open.at(-1), title)
+        } else wideIntegers ||= /^-?\d+$/.test(found) && !Number.isSafeInteger(Number(found))
     }
     return { wideIntegers }
 }
 
-function noteKey(text: string, match: RegExpExecArray, keys: Set<string> | null | undefined, title: string): void {
+// Where the string that begins at `start` ends; the end of the text where nothing closes it. A regular expression would
+// try an open string again from each quote in it, in time that grows with the square of the text, and runs out of
+// stack on a long one.
+function stringEnd(text: string, start: number): number {
+    for (let quote = text.indexOf('"', start + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
+        let escapes = 0
+        while (text[quote - 1 - escapes] === '\\') escapes++
+        if (escapes % 2 === 0) return quote + 1
+    }
+    return text.length
+}
+
+function noteKey(text: string, start: number, end: number, keys: Set<string> | null | undefined, title: string): void {
     if (!keys) return
     const colon = /\s*:/y
-    colon.lastIndex = match.index + match[0].length
+    colon.lastIndex = end
     if (!colon.test(text)) return
     let key: string
     try {
-        key = JSON.parse(match[0]) as string
+        key = JSON.parse(text.slice(start, end)) as string
     } catch {
         return // JSON.parse of the whole text will say so
     }

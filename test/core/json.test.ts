@@ -17,6 +17,8 @@ for (const { name, text, want } of [
     { name: 'trailing text', text: '{} x', want: /not JSON/ },
     { name: 'nothing', text: '', want: /not JSON/ },
     { name: 'an open string', text: '{"a', want: /not JSON/ },
+    { name: 'an open string with a backslash at its end', text: '{"a\\', want: /not JSON/ },
+    { name: 'a repeated key with an escaped quote', text: '{"a\\"":1,"b\\\\":2,"a\\"":3}', want: /stands twice/ },
 ])
     test(`refused: ${name}`, (t) =>
         void t.throws(() => parseJson(text, { title: 't' }), { code: 'ERR_JSON', message: want }))
@@ -30,6 +32,13 @@ test('bytes that are not UTF-8 are refused', (t) =>
 test('an error never quotes the text: it may hold a secret', (t) => {
     const error = t.throws(() => parseJson('{"key":"hunter2" oops}', { title: 't' }))
     t.false(error?.message.includes('hunter2'))
+})
+
+// Where the time grew with the square of the length, this would run into the suite's time limit.
+test('a long string of nothing but escapes is followed to its end, closed or open', (t) => {
+    const text = `{"${'\\"'.repeat(2 ** 21)}`
+    t.throws(() => parseJson(text, { title: 't', maxBytes: 2 ** 23 }), { code: 'ERR_JSON', message: /not JSON/ })
+    t.notThrows(() => parseJson(`${text}":0}`, { title: 't', maxBytes: 2 ** 23 }))
 })
 
 test('equal keys in different objects are fine', (t) =>
