@@ -73,6 +73,28 @@ export function parseRevocationList(bytes: Uint8Array, title: string): Revocatio
     return readList(der, title)
 }
 
+/** A DER INTEGER that a double can hold. @throws AttestError ERR_CERTIFICATE */
+export function derInteger(der: Uint8Array, title: string): number {
+    const item = decode(der, title)
+    const bytes = item instanceof Integer ? item.valueBlock.valueHexView : new Uint8Array(9)
+    if (bytes.length > 6) throw malformed(title)
+    return Buffer.from(bytes).readIntBE(0, bytes.length)
+}
+
+/** A DER string of ASCII. @throws AttestError ERR_CERTIFICATE */
+export function derText(der: Uint8Array, title: string): string {
+    const value: unknown = (decode(der, title).valueBlock as { value?: unknown }).value
+    if (typeof value !== 'string' || !/^[ -~]*$/.test(value)) throw malformed(title)
+    return value
+}
+
+/** The content of a DER OCTET STRING. @throws AttestError ERR_CERTIFICATE */
+export function derOctets(der: Uint8Array, title: string): Buffer {
+    const item = decode(der, title)
+    if (item instanceof OctetString) return Buffer.from(item.getValue())
+    throw malformed(title)
+}
+
 // RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { …, [3] EXPLICIT Extensions }, …, … }
 function readExtensions(der: Uint8Array, title: string): Map<string, Buffer> {
     const out = new Map<string, Buffer>()

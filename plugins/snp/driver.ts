@@ -1,0 +1,141 @@
+// The guest's side of SNP: reports through configfs-tsm or /dev/sev-guest, whichever the kernel has.
+// SPDX-License-Identifier: Apache-2.0
+
+import { equalBytes, isZero } from '#core/bytes.ts'
+import type {
+    Attempt,
+    Driver,
+    Evidence,
+    EvidenceOptions,
+    Guest,
+    KeyField,
+    KeySelector,
+    Probe,
+    Via,
+} from '#drivers/driver.ts'
+import { driverError } from '#drivers/errors.ts'
+import type { Doors } from '#drivers/linux/doors.ts'
+import { moduleHint } from '#drivers/linux/system.ts'
+import { snpError } from './errors.ts'
+import { parseReport } from './report.ts'
+
+const TEE = 'snp'
+
+/** The name under which the kernel's SNP driver serves configfs-tsm. */
+const PROVIDER = 'sev_guest'
+
+/** The device that the kernel makes in every SNP guest, whether the module that serves it is there or not. */
+const PLATFORM_DEVICE = '/sys/devices/platform/sev-guest'
+
+const REPORT_DATA_SIZE = 64
+
+/** GUEST_FIELD_SELECT. AMD 56860 rev 1.58, table 18. */
+const FIELD_BITS: Readonly<Record<KeyField, bigint>> = {
+    policy: 1n << 0n,
+    imageId: 1n << 1n,
+    familyId: 1n << 2n,
+    measurement: 1n << 3n,
+    guestSvn: 1n << 4n,
+    tcbVersion: 1n << 5n,
+}
+
+export const snpDriver: Driver = {
+    tee: TEE,
+    async open(doors, { via } = {}) {
+        const tried: Attempt[] = []
+        if (via !== 'ioctl' && (await servesConfigfs(doors, tried))) return guest(doors, 'configfs', tried)
+        if (via !== 'configfs' && hasDevice(doors, tried)) return guest(doors, 'ioctl', tried)
+        if (!doors.system.exists(PLATFORM_DEVICE)) return null
+        const { kernelRelease } = doors.system
+        const what = via ? `does not answer through ${via}` : 'its kernel offers no device'
+        throw driverError(via ? 'ERR_VIA' : 'ERR_DEVICE_MISSING', `this is an SNP guest, and ${what}`, {
+            hint:
+                via === 'configfs'
+                    ? `configfs-tsm needs Linux 6.7 (this is ${kernelRelease}) and configfs mounted: --via ioctl works on older kernels`
+                    : moduleHint(kernelRelease, 'sev-guest', '5.19'),
+        })
+    },
+}
+
+async function servesConfigfs({ tsm }: Doors, tried: Attempt[]): Promise<boolean> {
+    const provider = await tsm.provider()
+    tried.push({ via: 'configfs', path: tsm.path, found: provider ?? 'nothing' })
+    return provider === PROVIDER
+}
+
+function hasDevice({ sevGuest }: Doors, tried: Attempt[]): boolean {
+    const found = sevGuest.exists()
+    tried.push({ via: 'ioctl', path: sevGuest.path, found: found ? 'a device' : 'nothing' })
+    return found
+}
+
+function guest(doors: Doors, via: Via, tried: readonly Attempt[]): Guest {
+    const probe: Probe = { via, path: via === 'configfs' ? doors.tsm.path : doors.sevGuest.path, tried }
+    const derived = doors.sevGuest.exists() ? { deriveKey: (selector: KeySelector) => deriveKey(doors, selector) } : {}
+    return {
+        tee: TEE,
+        probe,
+        async evidence(binding, options = {}) {
+            const reportData = Buffer.alloc(REPORT_DATA_SIZE)
+            if (binding.length === 0 || binding.length > REPORT_DATA_SIZE)
+                throw new TypeError(`a report binds 1 to ${REPORT_DATA_SIZE} bytes`)
+            reportData.set(binding)
+            const got = await REQUESTS[via](doors, reportData, options)
+            return checked(got, reportData, options)
+        },
+        ...derived,
+        close: () => undefined,
+    }
+}
+
+interface Answer {
+    readonly report: Buffer
+    readonly certificates: Buffer
+}
+
+const REQUESTS: Readonly<Record<Via, (doors: Doors, reportData: Buffer, options: EvidenceOptions) => Promise<Answer>>> =
+    {
+        async configfs({ tsm }, inblob, { privilegeLevel: privlevel, signal }) {
+            const { outblob, auxblob } = await tsm.report({ provider: PROVIDER, inblob, privlevel, signal })
+            return { report: outblob, certificates: auxblob }
+        },
+        ioctl: ({ sevGuest }, reportData, { privilegeLevel: vmpl = 0, signal }) =>
+            sevGuest.extendedReport({ reportData, vmpl, signal }),
+    }
+
+// What came back must be the answer to this question: another guest's, or an older one, would prove something else.
+function checked(
+    { report: raw, certificates }: Answer,
+    reportData: Buffer,
+    { privilegeLevel }: EvidenceOptions,
+): Evidence {
+    const report = parseReport(raw)
+    if (!equalBytes(report.reportData, reportData))
+        throw snpError(
+            'ERR_SNP_WRONG_REPORT',
+            'the device returned a report that does not carry the nonce that was asked for',
+        )
+    if (privilegeLevel !== undefined && report.vmpl !== privilegeLevel)
+        throw snpError(
+            'ERR_SNP_WRONG_REPORT',
+            `the device returned a report for VMPL ${report.vmpl}, asked was ${privilegeLevel}`,
+        )
+    return { tee: TEE, report: raw, ...(isZero(certificates) ? {} : { certificates: trimmed(certificates) }) }
+}
+
+// The kernel hands over the whole buffer: whole pages are kept up to the last that holds anything.
+function trimmed(table: Buffer): Buffer {
+    let end = table.length
+    while (end > 4096 && isZero(table.subarray(end - 4096, end))) end -= 4096
+    return Buffer.from(table.subarray(0, end))
+}
+
+async function deriveKey({ sevGuest }: Doors, selector: KeySelector) {
+    const { fields, privilegeLevel: vmpl = 0, guestSvn = 0, tcbVersion = 0n } = selector
+    return sevGuest.derivedKey({
+        guestFieldSelect: fields.reduce((word, field) => word | FIELD_BITS[field], 0n),
+        vmpl,
+        guestSvn,
+        tcbVersion,
+    })
+}

@@ -1,0 +1,20 @@
+// AMD SEV-SNP: the manifest. Files, in the order in which a reader meets them: report (the bytes), tcb (product lines),
+// cert-table, vek, roots, chain (who signed), verify (is it authentic), policy and appraise (is it acceptable), claims,
+// inspect, weaknesses (what it says), kbs-evidence and recognise (its forms), driver (the guest's side), emulate.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Plugin } from '#plugins/plugin.ts'
+import { SNP_CLAIMS } from './claims.ts'
+import { SNP_ERRORS } from './errors.ts'
+import { SNP_SWITCHES } from './switches.ts'
+
+export const snp = {
+    id: 'snp',
+    title: 'AMD SEV-SNP',
+    kbsNames: ['snp'],
+    errors: SNP_ERRORS,
+    claims: SNP_CLAIMS,
+    switches: SNP_SWITCHES,
+    driver: async () => (await import('./driver.ts')).snpDriver,
+    verifier: async (trust) => (await import('./verifier.ts')).snpVerifier(trust),
+} as const satisfies Plugin

@@ -1,0 +1,25 @@
+// The verifying half of SNP in one object: everything that `verify`, `inspect` and a broker ask of it.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Trust, Verifier } from '#evidence/verifier.ts'
+import { APPRAISAL_CHECKS, appraise, floor } from './appraise.ts'
+import { describe } from './inspect.ts'
+import { fromKbs, toKbs } from './kbs-evidence.ts'
+import { readPolicy, snpPolicy, writePolicy } from './policy.ts'
+import { recognise } from './recognise.ts'
+import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
+
+export const snpVerifier = (trust: Trust): Verifier => ({
+    tee: 'snp',
+    checkNames: { authentic: AUTHENTIC_CHECKS, appraisal: APPRAISAL_CHECKS },
+    recognise,
+    fromKbs,
+    toKbs,
+    authenticate: authenticator(trust),
+    readPolicy,
+    writePolicy,
+    appraise,
+    measurementsOf: (policy) => snpPolicy(policy).measurements ?? null,
+    floor,
+    describe,
+})
