@@ -1,0 +1,89 @@
+// Resources at rest: each version is encrypted with a random key of its own (AES-256-GCM), which is wrapped by a key
+// derived from the master key. Name, kind and version are authenticated with both, so that no row passes for another.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createCipheriv, createDecipheriv, createHash, type KeyObject, randomBytes } from 'node:crypto'
+import { type Secret, secret, wipe } from '#core/bytes.ts'
+import { brokerError } from '../errors.ts'
+import type { SealedResource } from './store.ts'
+
+/** The key that wraps data keys, and the name of the master key that it was derived from. */
+export interface WrappingKey {
+    readonly id: string
+    readonly key: KeyObject
+}
+
+/** What a resource is, beside its bytes. */
+export interface ResourceName {
+    readonly path: string
+    readonly kind: string
+    readonly version: number
+}
+
+const IV_SIZE = 12
+const TAG_SIZE = 16
+
+/** Encrypts a version. The caller wipes the plaintext. */
+export function sealResource(wrapping: WrappingKey, name: ResourceName, plaintext: Uint8Array): SealedResource {
+    const dataKey = secret(randomBytes(32))
+    try {
+        return {
+            path: name.path,
+            version: name.version,
+            kind: name.kind,
+            keyId: wrapping.id,
+            wrappedKey: encrypt(wrapping.key, additional('key', wrapping.id, name), dataKey),
+            sealed: encrypt(dataKey, additional('resource', wrapping.id, name), plaintext),
+        }
+    } finally {
+        wipe(dataKey)
+    }
+}
+
+/** @throws AttestError ERR_BROKER_ROW, ERR_BROKER_KEY */
+export function openResource(wrapping: WrappingKey, row: SealedResource): Secret {
+    if (row.keyId !== wrapping.id)
+        throw brokerError('ERR_BROKER_KEY', `${row.path} is sealed by master key ${row.keyId}, got ${wrapping.id}`)
+    let dataKey: Secret | undefined
+    try {
+        dataKey = decrypt(wrapping.key, additional('key', wrapping.id, row), row.wrappedKey)
+        return decrypt(dataKey, additional('resource', wrapping.id, row), row.sealed)
+    } catch (cause) {
+        throw brokerError('ERR_BROKER_ROW', `${row.path}: version ${row.version} does not decrypt: its row was altered`, {
+            cause,
+        })
+    } finally {
+        wipe(dataKey)
+    }
+}
+
+/** What the audit log says of a row: SHA-256 over everything in it. */
+export function digestResource({ path, version, kind, keyId, wrappedKey, sealed }: SealedResource): string {
+    const names = JSON.stringify([path, version, kind, keyId, wrappedKey.length, sealed.length])
+    return createHash('sha256').update(names).update(wrappedKey).update(sealed).digest('hex')
+}
+
+const additional = (what: 'key' | 'resource', keyId: string, { path, kind, version }: ResourceName): Buffer =>
+    Buffer.from(JSON.stringify([`guest-attest ${what} 1`, keyId, path, kind, version]))
+
+function encrypt(key: KeyObject | Buffer, aad: Buffer, plaintext: Uint8Array): Buffer {
+    const iv = randomBytes(IV_SIZE)
+    const cipher = createCipheriv('aes-256-gcm', key, iv)
+    cipher.setAAD(aad)
+    return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
+}
+
+function decrypt(key: KeyObject | Buffer, aad: Buffer, bytes: Buffer): Secret {
+    const end = bytes.length - TAG_SIZE
+    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, IV_SIZE), { authTagLength: TAG_SIZE })
+    decipher.setAAD(aad)
+    decipher.setAuthTag(bytes.subarray(end))
+    const plaintext = secret(decipher.update(bytes.subarray(IV_SIZE, end)))
+    try {
+        decipher.final()
+        return plaintext
+    } catch (error) {
+        wipe(plaintext)
+        throw error
+    }
+}
