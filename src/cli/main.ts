@@ -2,12 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import yargs from 'yargs'
-import { coreError } from '#core/errors.ts'
+import { AttestError, coreError } from '#core/errors.ts'
 import packageJson from '#package.json' with { type: 'json' }
 import { addCommands, type CommandRow } from './command.ts'
 import { complain, hint, PROGRAM } from './term.ts'
 
 const COMMANDS: readonly CommandRow[] = [
+    { signature: 'detect', describe: 'what this guest is', load: () => import('./detect.ts') },
+    { signature: 'evidence', describe: 'prove what this guest is', load: () => import('./evidence.ts') },
+    { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
+    { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
+    { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy.ts') },
     { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
 ]
 
@@ -37,7 +42,8 @@ async function main(argv: string[]): Promise<number> {
         return exit
     } catch (error) {
         const code = complain(error)
-        if (code === 2) hint(`${[PROGRAM, ...commandWords(argv)].join(' ')} --help`)
+        if (code === 2 && !(error instanceof AttestError && error.hint))
+            hint(`${[PROGRAM, ...commandWords(argv)].join(' ')} --help`)
         return code
     }
 }

@@ -9,6 +9,8 @@ export interface Check {
     /** What was compared, expected and got; or why it was not checked. */
     readonly detail: string
     readonly code?: string
+    /** What can be done about a failure. */
+    readonly hint?: string
 }
 
 /** Runs named checks in their order and remembers what each said. The names are known before: what is not reached is listed. */
@@ -37,6 +39,18 @@ export class Checks {
         else this.list.push({ name, result: 'pass', detail: outcome.detail })
     }
 
+    /** One check whose failure does not end the list: undefined where it failed, and the next ones go without. */
+    tryRun<T extends { readonly detail: string }>(name: string, check: () => T): T | undefined {
+        const before = this.list.length
+        try {
+            return this.run(name, check)
+        } catch (error) {
+            // What is not recorded is no failure of the check but a mistake of ours.
+            if (this.list.length === before) throw error
+            return undefined
+        }
+    }
+
     skip(name: string, why: string): void {
         this.list.push({ name, result: 'skipped', detail: why })
     }
@@ -53,7 +67,8 @@ export class Checks {
             return check()
         } catch (error) {
             if (!(error instanceof AttestError)) throw error
-            this.list.push({ name, result: 'fail', detail: messageOf(error), code: error.code })
+            const hint = error.hint === undefined ? {} : { hint: error.hint }
+            this.list.push({ name, result: 'fail', detail: messageOf(error), code: error.code, ...hint })
             throw error
         }
     }

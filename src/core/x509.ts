@@ -35,6 +35,8 @@ export interface RevocationList {
 /** Object identifiers that a caller compares with. */
 export const OID = { rsassaPss: '1.2.840.113549.1.1.10' } as const
 
+const HEX_TEXT = /^(?:[0-9a-fA-F]{2})+$/
+
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g
 
 /** One DER certificate, or every certificate of a PEM text. @throws AttestError ERR_CERTIFICATE */
@@ -67,10 +69,20 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
 /** A revocation list in DER, PEM, or DER as hex text. @throws AttestError ERR_CERTIFICATE */
 export function parseRevocationList(bytes: Uint8Array, title: string): RevocationList {
     const asText = Buffer.from(bytes).toString('latin1').trim()
-    const source = /^(?:[0-9a-fA-F]{2})+$/.test(asText) ? Buffer.from(asText, 'hex') : bytes
+    const source = HEX_TEXT.test(asText) ? Buffer.from(asText, 'hex') : bytes
     const [der, more] = derBlocks(source, ['X509 CRL'], title)
     if (!der || more) throw coreError('ERR_CERTIFICATE', `${title}: expected one revocation list`)
     return readList(der, title)
+}
+
+/** Whether bytes are a revocation list rather than certificates. @throws AttestError ERR_CERTIFICATE where they are neither */
+export function isRevocationList(bytes: Uint8Array, title: string): boolean {
+    const text = Buffer.from(bytes).toString('latin1')
+    if (text.includes('-----BEGIN ')) return text.includes('-----BEGIN X509 CRL-----')
+    if (HEX_TEXT.test(text.trim())) return true
+    // A certificate's body begins with its version in [0]; a list's with a plain INTEGER, or with its algorithm.
+    const [first] = children(children(decode(bytes, title), title)[0], title)
+    return first?.idBlock.tagClass === 1 && (first instanceof Integer || first instanceof Sequence)
 }
 
 /** A DER INTEGER that a double can hold. @throws AttestError ERR_CERTIFICATE */

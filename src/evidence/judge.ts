@@ -1,7 +1,6 @@
 // From evidence to a verdict: first authentic, then what the caller expects.
 // SPDX-License-Identifier: Apache-2.0
 
-import { isUtf8 } from 'node:buffer'
 import { equalBytes, toHex } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
@@ -89,18 +88,4 @@ function appraise(verifier: Verifier, authentic: Authentic, expected: Expectatio
 function compare({ reportData }: Authentic, want: Buffer, code: 'ERR_EVIDENCE_REPORT_DATA' | 'ERR_EVIDENCE_NONCE') {
     if (equalBytes(reportData, want)) return { detail: toHex(want) }
     throw evidenceError(code, `report data: expected ${toHex(want)}, got ${toHex(reportData)}`)
-}
-
-/**
- * Evidence in whatever form a person has it: binary, hex or base64 of it, or the key broker protocol's JSON.
- * @throws AttestError ERR_EVIDENCE_UNKNOWN, and what the plugin says of its own
- */
-export function recogniseText(bytes: Buffer): { binary: Buffer; form: string } | null {
-    if (!isUtf8(bytes)) return null
-    const text = bytes.toString().replaceAll(/\s/g, '')
-    if (text.length > 0 && text.length % 2 === 0 && /^[0-9a-fA-F]+$/.test(text))
-        return { binary: Buffer.from(text, 'hex'), form: 'hex' }
-    if (/^[A-Za-z0-9+/]{40,}={0,2}$/.test(text)) return { binary: Buffer.from(text, 'base64'), form: 'base64' }
-    if (/^[A-Za-z0-9_-]{40,}={0,2}$/.test(text)) return { binary: Buffer.from(text, 'base64url'), form: 'base64url' }
-    return null
 }

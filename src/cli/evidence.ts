@@ -1,0 +1,82 @@
+// `evidence`: proof of what this guest is, bound to what the caller names.
+// SPDX-License-Identifier: Apache-2.0
+
+import { coreError } from '#core/errors.ts'
+import { createFile, readInput } from '#core/files.ts'
+import { parseJson, stringifyJson } from '#core/json.ts'
+import type { Evidence } from '#drivers/driver.ts'
+import { driverError } from '#drivers/errors.ts'
+import { digestJson } from '#evidence/binding.ts'
+import { padNonce, padReportData } from '#evidence/judge.ts'
+import { PLUGINS } from '#plugins.ts'
+import { BYTES_FORMS, readBytes } from './bytes-option.ts'
+import { type Args, command as define } from './command.ts'
+import { GUEST_OPTIONS, openGuest } from './guest.ts'
+import { note } from './term.ts'
+
+const OPTIONS = {
+    ...GUEST_OPTIONS,
+    'report-data': { type: 'string', describe: `1 to 64 bytes to bind, padded with zeros (${BYTES_FORMS})` },
+    nonce: { type: 'string', describe: `a challenge to bind, 16 to 64 bytes (${BYTES_FORMS})` },
+    'runtime-data': { type: 'string', describe: 'a JSON file: SHA-384 of its canonical form (RFC 8785) is bound' },
+    vmpl: { type: 'number', describe: 'privilege level to speak for; the lowest that the kernel permits unless told' },
+    format: {
+        type: 'string',
+        choices: ['kbs', 'raw'],
+        default: 'kbs',
+        describe: "the key broker protocol's JSON, or the bytes: report and certificate table",
+    },
+    out: { type: 'string', describe: 'write to this new file instead of standard output' },
+} as const
+
+export const command = define({
+    options: OPTIONS,
+    examples: [
+        ['--nonce hex:7f3a… --out evidence.json', 'evidence that answers a challenge'],
+        ['--report-data @digest.bin --format raw --out report.bin', 'bytes for another verifier'],
+    ],
+    async run(args) {
+        const binding = readBinding(args)
+        const guest = await openGuest(args)
+        try {
+            if (!guest.evidence)
+                throw driverError('ERR_NO_TEE', `a guest of ${guest.tee} has no evidence of its own on this kernel`)
+            const evidence = await guest.evidence(binding, args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl })
+            if (!evidence.certificates)
+                note(
+                    'the host gave no certificates: a verifier must fetch that of the signing key (`inspect` says where)',
+                )
+            write(args.format === 'raw' ? rawForm(evidence) : await kbsForm(evidence), args.out)
+            return 0
+        } finally {
+            guest.close()
+        }
+    },
+})
+
+function readBinding(args: Args<typeof OPTIONS>): Buffer {
+    const { reportData, nonce, runtimeData } = args
+    if ([reportData, nonce, runtimeData].filter((value) => value !== undefined).length !== 1)
+        throw coreError('ERR_USAGE', 'name what to bind: one of --report-data, --nonce, --runtime-data')
+    if (reportData !== undefined) return padReportData(readBytes(reportData, '--report-data'))
+    if (nonce !== undefined) return padNonce(readBytes(nonce, '--nonce'))
+    const file = String(runtimeData)
+    return padReportData(digestJson(parseJson(readInput(file), { title: file })))
+}
+
+const rawForm = ({ report, certificates }: Evidence): Buffer =>
+    certificates ? Buffer.concat([report, certificates]) : report
+
+async function kbsForm(evidence: Evidence): Promise<Buffer> {
+    const plugin = PLUGINS.find(({ id }) => id === evidence.tee)
+    const verifier = await plugin?.verifier({ certificates: [], revocationLists: [], withoutRevocation: true })
+    if (!verifier) throw new TypeError(`no plugin for ${evidence.tee}`)
+    return Buffer.from(`${stringifyJson(verifier.toKbs(evidence))}\n`)
+}
+
+function write(bytes: Buffer, out: string | undefined): void {
+    if (out !== undefined) createFile(out, bytes, 0o644)
+    else if (process.stdout.isTTY && bytes[0] !== 0x7b)
+        throw coreError('ERR_USAGE', 'bytes do not belong on a terminal: name a file with --out, or redirect')
+    else process.stdout.write(bytes)
+}

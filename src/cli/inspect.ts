@@ -1,0 +1,58 @@
+// `inspect`: what a proof says, field by field. Nothing is verified.
+// SPDX-License-Identifier: Apache-2.0
+
+import { readInput } from '#core/files.ts'
+import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
+import type { FieldLine } from '#evidence/verifier.ts'
+import { command as define, JSON_OPTION } from './command.ts'
+import { columns, note, print, printJson } from './term.ts'
+import { verifiersFor } from './trust-options.ts'
+
+export const command = define({
+    positionals: { file: 'the evidence: binary, hex, base64 or JSON; - is standard input' },
+    options: JSON_OPTION,
+    examples: [
+        ['report.bin', 'every field with its meaning'],
+        ['evidence.json --json', 'the same for a program'],
+    ],
+    details:
+        'Nothing is verified: whoever wrote the file may have invented every field. `guest-attest verify` judges it.',
+    async run({ file, json }) {
+        const verifiers = await verifiersFor({ certs: [], trustRoot: [], offline: true })
+        const { verifier, evidence, form } = recognise(readInput(String(file), MAX_EVIDENCE_BYTES), verifiers)
+        const fields = verifier.describe(evidence)
+        if (json) printJson({ tee: verifier.tee, form, verified: false, fields })
+        else {
+            print(form)
+            for (const line of columns(fields.flatMap(lines), '  ')) print(line)
+            note('nothing of this was verified')
+        }
+        return 0
+    },
+})
+
+/** Characters of a value on one line: 24 bytes in hex. */
+const VALUE_WIDTH = 48
+
+// A field as rows of three columns; what is longer than its column goes on below. An address stays whole, to be copied.
+function lines({ name, value, means }: FieldLine): string[][] {
+    if (value.includes('://'))
+        return [
+            [name, means],
+            ['', value],
+        ]
+    const [first = '', ...rest] = /^[0-9a-f]+$/.test(value) ? chunks(value) : words(value)
+    return [[name, first, means], ...rest.map((part) => ['', part])]
+}
+
+const chunks = (hex: string): string[] => hex.match(new RegExp(`.{1,${VALUE_WIDTH}}`, 'g')) ?? []
+
+function words(text: string): string[] {
+    const out: string[] = []
+    for (const word of text.split(' ')) {
+        const last = out.at(-1)
+        if (last === undefined || last.length + word.length >= VALUE_WIDTH) out.push(word)
+        else out[out.length - 1] = `${last} ${word}`
+    }
+    return out
+}

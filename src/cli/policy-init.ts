@@ -1,0 +1,31 @@
+// `policy init`: the strictest policy that a proof passes, with every member explained.
+// SPDX-License-Identifier: Apache-2.0
+
+import { Checks } from '#core/checks.ts'
+import { createFile, readInput } from '#core/files.ts'
+import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
+import { command as define } from './command.ts'
+import { note } from './term.ts'
+import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
+
+export const command = define({
+    options: {
+        ...TRUST_OPTIONS,
+        ...TIME_OPTION,
+        from: { type: 'string', demandOption: true, describe: 'the evidence to write it from: it must be authentic' },
+        out: { type: 'string', describe: 'write to this new file instead of standard output' },
+    },
+    examples: [['--from report.bin --collateral certs/ --out web.toml', 'a policy for guests like this one']],
+    details:
+        'The evidence must be authentic: a policy that is written from an invented report would let its inventor in.',
+    async run(args) {
+        const verifiers = await verifiersFor(args)
+        const { verifier, evidence } = recognise(readInput(args.from, MAX_EVIDENCE_BYTES), verifiers)
+        const authentic = verifier.authenticate(evidence, readTime(args.at), new Checks(verifier.checkNames.authentic))
+        const policy = verifier.writePolicy(authentic)
+        if (authentic.emulated) note('this policy was written from an EMULATED guest')
+        if (args.out === undefined) process.stdout.write(policy)
+        else createFile(args.out, policy, 0o644)
+        return 0
+    },
+})

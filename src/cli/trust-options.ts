@@ -1,0 +1,62 @@
+// The options that say what authenticity is judged by, shared by every command that judges evidence.
+// SPDX-License-Identifier: Apache-2.0
+
+import { coreError } from '#core/errors.ts'
+import { readInput } from '#core/files.ts'
+import { readCollateral } from '#evidence/collateral.ts'
+import type { NamedBytes, Trust, Verifier } from '#evidence/verifier.ts'
+import { PLUGINS } from '#plugins.ts'
+
+const NONE: string[] = []
+
+export const TRUST_OPTIONS = {
+    tee: { type: 'string', choices: PLUGINS.map(({ id }) => id), describe: 'the technology that it must be' },
+    certs: { type: 'array', string: true, default: NONE, describe: 'certificates that lead to the root: PEM or DER' },
+    collateral: { type: 'string', describe: 'a folder (or a file) with certificates and revocation lists' },
+    'trust-root': {
+        type: 'array',
+        string: true,
+        default: NONE,
+        describe: "trust this root (PEM) instead of the vendor's: an emulator's, a laboratory's",
+    },
+    offline: { type: 'boolean', default: false, describe: 'go without a revocation list where none was given' },
+} as const
+
+export const TIME_OPTION = {
+    at: { type: 'string', describe: 'judge at this time (ISO 8601) instead of now' },
+} as const
+
+export interface TrustArgs {
+    readonly tee?: string | undefined
+    readonly certs: readonly string[]
+    readonly collateral?: string | undefined
+    readonly trustRoot: readonly string[]
+    readonly offline: boolean
+}
+
+/** The verifiers of every technology, or of the one that was named, under what the options say. */
+export async function verifiersFor(args: TrustArgs): Promise<Verifier[]> {
+    const trust = readTrust(args)
+    const plugins = PLUGINS.filter(({ id }) => args.tee === undefined || id === args.tee)
+    return Promise.all(plugins.map((plugin) => plugin.verifier(trust)))
+}
+
+function readTrust({ certs, collateral, trustRoot, offline }: TrustArgs): Trust {
+    const { certificates, revocationLists } = readCollateral(collateral)
+    return {
+        ...(trustRoot.length > 0 ? { roots: trustRoot.map(named) } : {}),
+        certificates: [...certs.map(named), ...certificates],
+        revocationLists,
+        withoutRevocation: offline,
+    }
+}
+
+const named = (path: string): NamedBytes => ({ name: path, bytes: readInput(path) })
+
+/** The time of `--at`, or now. @throws AttestError ERR_USAGE */
+export function readTime(text: string | undefined): Date {
+    if (text === undefined) return new Date()
+    const time = new Date(text)
+    if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(time.getTime())) return time
+    throw coreError('ERR_USAGE', `--at: expected a time like 2026-01-31T12:00:00Z, got ${JSON.stringify(text)}`)
+}

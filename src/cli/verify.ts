@@ -1,0 +1,155 @@
+// `verify`: is this proof authentic, and is it what was expected?
+// SPDX-License-Identifier: Apache-2.0
+
+import { parseTomlText } from '#core/config.ts'
+import { AttestError, coreError, messageOf } from '#core/errors.ts'
+import { readInput } from '#core/files.ts'
+import { type Expectations, judge, padNonce, padReportData } from '#evidence/judge.ts'
+import { MAX_EVIDENCE_BYTES, type Recognised, recognise } from '#evidence/recognise.ts'
+import type { Judgement } from '#evidence/verdict.ts'
+import type { Policy, Verifier } from '#evidence/verifier.ts'
+import { PLUGINS } from '#plugins.ts'
+import { BYTES_FORMS, readBytes } from './bytes-option.ts'
+import { type Args, command as define, JSON_OPTION } from './command.ts'
+import { columns, hint, print, printJson, styled } from './term.ts'
+import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
+
+const NO_STRINGS: string[] = []
+
+const OPTIONS = {
+    ...TRUST_OPTIONS,
+    ...TIME_OPTION,
+    'report-data': { type: 'string', describe: `1 to 64 bytes that it must carry (${BYTES_FORMS})` },
+    nonce: { type: 'string', describe: `the challenge that it must carry, 16 to 64 bytes (${BYTES_FORMS})` },
+    measurement: {
+        type: 'array',
+        string: true,
+        default: NO_STRINGS,
+        describe: 'a measurement that is accepted (hex); may be repeated',
+    },
+    policy: { type: 'string', describe: 'an appraisal policy (TOML), see `guest-attest policy init`' },
+    'authentic-only': {
+        type: 'boolean',
+        default: false,
+        describe: 'exit 0 on authentic evidence although nothing was expected of it',
+    },
+    ...JSON_OPTION,
+} as const
+
+export const command = define({
+    positionals: { file: 'the evidence: binary, hex, base64 or JSON; - is standard input' },
+    options: OPTIONS,
+    examples: [
+        ['report.bin --collateral certs/ --nonce hex:00…ff --measurement 6a65…', 'fresh, and that guest'],
+        ['evidence.json --policy web.toml --collateral certs/', 'everything that a policy demands'],
+        [
+            'report.bin --certs vcek.der --offline --authentic-only',
+            'real hardware, whatever guest; without a revocation list',
+        ],
+    ],
+    details:
+        'Exit status: 0 accepted (or authentic with --authentic-only), 1 rejected, 2 usage, 3 undecided or not appraised.\n' +
+        'Debugging, migration and a VMPL other than 0 are refused as soon as anything is expected, unless a policy allows them.',
+    async run(args) {
+        const verifiers = await verifiersFor(args)
+        const at = readTime(args.at)
+        const bytes = readInput(String(args['file']), MAX_EVIDENCE_BYTES)
+        const { judgement, form } = judgeBytes(bytes, verifiers, (verifier) => readExpectations(args, verifier), at)
+        if (args.json) printJson(judgement)
+        else show(judgement, form, args.authenticOnly)
+        return exitOf(judgement, args.authenticOnly)
+    },
+})
+
+type Options = Args<typeof OPTIONS>
+
+/** Judges bytes of any form. What cannot be read as evidence is rejected like evidence that is false. */
+function judgeBytes(
+    bytes: Buffer,
+    verifiers: readonly Verifier[],
+    expected: (verifier: Verifier) => Expectations,
+    at: Date,
+) {
+    let found: Recognised
+    try {
+        found = recognise(bytes, verifiers)
+    } catch (error) {
+        if (!(error instanceof AttestError) || error.exit !== 1) throw error
+        const check = { name: 'format', result: 'fail', detail: messageOf(error), code: error.code } as const
+        const tee = PLUGINS.find(({ errors }) => Object.hasOwn(errors, error.code))?.id ?? 'unknown'
+        return {
+            form: null,
+            judgement: {
+                verdict: 'rejected',
+                tee,
+                code: error.code,
+                checks: [check],
+                claims: null,
+                weaknesses: [],
+            } satisfies Judgement,
+        }
+    }
+    return { form: found.form, judgement: judge(found.verifier, found.evidence, expected(found.verifier), at) }
+}
+
+function readExpectations(args: Options, verifier: Verifier): Expectations {
+    const { reportData, nonce } = args
+    const policy = readPolicy(args, verifier)
+    return {
+        ...(reportData === undefined ? {} : { reportData: padReportData(readBytes(reportData, '--report-data')) }),
+        ...(nonce === undefined ? {} : { nonce: padNonce(readBytes(nonce, '--nonce')) }),
+        ...(policy ? { policy } : {}),
+    }
+}
+
+// Whatever is expected, the strict values of a policy hold with it: a measurement says nothing of a guest whose host can
+// write its memory.
+function readPolicy({ policy, measurement, reportData, nonce }: Options, verifier: Verifier): Policy | null {
+    const members = policy === undefined ? {} : parseTomlText(readInput(policy), policy)
+    if (measurement.length > 0) {
+        if ('measurements' in members)
+            throw coreError(
+                'ERR_USAGE',
+                '--measurement and the measurements of --policy were given: name them in one place',
+            )
+        Object.assign(members, { measurements: measurement })
+    }
+    const expected = policy !== undefined || measurement.length > 0 || reportData !== undefined || nonce !== undefined
+    return expected ? verifier.readPolicy(members, policy ?? '--measurement') : null
+}
+
+function exitOf({ verdict }: Judgement, authenticOnly: boolean): 0 | 1 | 3 {
+    if (verdict === 'accepted') return 0
+    if (verdict === 'authentic') return authenticOnly ? 0 : 3
+    return verdict === 'rejected' ? 1 : 3
+}
+
+const MARKS = { pass: 'ok', fail: 'FAIL', skipped: '-' } as const
+
+function show(judgement: Judgement, form: string | null, authenticOnly: boolean): void {
+    if (form) print(form)
+    for (const line of columns(
+        judgement.checks.map(({ name, result, detail }) => [MARKS[result], name, detail]),
+        '  ',
+    ))
+        print(line)
+    const emulated = judgement.claims?.['emulated'] === true
+    if (emulated)
+        print(
+            styled('yellow', 'EMULATED: these keys were made by an emulator; the evidence proves nothing of hardware'),
+        )
+    for (const { name, means, published, source } of judgement.weaknesses)
+        print(styled('yellow', `known weakness: ${name} (${published}, ${source}): ${means}`))
+    const unchecked = judgement.checks.filter(({ result }) => result === 'skipped').map(({ name }) => name)
+    if (unchecked.length > 0) print(`not checked: ${unchecked.join(', ')}`)
+    print(lastLine(judgement, authenticOnly))
+    for (const { hint: text } of judgement.checks) if (text) hint(text)
+}
+
+function lastLine({ verdict, code }: Judgement, authenticOnly: boolean): string {
+    if (verdict === 'accepted') return styled('green', 'ACCEPTED')
+    if (verdict === 'rejected') return styled('red', `REJECTED: ${code}`)
+    if (verdict === 'undecided') return styled('yellow', `UNDECIDED: ${code}`)
+    const text = 'AUTHENTIC, NOT APPRAISED: could be any guest, could be a replay'
+    return authenticOnly ? text : styled('yellow', text)
+}

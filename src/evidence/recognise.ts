@@ -1,0 +1,117 @@
+// What did the caller hand over? Binary evidence, hex or base64 of it, or the key broker protocol's JSON; whatever else
+// is known is named, so that a person sees what was mixed up.
+// SPDX-License-Identifier: Apache-2.0
+
+import { isUtf8 } from 'node:buffer'
+import { parseJson } from '#core/json.ts'
+import type { Evidence } from '#drivers/driver.ts'
+import { evidenceError } from './errors.ts'
+import type { Verifier } from './verifier.ts'
+
+export interface Recognised {
+    readonly verifier: Verifier
+    readonly evidence: Evidence
+    /** `SNP report, as hex`. */
+    readonly form: string
+}
+
+/** Largest evidence that is looked at: a quote with its event log, as text. */
+export const MAX_EVIDENCE_BYTES = 4 * 1024 * 1024
+
+/**
+ * The evidence and the verifier that knows it.
+ * @throws AttestError ERR_EVIDENCE_UNKNOWN, and what a verifier says of its own
+ */
+export function recognise(bytes: Buffer, verifiers: readonly Verifier[]): Recognised {
+    return recogniseBinary(bytes, verifiers) ?? recogniseText(bytes, verifiers) ?? unknown(bytes)
+}
+
+function recogniseBinary(bytes: Buffer, verifiers: readonly Verifier[], as = ''): Recognised | null {
+    for (const verifier of verifiers) {
+        const found = verifier.recognise(bytes)
+        if (found) return { verifier, evidence: found.evidence, form: `${found.form}${as}` }
+    }
+    return null
+}
+
+function recogniseText(bytes: Buffer, verifiers: readonly Verifier[]): Recognised | null {
+    if (!isUtf8(bytes)) return null
+    const text = bytes.toString().trim()
+    if (text.startsWith('{')) return recogniseJson(text, verifiers)
+    const packed = text.replaceAll(/\s/g, '')
+    for (const { encoding, pattern } of ENCODINGS)
+        if (pattern.test(packed)) {
+            const found = recogniseBinary(Buffer.from(packed, encoding), verifiers, `, as ${encoding}`)
+            if (found) return found
+        }
+    return null
+}
+
+const ENCODINGS = [
+    { encoding: 'hex', pattern: /^(?:[0-9a-fA-F]{2})+$/ },
+    { encoding: 'base64', pattern: /^[A-Za-z0-9+/]+={0,2}$/ },
+    { encoding: 'base64url', pattern: /^[A-Za-z0-9_-]+={0,2}$/ },
+] as const
+
+// The primary evidence itself, or the message that carries it to a broker.
+function recogniseJson(text: string, verifiers: readonly Verifier[]): Recognised | null {
+    const value = parseJson(text, { title: 'evidence', maxBytes: MAX_EVIDENCE_BYTES })
+    const inner = member(member(value, 'tee-evidence'), 'primary_evidence')
+    for (const primary of [value, inner])
+        for (const verifier of verifiers) {
+            const evidence = verifier.fromKbs(primary)
+            if (evidence) return { verifier, evidence, form: `key broker evidence of ${verifier.tee} (JSON)` }
+        }
+    return null
+}
+
+const member = (value: unknown, name: string): unknown =>
+    typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+        ? (value as Record<string, unknown>)[name]
+        : undefined
+
+interface Known {
+    readonly what: string
+    readonly is: (bytes: Buffer, text: string) => boolean
+}
+
+const u16 = (bytes: Buffer, at: number): number => (bytes.length >= at + 2 ? bytes.readUInt16LE(at) : 0)
+const u32 = (bytes: Buffer, at: number): number => (bytes.length >= at + 4 ? bytes.readUInt32LE(at) : 0)
+
+/** Things that people have at hand and take for evidence. */
+const KNOWN: readonly Known[] = [
+    { what: 'an Intel TDX quote', is: (b) => [4, 5].includes(u16(b, 0)) && u32(b, 4) === 0x81 },
+    { what: 'an Intel SGX quote', is: (b) => u16(b, 0) === 3 && u16(b, 2) === 2 && u32(b, 4) === 0 },
+    {
+        what: 'a TDREPORT of Intel TDX, which only its own machine can check',
+        is: (b) => b[0] === 0x81 && b.length === 1024,
+    },
+    { what: 'a TPM quote (TPMS_ATTEST)', is: (b) => b.length > 6 && b.readUInt32BE(0) === 0xff544347 },
+    { what: 'a PEM certificate or key', is: (_, t) => t.startsWith('-----BEGIN ') },
+    { what: 'a DER certificate or revocation list', is: (b) => b[0] === 0x30 && (b[1] === 0x82 || b[1] === 0x83) },
+    {
+        what: 'a JSON Web Token: attestation tokens are not evidence',
+        is: (_, t) => /^eyJ[\w-]+\.[\w-]+\.[\w-]*$/.test(t),
+    },
+    { what: 'a JWE', is: (_, t) => /^eyJ[\w-]+\.[\w-]*\.[\w-]+\.[\w-]+\.[\w-]+$/.test(t) },
+    { what: 'a LUKS header', is: (b) => b.subarray(0, 4).toString('latin1') === 'LUKS' },
+    { what: 'a CCEL or TPM event log', is: (b) => b.subarray(32, 47).toString('latin1') === 'Spec ID Event03' },
+    { what: "Azure's vTPM evidence", is: (_, t) => t.startsWith('{') && t.includes('"hcl_report"') },
+    { what: 'a JSON text of another kind', is: (_, t) => t.startsWith('{') },
+    { what: 'an empty file', is: (b) => b.length === 0 },
+]
+
+function unknown(bytes: Buffer): never {
+    const text = bytes
+        .subarray(0, 64 * 1024)
+        .toString('latin1')
+        .trim()
+    const found = KNOWN.find(({ is }) => is(bytes, text))
+    throw evidenceError(
+        'ERR_EVIDENCE_UNKNOWN',
+        found ? `this is ${found.what}, not evidence that this program can judge` : 'not a proof that I know',
+        {
+            hint: 'expected: an SNP report (1184 bytes) with or without its certificate table, hex or base64 of it, or key broker evidence (JSON)',
+        },
+    )
+}
