@@ -6,7 +6,7 @@ import type { ErrorTable } from '#core/errors.ts'
 import type { Driver } from '#drivers/driver.ts'
 import type { DeviceModel, EmulatorOptions } from '#emulator/model.ts'
 import type { ClaimTable } from '#evidence/claims.ts'
-import type { Trust, Verifier } from '#evidence/verifier.ts'
+import type { KbsEvidence, Trust, Verifier } from '#evidence/verifier.ts'
 
 export interface Plugin {
     /** Also the value of `--tee`. */
@@ -20,6 +20,8 @@ export interface Plugin {
     readonly switches: Readonly<Record<`insecure${string}`, string>>
     /** Loaded when a guest is looked for. */
     driver(): Promise<Driver>
+    /** Its evidence in the key broker protocol's form; loaded by whoever sends or receives it. */
+    kbsEvidence(): Promise<KbsEvidence>
     /** Loaded when evidence is judged. The verifier keeps what it has verified of chains under this trust. */
     verifier(trust: Trust): Promise<Verifier>
     /** Loaded by `emulate` alone, and not part of the initrd program. */

@@ -16,5 +16,6 @@ export const snp = {
     claims: SNP_CLAIMS,
     switches: SNP_SWITCHES,
     driver: async () => (await import('./driver.ts')).snpDriver,
+    kbsEvidence: () => import('./kbs-evidence.ts'),
     verifier: async (trust) => (await import('./verifier.ts')).snpVerifier(trust),
 } as const satisfies Plugin

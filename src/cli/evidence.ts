@@ -8,7 +8,7 @@ import type { Evidence } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
-import { PLUGINS } from '#plugins.ts'
+import { pluginOf } from '#plugins.ts'
 import { BYTES_FORMS, readBytes } from './bytes-option.ts'
 import { type Args, command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
@@ -68,10 +68,8 @@ const rawForm = ({ report, certificates }: Evidence): Buffer =>
     certificates ? Buffer.concat([report, certificates]) : report
 
 async function kbsForm(evidence: Evidence): Promise<Buffer> {
-    const plugin = PLUGINS.find(({ id }) => id === evidence.tee)
-    const verifier = await plugin?.verifier({ certificates: [], revocationLists: [], withoutRevocation: true })
-    if (!verifier) throw new TypeError(`no plugin for ${evidence.tee}`)
-    return Buffer.from(`${stringifyJson(verifier.toKbs(evidence))}\n`)
+    const { toKbs } = await pluginOf(evidence.tee).kbsEvidence()
+    return Buffer.from(`${stringifyJson(toKbs(evidence))}\n`)
 }
 
 function write(bytes: Buffer, out: string | undefined): void {

@@ -4,6 +4,9 @@
 import { type Config, loadConfig, type Overrides } from '#core/config.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { DRIVERS_CONFIG } from '#drivers/linux/doors.ts'
+import { UNLOCK_CONFIG } from '#unlock/release.ts'
+
+const SECTIONS = [DRIVERS_CONFIG, UNLOCK_CONFIG]
 
 /** @throws AttestError ERR_CONFIG, ERR_UNTRUSTED_FILE */
-export const readConfig = (overrides: Overrides = {}): Config => loadConfig(CONFIG_FOLDER, [DRIVERS_CONFIG], overrides)
+export const readConfig = (overrides: Overrides = {}): Config => loadConfig(CONFIG_FOLDER, SECTIONS, overrides)

@@ -57,7 +57,15 @@ export interface FieldLine {
     readonly means: string
 }
 
-export interface Verifier {
+/** The primary evidence of the key broker protocol: a JSON value of the technology's own shape. */
+export interface KbsEvidence {
+    /** Null: not mine. @throws AttestError mine, and malformed */
+    fromKbs(primary: unknown): Evidence | null
+    /** @throws AttestError where the form cannot hold this evidence */
+    toKbs(evidence: Evidence): unknown
+}
+
+export interface Verifier extends KbsEvidence {
     readonly tee: TeeId
     /** The names of the checks of authenticity, and of appraisal, in their order. */
     readonly checkNames: { readonly authentic: readonly string[]; readonly appraisal: readonly string[] }
@@ -66,9 +74,6 @@ export interface Verifier {
      * @throws AttestError mine, and malformed
      */
     recognise(bytes: Buffer): { readonly evidence: Evidence; readonly form: string } | null
-    /** The primary evidence of the key broker protocol. Null: not mine. @throws AttestError mine, and malformed */
-    fromKbs(primary: unknown): Evidence | null
-    toKbs(evidence: Evidence): unknown
     /** @throws AttestError of the first check that fails; what exits with 3 leaves the verdict open */
     authenticate(evidence: Evidence, at: Date, checks: Checks): Authentic
     /** An appraisal policy as TOML members. @throws AttestError of the plugin, naming the member */

@@ -9,7 +9,7 @@ export const KBS_ERRORS = {
     ERR_KBS_VERSION: { exit: 1, means: 'the other side speaks another version of the protocol' },
     ERR_KBS_TEE: { exit: 1, means: 'the technology is not one that this side knows' },
     ERR_KBS_ADDITIONAL_EVIDENCE: { exit: 1, means: 'evidence of further devices is not supported' },
-    ERR_KBS_SESSION: { exit: 1, means: 'the session is unknown, has expired, or was used already' },
+    ERR_KBS_SESSION: { exit: 3, passes: true, means: 'the session is unknown, has expired, or was used already' },
     ERR_KBS_BINDING: { exit: 1, means: 'the evidence is bound to another handshake' },
     ERR_KBS_ATTESTATION: { exit: 1, means: 'the broker does not accept the evidence as authentic' },
     ERR_KBS_DENIED: { exit: 1, means: 'the broker does not release this resource to this guest' },

@@ -1,0 +1,36 @@
+// The start of a clevis program: no parser of options, nothing that is not needed to get a key.
+// SPDX-License-Identifier: Apache-2.0
+
+import { type PinProgram, runPin } from '#clevis/contract.ts'
+import type { Release } from '#clevis/pin.ts'
+import { kernelSink, lineLogger, stderrSink } from '#core/log.ts'
+import { ROLE } from '#core/role.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { releaseKey } from '#unlock/release.ts'
+import { readConfig } from './settings.ts'
+import { releaseDeps } from './unlock-deps.ts'
+
+interface Pin extends Omit<PinProgram, 'run' | 'complain' | 'maxInput'> {
+    run(argv: readonly string[], input: Buffer, release: Release): Promise<Uint8Array>
+}
+
+/** Plaintexts are passphrases and shares; a file of this size passes as well. */
+const MAX_INPUT = 64 * 1024 * 1024
+
+export async function startPin(pin: Pin): Promise<void> {
+    // clevis throws standard error away in an initrd: there the kernel's log is where a person can read why.
+    const log = lineLogger(pin.name, ROLE === 'initrd' ? [stderrSink, kernelSink] : [stderrSink])
+    const release: Release = async (request) => {
+        libc().forbidCoreDumps()
+        return releaseKey(request, releaseDeps(readConfig(), log))
+    }
+    process.exitCode = await runPin(
+        {
+            ...pin,
+            maxInput: MAX_INPUT,
+            run: (argv, input) => pin.run(argv, input, release),
+            complain: (message) => log.error(message),
+        },
+        process.argv.slice(2),
+    )
+}

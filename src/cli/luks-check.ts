@@ -1,0 +1,58 @@
+// `luks check`: judges a copy of a LUKS2 header, which the host may have written.
+// SPDX-License-Identifier: Apache-2.0
+
+import { coreError } from '#core/errors.ts'
+import { checkHeader, type LuksJudgement } from '#luks/check.ts'
+import { copyHeader, withDevice } from '#luks/device.ts'
+import { isUuid } from '#luks/header.ts'
+import { command as define, JSON_OPTION } from './command.ts'
+import { columns, print, printJson, styled } from './term.ts'
+
+export const command = define({
+    positionals: { device: 'the encrypted block device or image' },
+    options: {
+        header: { type: 'string', describe: 'judge this detached header instead of the one on the device' },
+        uuid: { type: 'string', describe: 'the UUID that the volume must have' },
+        ...JSON_OPTION,
+    },
+    examples: [
+        ['/dev/vda3', 'every check, and what the host can still do'],
+        ['/dev/vda3 --uuid 0b5317c0-ff25-49bd-b85d-45c1d000098a', 'refuse another volume'],
+        ['/dev/vdb --header /run/data.hdr --json', 'a detached header, for a program'],
+    ],
+    details: [
+        'The host can write the header: it can name a cipher that encrypts nothing, or a key slot that any passphrase opens.',
+        'This judges one copy in memory. Open from a copy that was judged: what stands on the disk may change at any moment.',
+        'Where one of the two header copies is damaged or stale, `cryptsetup repair` mends it from the other.',
+    ].join('\n'),
+    async run({ device, header, uuid, json }) {
+        const path = String(device)
+        if (uuid !== undefined && !isUuid(uuid)) throw coreError('ERR_USAGE', `--uuid: not a UUID: ${uuid}`)
+        if (header !== undefined) withDevice(path, () => undefined)
+        const judgement = checkHeader(copyHeader(header ?? path), {
+            detached: header !== undefined,
+            ...(uuid === undefined ? {} : { uuid }),
+        })
+        if (json) printJson({ device: path, header: header ?? null, ...judgement })
+        else printJudgement(path, judgement)
+        return judgement.verdict === 'pass' ? 0 : 1
+    },
+})
+
+function printJudgement(path: string, { verdict, checks, volume, remains }: LuksJudgement): void {
+    for (const line of columns(
+        checks.map(({ name, result, detail, code }) => [MARK[result], name, code ? `${detail} (${code})` : detail]),
+    ))
+        print(line)
+    print()
+    if (verdict === 'fail' || !volume) {
+        print(`${styled('red', 'FAIL')}: do not open ${path}`)
+        return
+    }
+    const data = volume.authenticated ? 'authenticated' : 'NOT authenticated'
+    print(`${styled('green', 'PASS')}: ${path} may be opened; its data is ${data}`)
+    print('the host can still')
+    for (const line of remains) print(`  - ${line}`)
+}
+
+const MARK = { pass: 'ok', fail: 'FAIL', skipped: 'skipped' } as const

@@ -1,0 +1,106 @@
+// Trust anchors: which brokers this guest believes, by what it knows them, and which paths may open its disks. One
+// root-owned file each under `trust.d/`. The header of a disk names a broker and a path too, but the host writes it:
+// without an anchor that agrees, nothing is sent, or the host would serve its own volume with a key that it knows.
+// SPDX-License-Identifier: Apache-2.0
+
+import { join } from 'node:path'
+import { stringify as stringifyToml } from 'smol-toml'
+import * as z from 'zod/mini'
+import { readToml, tomlFiles } from '#core/config.ts'
+import { parseOrigin, type ServerTrust } from '#core/http.ts'
+import { issues } from '#core/schema.ts'
+import { formatResourcePath, type ResourcePath } from '#kbs/messages.ts'
+import { unlockError } from './errors.ts'
+
+export interface Anchor {
+    readonly origin: URL
+    /** Null for plain http on loopback, which the file says in so many words. */
+    readonly trust: ServerTrust | null
+    readonly allowPaths: readonly string[]
+    readonly file: string
+}
+
+/** What is written; the origin's own text is the key that anchors are found by. */
+export interface AnchorFile {
+    readonly url: string
+    readonly pins?: readonly string[] | undefined
+    readonly ca?: string | undefined
+    readonly allowPaths: readonly string[]
+    readonly insecureHttp?: true | undefined
+}
+
+/** The folder of the anchors within the configuration's. */
+export const TRUST_FOLDER = 'trust.d'
+
+/** `sha256/` and 44 characters of base64. */
+export const PIN = /^sha256\/[A-Za-z0-9+/]{43}=$/
+
+// `*` stands for any text within one of the three names, never for a slash.
+const PATTERN = /^[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+$/
+
+export const ANCHOR_FILE = z.strictObject({
+    url: z.string(),
+    pins: z.optional(z.array(z.string().check(z.regex(PIN, 'expected sha256/ and base64'))).check(z.minLength(1))),
+    ca: z.optional(z.string().check(z.includes('-----BEGIN CERTIFICATE-----'))),
+    allowPaths: z
+        .array(z.string().check(z.regex(PATTERN, 'expected REPOSITORY/TYPE/TAG, * within a name')))
+        .check(z.minLength(1)),
+    insecureHttp: z.optional(z.literal(true)),
+})
+
+/** @throws AttestError ERR_UNLOCK_ANCHOR_FILE, ERR_UNTRUSTED_FILE, ERR_CONFIG */
+export function readAnchors(configFolder: string): Anchor[] {
+    return tomlFiles(join(configFolder, TRUST_FOLDER)).map((file) => parseAnchor(readToml(file), file))
+}
+
+/** @throws AttestError ERR_UNLOCK_ANCHOR_FILE */
+export function parseAnchor(value: unknown, file: string): Anchor {
+    const result = ANCHOR_FILE.safeParse(value)
+    if (!result.success) throw malformed(file, issues(result.error))
+    const { url, pins, ca, allowPaths, insecureHttp } = result.data
+    const origin = parseOrigin(url, { insecureHttp: insecureHttp ?? false })
+    if (origin.protocol === 'http:') return { origin, trust: null, allowPaths, file }
+    if (pins && ca === undefined) return { origin, trust: { pins }, allowPaths, file }
+    if (ca !== undefined && !pins) return { origin, trust: { ca }, allowPaths, file }
+    throw malformed(file, 'expected either pins or ca')
+}
+
+/** The text of an anchor's file. */
+export const formatAnchor = (anchor: AnchorFile): string =>
+    `# A key broker that this guest trusts; \`guest-attest trust\` writes and lists these files.\n${stringifyToml(
+        Object.fromEntries(Object.entries(anchor).filter(([, value]) => value !== undefined)),
+    )}\n`
+
+/** The name of an anchor's file: one for each origin. */
+export const anchorFileName = (origin: URL): string =>
+    `${origin.host.replaceAll(/[^A-Za-z0-9.-]/g, '_')}${origin.protocol === 'http:' ? '_http' : ''}.toml`
+
+/**
+ * The anchor of a broker, if it may open a disk with this path.
+ * @throws AttestError ERR_UNLOCK_NOT_ANCHORED, ERR_UNLOCK_PATH
+ */
+export function requireAnchor(anchors: readonly Anchor[], server: string, path: ResourcePath): Anchor {
+    const { origin } = parseOrigin(server, { insecureHttp: true })
+    const anchor = anchors.find((candidate) => candidate.origin.origin === origin)
+    if (!anchor)
+        throw unlockError(
+            'ERR_UNLOCK_NOT_ANCHORED',
+            `${origin} is no broker that this guest trusts: nothing was sent to it`,
+            {
+                hint: 'if it should be: guest-attest trust add URL --pin … --allow-path …, and rebuild the initrd',
+            },
+        )
+    const wanted = formatResourcePath(path)
+    if (anchor.allowPaths.some((pattern) => matchesPath(pattern, wanted))) return anchor
+    throw unlockError('ERR_UNLOCK_PATH', `${origin} may not open a disk with ${wanted}: nothing was sent to it`, {
+        hint: `allowed: ${anchor.allowPaths.join(', ')} (${anchor.file})`,
+    })
+}
+
+/** Whether a pattern allows a path: the same number of names, each matching, `*` any text within one. */
+export function matchesPath(pattern: string, path: string): boolean {
+    const escaped = pattern.split('*').map((part) => part.replaceAll('.', String.raw`\.`))
+    return new RegExp(`^${escaped.join('[^/]*')}$`).test(path)
+}
+
+const malformed = (file: string, what: string) => unlockError('ERR_UNLOCK_ANCHOR_FILE', `${file}: ${what}`)

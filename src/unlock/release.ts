@@ -1,0 +1,128 @@
+// From anchors to a key: check what the caller named against what is trusted, attest to each broker in turn, and take the
+// key, until the deadline. Every front end (clevis pin, key socket, keyscript) unlocks through here.
+// SPDX-License-Identifier: Apache-2.0
+
+import * as z from 'zod/mini'
+import { type Secret, secret, wipe } from '#core/bytes.ts'
+import { section, setting } from '#core/config.ts'
+import { AttestError, canPass, errnoOf, messageOf } from '#core/errors.ts'
+import { parseJson } from '#core/json.ts'
+import type { Logger } from '#core/log.ts'
+import { backoff, deadline, pause } from '#core/wait.ts'
+import { type Attester, attest } from '#kbs/client.ts'
+import { formatResourcePath, LUKS_KEY_USE, type ResourcePath } from '#kbs/messages.ts'
+import { type Anchor, requireAnchor } from './anchors.ts'
+import type { Denials } from './denials.ts'
+import { unlockError } from './errors.ts'
+
+export const UNLOCK_CONFIG = section('unlock', {
+    deadlineMs: setting(
+        z.int().check(z.gte(1000), z.lte(24 * 3_600_000)),
+        120_000,
+        'how long to go on trying to get a key before the caller hears that it failed',
+    ),
+    requestTimeoutMs: setting(
+        z.int().check(z.gte(100), z.lte(600_000)),
+        15_000,
+        'how long a broker may take for one answer',
+    ),
+})
+
+/** What is asked for: brokers in the order in which they are tried, and the path, as a disk's header or a table names them. */
+export interface KeyRequest {
+    readonly servers: readonly string[]
+    readonly path: ResourcePath
+}
+
+export interface ReleaseDeps {
+    readonly anchors: readonly Anchor[]
+    /** Opened only after everything that was named is allowed. */
+    readonly attester: () => Promise<Attester>
+    readonly denials: Denials
+    readonly log: Logger
+    readonly deadlineMs: number
+    readonly requestTimeoutMs: number
+}
+
+/** Bytes of a key for a disk. */
+export const KEY_SIZE = 32
+
+const FIRST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 8000
+
+/**
+ * The 32 bytes of a key. The caller wipes them.
+ * @throws AttestError ERR_UNLOCK_*, the last error of a broker
+ */
+export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDeps): Promise<Secret> {
+    const named = formatResourcePath(path)
+    // Every server that is named must be trusted: one that is not shows that the header was written by somebody else.
+    const anchors = servers.map((server) => requireAnchor(deps.anchors, server, path))
+    for (const { origin } of anchors) deps.denials.refuseIfDenied(origin.origin, named)
+    using signal = deadline(deps.deadlineMs, `the key ${named}`)
+    const attester = await deps.attester()
+    const pauses = backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+    let last: unknown
+    for (;;) {
+        const failures: unknown[] = []
+        for (const anchor of anchors) {
+            try {
+                return await askOne(anchor, path, attester, deps, signal)
+            } catch (error) {
+                failures.push(error)
+                if (errnoOf(error) === 'ERR_KBS_DENIED' || errnoOf(error) === 'ERR_KBS_ATTESTATION')
+                    deps.denials.remember(anchor.origin.origin, named, messageOf(error))
+                if (isFinal(error)) throw error
+                deps.log.warn(`${anchor.origin.origin}: ${messageOf(error)}`)
+            }
+        }
+        // What has failed for good everywhere does not get better by waiting.
+        last = failures.at(-1)
+        if (!failures.some(canPass)) throw last
+        try {
+            await pause(pauses.next().value, signal)
+        } catch {
+            throw gaveUp(last, deps.deadlineMs)
+        }
+    }
+}
+
+async function askOne(anchor: Anchor, path: ResourcePath, attester: Attester, deps: ReleaseDeps, signal: AbortSignal) {
+    const { log, requestTimeoutMs } = deps
+    using session = await attest({ origin: anchor.origin, trust: anchor.trust }, attester, {
+        log,
+        signal,
+        requestTimeoutMs,
+    })
+    return asKey(await session.resource(path, LUKS_KEY_USE))
+}
+
+// A refusal of this guest: another broker would have to judge otherwise, and asking it would only hide the reason.
+const isFinal = (error: unknown): boolean =>
+    !(error instanceof AttestError) || ['ERR_KBS_DENIED', 'ERR_KBS_ATTESTATION', 'ERR_UNLOCK_KEY'].includes(error.code)
+
+/**
+ * A broker that knows kinds of resources releases 32 random bytes. One that does not may have stored the JSON key of
+ * clevis-pin-trustee, whose 32 ASCII characters are the key. Anything else could be a text that somebody guesses.
+ */
+function asKey(resource: Secret): Secret {
+    try {
+        if (resource.length === KEY_SIZE) return secret(Buffer.from(resource))
+        if (resource[0] === 0x7b && resource.length < 1024) {
+            const json = parseJson(resource, { title: 'the resource' }) as { key_type?: unknown; key?: unknown }
+            if (json.key_type === 'oct' && typeof json.key === 'string' && /^[!-~]{32}$/.test(json.key))
+                return secret(Buffer.from(json.key, 'ascii'))
+        }
+    } finally {
+        wipe(resource)
+    }
+    throw unlockError('ERR_UNLOCK_KEY', `the resource is no key: expected ${KEY_SIZE} random bytes`, {
+        hint: 'store one with `guest-attest broker put PATH --random`',
+    })
+}
+
+const gaveUp = (cause: unknown, ms: number) =>
+    unlockError('ERR_UNLOCK_GAVE_UP', `gave up after ${ms / 1000} s: ${messageOf(cause)}`, {
+        cause,
+        hint: cause instanceof AttestError ? cause.hint : undefined,
+    })
