@@ -7,7 +7,7 @@ import { IA5String, Integer, Utf8String } from 'asn1js'
 type X509 = typeof import('@peculiar/x509')
 type Extension = InstanceType<X509['Extension']>
 
-/** The parts of a name, in their order; ASCII as PrintableString or UTF8String, as the library sees fit for each. */
+/** The parts of a name, in their order. */
 export type NameParts = readonly (readonly [type: 'C' | 'ST' | 'L' | 'O' | 'OU' | 'CN', value: string])[]
 
 export type SignatureName = keyof typeof SIGNATURES
@@ -42,7 +42,10 @@ export interface ListTemplate {
 /** What a signature is made with, and with what parameters. */
 export const SIGNATURES = {
     /** As AMD's root and intermediate sign: RSASSA-PSS, SHA-384, MGF1 with SHA-384, a salt of 48 bytes. */
-    rsaPss384: { import: { name: 'RSA-PSS', hash: 'SHA-384' }, sign: { name: 'RSA-PSS', hash: 'SHA-384', saltLength: 48 } },
+    rsaPss384: {
+        import: { name: 'RSA-PSS', hash: 'SHA-384' },
+        sign: { name: 'RSA-PSS', hash: 'SHA-384', saltLength: 48 },
+    },
     ecdsaP256: { import: { name: 'ECDSA', namedCurve: 'P-256' }, sign: { name: 'ECDSA', hash: 'SHA-256' } },
     ecdsaP384: { import: { name: 'ECDSA', namedCurve: 'P-384' }, sign: { name: 'ECDSA', hash: 'SHA-384' } },
 } as const
@@ -73,7 +76,10 @@ export async function mintRevocationList(template: ListTemplate, signer: Signer)
         issuer: jsonName(signer.name),
         thisUpdate,
         nextUpdate,
-        entries: revoked.map((serialNumber) => ({ serialNumber, revocationDate: thisUpdate })),
+        // An empty list must be absent (RFC 5280 §5.1.2.6).
+        ...(revoked.length > 0 && {
+            entries: revoked.map((serialNumber) => ({ serialNumber, revocationDate: thisUpdate })),
+        }),
         extensions: [new x509.Extension(CRL_NUMBER, false, encodeInteger(number))],
         signingKey: signingKey(signer),
         signingAlgorithm: SIGNATURES[signer.signature].sign,
@@ -98,7 +104,9 @@ async function load(): Promise<X509> {
     return import('@peculiar/x509')
 }
 
-const jsonName = (parts: NameParts) => parts.map(([type, value]) => ({ [type]: [value] }))
+// UTF8String, but for the country's PrintableString (RFC 5280 §4.1.2.4, appendix A.1).
+const jsonName = (parts: NameParts) =>
+    parts.map(([type, value]) => ({ [type]: [type === 'C' ? { printableString: value } : { utf8String: value }] }))
 
 const signingKey = ({ privateKey, signature }: Signer): CryptoKey =>
     privateKey.toCryptoKey(SIGNATURES[signature].import as webcrypto.EcKeyImportParams, false, ['sign']) as CryptoKey
