@@ -13,6 +13,8 @@ type Outcome = { readonly detail: string }
 
 interface Row {
     readonly name: string
+    /** The claim that it judges. */
+    readonly claim: string
     /** Null: the policy does not name it. */
     check(policy: SnpPolicy, claims: Claims): Outcome | null
 }
@@ -20,39 +22,58 @@ interface Row {
 const CHECKS: readonly Row[] = [
     {
         name: 'measurement',
+        claim: 'measurement',
         check: (p, c) => oneOf(p.measurements, c['measurement'], 'ERR_SNP_POLICY_MEASUREMENT', 'measurement'),
     },
-    { name: 'debug', check: (p, c) => forbidden(p.debug, bit(c, 'debugAllowed'), 'ERR_SNP_POLICY_DEBUG', 'debugging') },
+    {
+        name: 'debug',
+        claim: 'policy.debugAllowed',
+        check: (p, c) => forbidden(p.debug, bit(c, 'debugAllowed'), 'ERR_SNP_POLICY_DEBUG', 'debugging'),
+    },
     {
         name: 'migration',
+        claim: 'policy.migrationAllowed',
         check: (p, c) => forbidden(p.migration, bit(c, 'migrationAllowed'), 'ERR_SNP_POLICY_MIGRATION', 'migration'),
     },
-    { name: 'vmpl', check: checkVmpl },
+    { name: 'vmpl', claim: 'vmpl', check: checkVmpl },
     {
         name: 'product-lines',
+        claim: 'productLine',
         check: (p, c) => oneOf(p.productLines, c['productLine'], 'ERR_SNP_POLICY_PRODUCT_LINE', 'product line'),
     },
-    { name: 'minimum-tcb', check: checkMinimumTcb },
+    { name: 'minimum-tcb', claim: 'reportedTcb', check: checkMinimumTcb },
     {
         name: 'signing-keys',
+        claim: 'signingKey',
         check: (p, c) => oneOf(p.signingKeys, c['signingKey'], 'ERR_SNP_POLICY_SIGNING_KEY', 'signing key'),
     },
-    { name: 'vlek-providers', check: checkProvider },
-    { name: 'required-platform', check: checkPlatform },
-    { name: 'host-data', check: (p, c) => oneOf(p.hostData, c['hostData'], 'ERR_SNP_POLICY_HOST_DATA', 'host data') },
+    { name: 'vlek-providers', claim: 'vlekProvider', check: checkProvider },
+    { name: 'required-platform', claim: 'platform', check: checkPlatform },
+    {
+        name: 'host-data',
+        claim: 'hostData',
+        check: (p, c) => oneOf(p.hostData, c['hostData'], 'ERR_SNP_POLICY_HOST_DATA', 'host data'),
+    },
     {
         name: 'id-keys',
+        claim: 'idKeyDigest',
         check: (p, c) => oneOf(p.idKeyDigests, c['idKeyDigest'], 'ERR_SNP_POLICY_ID_KEY', 'identity key'),
     },
     {
         name: 'author-keys',
+        claim: 'authorKeyDigest',
         check: (p, c) => oneOf(p.authorKeyDigests, c['authorKeyDigest'], 'ERR_SNP_POLICY_ID_KEY', 'author key'),
     },
-    { name: 'chip-ids', check: checkChip },
+    { name: 'chip-ids', claim: 'chipId', check: checkChip },
 ]
 
 /** The checks in their order. */
 export const APPRAISAL_CHECKS: readonly string[] = CHECKS.map(({ name }) => name)
+
+/** The claim that each check judges. */
+export const APPRAISED_CLAIMS: Readonly<Record<string, string>> = Object.fromEntries(
+    CHECKS.map(({ name, claim }) => [name, claim]),
+)
 
 /** @throws AttestError ERR_SNP_POLICY_* of the first check that fails */
 export function appraise({ claims }: Authentic, policy: Policy, checks: Checks): void {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Trust, Verifier } from '#evidence/verifier.ts'
-import { APPRAISAL_CHECKS, appraise, floor } from './appraise.ts'
+import { APPRAISAL_CHECKS, APPRAISED_CLAIMS, appraise, floor } from './appraise.ts'
 import { describe } from './inspect.ts'
 import { fromKbs, toKbs } from './kbs-evidence.ts'
 import { readPolicy, snpPolicy, writePolicy } from './policy.ts'
@@ -12,6 +12,7 @@ import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
 export const snpVerifier = (trust: Trust): Verifier => ({
     tee: 'snp',
     checkNames: { authentic: AUTHENTIC_CHECKS, appraisal: APPRAISAL_CHECKS },
+    appraisedClaims: APPRAISED_CLAIMS,
     recognise,
     fromKbs,
     toKbs,

@@ -69,6 +69,8 @@ export interface Verifier extends KbsEvidence {
     readonly tee: TeeId
     /** The names of the checks of authenticity, and of appraisal, in their order. */
     readonly checkNames: { readonly authentic: readonly string[]; readonly appraisal: readonly string[] }
+    /** The claim that each check of appraisal judges, as a dotted path: what a guest may be told of its own. */
+    readonly appraisedClaims: Readonly<Record<string, string>>
     /**
      * Evidence in the technology's own binary form. Null: not mine.
      * @throws AttestError mine, and malformed
