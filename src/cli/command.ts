@@ -73,7 +73,7 @@ export function addCommands(
 
 function define(yargs: Argv, name: string, { positionals = {}, options, examples, details }: AnyCommand): Argv {
     for (const [positional, describe] of Object.entries(positionals))
-        yargs.positional(positional, { type: 'string', describe })
+        yargs.positional(positional, { describe })
     for (const [option, spec] of Object.entries(options as OptionTable))
         yargs.option(option, spec.type === 'boolean' ? spec : { ...spec, requiresArg: true })
     for (const [line, what] of examples) yargs.example(`$0 ${name} ${line}`.trimEnd(), what)

@@ -6,7 +6,7 @@ import { checkHeader, type LuksJudgement } from '#luks/check.ts'
 import { copyHeader, withDevice } from '#luks/device.ts'
 import { isUuid } from '#luks/header.ts'
 import { command as define, JSON_OPTION } from './command.ts'
-import { columns, print, printJson, styled } from './term.ts'
+import { columns, hint, print, printJson, styled } from './term.ts'
 
 export const command = define({
     positionals: { device: 'the encrypted block device or image' },
@@ -22,8 +22,8 @@ export const command = define({
     ],
     details: [
         'The host can write the header: it can name a cipher that encrypts nothing, or a key slot that any passphrase opens.',
-        'This judges one copy in memory. Open from a copy that was judged: what stands on the disk may change at any moment.',
-        'Where one of the two header copies is damaged or stale, `cryptsetup repair` mends it from the other.',
+        'This judges one copy in memory. What stands on the disk may be another header a moment later: open from a copy.',
+        'Exit status: 0 it may be opened, 1 it may not, 2 usage, 3 the device could not be read.',
     ].join('\n'),
     async run({ device, header, uuid, json }) {
         const path = String(device)
@@ -34,25 +34,25 @@ export const command = define({
             ...(uuid === undefined ? {} : { uuid }),
         })
         if (json) printJson({ device: path, header: header ?? null, ...judgement })
-        else printJudgement(path, judgement)
+        else show(path, judgement)
         return judgement.verdict === 'pass' ? 0 : 1
     },
 })
 
-function printJudgement(path: string, { verdict, checks, volume, remains }: LuksJudgement): void {
+const MARKS = { pass: 'ok', fail: 'FAIL', skipped: '-' } as const
+
+function show(path: string, { checks, volume, remains }: LuksJudgement): void {
     for (const line of columns(
-        checks.map(({ name, result, detail, code }) => [MARK[result], name, code ? `${detail} (${code})` : detail]),
+        checks.map(({ name, result, detail, code }) => [MARKS[result], name, code ? `${detail} (${code})` : detail]),
+        '  ',
     ))
         print(line)
-    print()
-    if (verdict === 'fail' || !volume) {
-        print(`${styled('red', 'FAIL')}: do not open ${path}`)
-        return
+    if (!volume) print(styled('red', `FAIL: do not open ${path}`))
+    else {
+        const data = volume.authenticated ? 'authenticated' : 'NOT authenticated'
+        print(`${styled('green', 'PASS')}: ${path} may be opened; its data is ${data}`)
+        print('the host can still')
+        for (const line of remains) print(`  - ${line}`)
     }
-    const data = volume.authenticated ? 'authenticated' : 'NOT authenticated'
-    print(`${styled('green', 'PASS')}: ${path} may be opened; its data is ${data}`)
-    print('the host can still')
-    for (const line of remains) print(`  - ${line}`)
+    for (const { hint: text } of checks) if (text) hint(text)
 }
-
-const MARK = { pass: 'ok', fail: 'FAIL', skipped: 'skipped' } as const

@@ -9,10 +9,14 @@ import { complain, hint, PROGRAM } from './term.ts'
 
 const COMMANDS: readonly CommandRow[] = [
     { signature: 'detect', describe: 'what this guest is', load: () => import('./detect.ts') },
+    { signature: 'doctor', describe: 'what is there, what is missing, what to do', load: () => import('./doctor.ts') },
     { signature: 'evidence', describe: 'prove what this guest is', load: () => import('./evidence.ts') },
+    { signature: 'derive-key', describe: 'a key that only this guest has', load: () => import('./derive-key.ts') },
     { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
     { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
     { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy.ts') },
+    { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust.ts') },
+    { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },
     { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
 ]
 
@@ -26,7 +30,7 @@ async function main(argv: string[]): Promise<number> {
         .version(packageJson.version)
         .alias('help', 'h')
         .strict()
-        .parserConfiguration({ 'populate--': true, 'greedy-arrays': false })
+        .parserConfiguration({ 'populate--': true, 'greedy-arrays': false, 'parse-positional-numbers': false })
         .demandCommand(1, 'a command is missing')
         .completion('completion', 'print a completion script for bash or zsh')
         .wrap(Math.min(120, process.stdout.columns ?? 100))

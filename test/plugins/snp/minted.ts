@@ -1,0 +1,111 @@
+// An SNP vendor of the tests' own: minted keys and certificates, and reports that are really signed with them.
+// SPDX-License-Identifier: Apache-2.0
+
+import { sign } from 'node:crypto'
+import type { NamedBytes, Trust, Verifier } from '#evidence/verifier.ts'
+import { CERT_GUIDS, encodeCertTable } from '#plugins/snp/cert-table.ts'
+import { GENERATIONS, type Generation, type GenerationName } from '#plugins/snp/generations.ts'
+import { generateVendorKeys, mintChain, mintList, type VendorCertificates, type VendorKeys } from '#plugins/snp/mint.ts'
+import { encodeReport, type Report, SIGNED_SIZE } from '#plugins/snp/report.ts'
+import { writeTcb } from '#plugins/snp/tcb.ts'
+import { snpVerifier } from '#plugins/snp/verifier.ts'
+
+export interface Vendor {
+    readonly generation: Generation
+    readonly keys: VendorKeys
+    readonly certificates: VendorCertificates
+    readonly list: Buffer
+    readonly chipId: Buffer
+    /** When everything that was minted holds. */
+    readonly now: Date
+}
+
+export async function vendor(name: GenerationName, keys?: VendorKeys): Promise<Vendor> {
+    const generation: Generation = GENERATIONS[name]
+    const own = keys ?? (await generateVendorKeys())
+    const now = new Date()
+    const chipId = Buffer.alloc(64)
+    chipId.fill(0x5a, 0, generation.line === 'Turin' ? 8 : 64)
+    return {
+        generation,
+        keys: own,
+        certificates: await mintChain(generation, own, chipId, now),
+        list: await mintList(generation, own, now),
+        chipId,
+        now,
+    }
+}
+
+/** A report with these fields changed, signed after that. */
+export function report({ generation, keys, chipId }: Vendor, changed: Partial<Report> = {}): Buffer {
+    const tcb = writeTcb(generation.line, generation.tcb)
+    const { family, model, stepping } = generation.cpuid
+    const fields: Report = {
+        version: generation.reportVersion,
+        guestSvn: 0,
+        policy: 0x30000n,
+        familyId: Buffer.alloc(16),
+        imageId: Buffer.alloc(16),
+        vmpl: 0,
+        signatureAlgo: 1,
+        currentTcb: tcb,
+        platformInfo: generation.platformInfo,
+        keyInfo: 0,
+        reportData: Buffer.alloc(64, 0x11),
+        measurement: Buffer.alloc(48, 0x22),
+        hostData: Buffer.alloc(32),
+        idKeyDigest: Buffer.alloc(48),
+        authorKeyDigest: Buffer.alloc(48),
+        reportId: Buffer.alloc(32, 0x33),
+        reportIdMa: Buffer.alloc(32, 0xff),
+        reportedTcb: tcb,
+        cpuidFamily: family,
+        cpuidModel: model,
+        cpuidStepping: stepping,
+        chipId,
+        committedTcb: tcb,
+        currentVersion: generation.firmware,
+        committedVersion: generation.firmware,
+        launchTcb: tcb,
+        launchMitVector: generation.mitigations,
+        currentMitVector: generation.mitigations,
+        currentEtcb: Buffer.alloc(32),
+        launchEtcb: Buffer.alloc(32),
+        committedEtcb: Buffer.alloc(32),
+        signatureR: Buffer.alloc(72),
+        signatureS: Buffer.alloc(72),
+        ...changed,
+    }
+    return resign(encodeReport(fields), keys)
+}
+
+/** Signs the bytes as they are, whatever they say. */
+export function resign(raw: Buffer, { vcek }: VendorKeys): Buffer {
+    const out = Buffer.from(raw)
+    const signature = sign('sha384', out.subarray(0, SIGNED_SIZE), { key: vcek, dsaEncoding: 'ieee-p1363' })
+    out.fill(0, SIGNED_SIZE)
+    out.set(Buffer.from(signature.subarray(0, 48)).reverse(), 0x2a0)
+    out.set(Buffer.from(signature.subarray(48)).reverse(), 0x2e8)
+    return out
+}
+
+/** The table that a host would store. */
+export const table = ({ certificates: { vcek, ask, ark } }: Vendor): Buffer =>
+    encodeCertTable([
+        { guid: CERT_GUIDS.VCEK, data: vcek },
+        { guid: CERT_GUIDS.ASK, data: ask },
+        { guid: CERT_GUIDS.ARK, data: ark },
+    ])
+
+export const named = (name: string, bytes: Buffer): NamedBytes => ({ name, bytes })
+
+/** Trust in this vendor alone, with its revocation list. */
+export const trustIn = ({ certificates, list }: Vendor, changed: Partial<Trust> = {}): Trust => ({
+    roots: [named('ark', certificates.ark)],
+    certificates: [named('ask', certificates.ask)],
+    revocationLists: [named('crl', list)],
+    withoutRevocation: false,
+    ...changed,
+})
+
+export const verifierOf = (of: Vendor, changed: Partial<Trust> = {}): Verifier => snpVerifier(trustIn(of, changed))
