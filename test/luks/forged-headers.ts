@@ -1,8 +1,7 @@
 // Forgeries of the binary headers, their checksums and the form of the JSON area.
 // SPDX-License-Identifier: Apache-2.0
 
-import { UUID } from './forge.ts'
-import type { Case } from './forged.test.ts'
+import { type Case, UUID } from './forge.ts'
 
 /** The data segment as a host would like it. */
 const NULL_SEGMENT =

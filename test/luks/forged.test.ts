@@ -8,9 +8,9 @@ import test, { type ExecutionContext } from 'ava'
 import { checkHeader } from '#luks/check.ts'
 import { needs, run, temporaryFolder } from './cryptsetup.ts'
 import { type Case, forge, UUID } from './forge.ts'
+import { FORGED_DATA } from './forged-data.ts'
 import { FORGED_HEADERS } from './forged-headers.ts'
 import { FORGED_KEYSLOTS } from './forged-keyslots.ts'
-import { FORGED_DATA } from './forged-data.ts'
 
 const CASES: readonly Case[] = [...FORGED_HEADERS, ...FORGED_DATA, ...FORGED_KEYSLOTS]
 

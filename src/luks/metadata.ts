@@ -1,0 +1,168 @@
+// The JSON metadata. LUKS2 On-Disk Format Specification 1.1, section 3. First the outline, whose objects may be of any type,
+// so that a type that is not accepted can be named; then each object by the schema of its type. Members that the
+// specification does not know are refused: this reader would skip what another one obeys.
+// SPDX-License-Identifier: Apache-2.0
+
+import * as z from 'zod/mini'
+import { fromBase64 } from '#core/bytes.ts'
+import { parseJson } from '#core/json.ts'
+import { issues, type Schema } from '#core/schema.ts'
+import { brief, type LuksCode, luksError } from './errors.ts'
+
+/** The salt of every key derivation: cryptsetup takes no other length. */
+const SALT_SIZE = 32
+
+const u32 = z.int().check(z.minimum(0), z.maximum(0xffff_ffff))
+
+/** A 64-bit number as the specification writes it: decimal digits in a string. Nineteen digits are below 2^64. */
+const u64 = z.pipe(
+    z.string().check(z.regex(/^(?:0|[1-9]\d{0,18})$/, 'expected a decimal number')),
+    z.transform((digits) => BigInt(digits)),
+)
+
+/** Null is `dynamic`: to the end of the device. */
+const segmentSize = z.pipe(
+    z.string().check(z.regex(/^(?:dynamic|[1-9]\d{0,18})$/, 'expected `dynamic` or a decimal number above 0')),
+    z.transform((size) => (size === 'dynamic' ? null : BigInt(size))),
+)
+
+const base64 = (size?: number) =>
+    z
+        .string()
+        .check(
+            z.refine((text) => decodes(text, size), `expected base64${size === undefined ? '' : ` of ${size} bytes`}`),
+        )
+
+/** One value of a set, and the message says which one came. */
+const oneOf = <const T extends string | number>(values: T[]) =>
+    z.literal(values, { error: ({ input }) => `expected ${values.join(' or ')}, got ${show(input)}` })
+
+const names = z.array(z.string()).check(z.maxLength(32))
+
+/** At most 32 objects by number, each with a type. */
+const entries = z
+    .record(z.string(), z.looseObject({ type: z.string() }))
+    .check(z.refine((objects) => Object.keys(objects).every(isNumber), 'expected the keys to be numbers from 0 to 31'))
+
+export const METADATA = z.strictObject({
+    keyslots: entries,
+    tokens: entries,
+    segments: entries,
+    digests: entries,
+    config: z.strictObject({
+        json_size: u64,
+        keyslots_size: u64,
+        flags: z.optional(names),
+        requirements: z.optional(z.strictObject({ mandatory: z.optional(names) })),
+    }),
+})
+
+export const SEGMENT = z.strictObject({
+    type: oneOf(['crypt']),
+    offset: u64,
+    size: segmentSize,
+    iv_tweak: oneOf(['0']),
+    encryption: z.string(),
+    sector_size: oneOf([512, 4096]),
+    flags: z.optional(names),
+    integrity: z.optional(
+        z.strictObject({
+            type: z.string(),
+            journal_encryption: oneOf(['none']),
+            journal_integrity: oneOf(['none']),
+            key_size: z.optional(u32),
+        }),
+    ),
+})
+
+export const KEYSLOT = z.strictObject({
+    type: oneOf(['luks2']),
+    key_size: u32,
+    priority: z.optional(oneOf([0, 1, 2])),
+    af: z.strictObject({ type: oneOf(['luks1']), stripes: oneOf([4000]), hash: z.string() }),
+    area: z.strictObject({ type: oneOf(['raw']), encryption: z.string(), key_size: u32, offset: u64, size: u64 }),
+    kdf: z.looseObject({ type: z.string() }),
+})
+
+export const PBKDF2 = z.strictObject({
+    type: oneOf(['pbkdf2']),
+    hash: z.string(),
+    iterations: u32,
+    salt: base64(SALT_SIZE),
+})
+
+export const ARGON2 = z.strictObject({
+    type: oneOf(['argon2i', 'argon2id']),
+    time: u32,
+    memory: u32,
+    cpus: u32,
+    salt: base64(SALT_SIZE),
+})
+
+export const DIGEST = z.strictObject({
+    type: oneOf(['pbkdf2']),
+    keyslots: names,
+    segments: names,
+    hash: z.string(),
+    iterations: u32,
+    salt: base64(SALT_SIZE),
+    digest: base64(),
+})
+
+/** What a token's owner puts beside these two is the owner's. */
+export const TOKEN = z.looseObject({ type: z.string(), keyslots: names })
+
+export type Metadata = z.infer<typeof METADATA>
+export type Segment = z.infer<typeof SEGMENT>
+export type Keyslot = z.infer<typeof KEYSLOT>
+export type Pbkdf2 = z.infer<typeof PBKDF2>
+export type Argon2 = z.infer<typeof ARGON2>
+export type Digest = z.infer<typeof DIGEST>
+
+/**
+ * Reads a JSON area: a text from its first byte to a zero byte, and nothing but zeros behind.
+ * @throws AttestError ERR_LUKS_METADATA, ERR_JSON
+ */
+export function parseMetadata(area: Buffer): Metadata {
+    const refuse = (text: string) => luksError('ERR_LUKS_METADATA', `JSON area: ${text}`)
+    const end = area.indexOf(0)
+    if (end < 0) throw refuse('no zero byte ends it')
+    if (area[0] !== 0x7b) throw refuse('expected { at its start')
+    const hidden = area.subarray(end).findIndex((byte) => byte !== 0)
+    if (hidden >= 0) throw refuse(`byte ${end + hidden} is not zero, the text ends at ${end}`)
+    const value = parseJson(area.subarray(0, end), { title: 'JSON area', maxBytes: area.length })
+    refuseZeroCharacter(value)
+    return fit(METADATA, value, 'JSON area', 'ERR_LUKS_METADATA')
+}
+
+/** An object as the schema of its type sees it. @throws AttestError of the given code, naming the members that do not fit */
+export function fit<T>(schema: Schema<T>, value: unknown, where: string, code: LuksCode): T {
+    const result = schema.safeParse(value)
+    if (result.success) return result.data
+    const text = issues(result.error)
+    throw luksError(code, `${where}: ${text.length > 300 ? `${text.slice(0, 300)}…` : text}`)
+}
+
+// cryptsetup's strings end at a zero character: it reads the key `segments\0x` as `segments`, where it replaces the member
+// that everybody else sees, and the cipher `cipher_null-ecb\0…` as the null cipher.
+function refuseZeroCharacter(value: unknown): void {
+    if (typeof value === 'string') {
+        if (value.includes('\0')) throw luksError('ERR_LUKS_METADATA', `JSON area: a zero character in ${brief(value)}`)
+    } else if (typeof value === 'object' && value !== null)
+        for (const [key, member] of Object.entries(value)) {
+            refuseZeroCharacter(key)
+            refuseZeroCharacter(member)
+        }
+}
+
+const isNumber = (key: string): boolean => /^(?:[12]?\d|3[01])$/.test(key)
+
+const show = (value: unknown): string => (typeof value === 'string' ? brief(value) : String(value).slice(0, 32))
+
+function decodes(text: string, size?: number): boolean {
+    try {
+        return fromBase64(text, 'base64', size).length > 0
+    } catch {
+        return false
+    }
+}
