@@ -7,7 +7,6 @@ export const CLEVIS_ERRORS = {
     ERR_CLEVIS_CONFIG: { exit: 1, means: 'the configuration of the pin is malformed' },
     ERR_CLEVIS_HEADER: { exit: 1, means: 'the header of the JWE is not one of this pin' },
     ERR_CLEVIS_KEY_FILE: { exit: 1, means: 'the key file does not hold a key' },
-    ERR_CLEVIS_OUTPUT: { exit: 1, means: 'the result could not be written whole' },
 } as const satisfies ErrorTable
 
 export const clevisError = errorsOf(CLEVIS_ERRORS)

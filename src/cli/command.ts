@@ -65,7 +65,7 @@ export function addCommands(
             async (args) => {
                 if (!loaded) return
                 refuseRepeated(loaded, args)
-                done(await loaded.run(args as never))
+                done(await loaded.run(withDash(loaded, args) as never))
             },
         )
     }
@@ -73,7 +73,7 @@ export function addCommands(
 
 function define(yargs: Argv, name: string, { positionals = {}, options, examples, details }: AnyCommand): Argv {
     for (const [positional, describe] of Object.entries(positionals))
-        yargs.positional(positional, { describe })
+        yargs.positional(positional, { type: 'string', describe })
     for (const [option, spec] of Object.entries(options as OptionTable))
         yargs.option(option, spec.type === 'boolean' ? spec : { ...spec, requiresArg: true })
     for (const [line, what] of examples) yargs.example(`$0 ${name} ${line}`.trimEnd(), what)
@@ -85,4 +85,11 @@ function refuseRepeated({ options }: AnyCommand, args: Readonly<Record<string, u
     for (const [name, spec] of Object.entries(options as OptionTable))
         if (spec.type !== 'array' && Array.isArray(args[name]))
             throw coreError('ERR_USAGE', `--${name} was given twice`)
+}
+
+// yargs takes a lone `-`, which stands for standard input, for an option without a name, and leaves nothing of it.
+function withDash({ positionals = {} }: AnyCommand, args: Readonly<Record<string, unknown>>) {
+    if (!process.argv.includes('-')) return args
+    const lost = Object.keys(positionals).filter((name) => args[name] === '')
+    return { ...args, ...Object.fromEntries(lost.map((name) => [name, '-'])) }
 }

@@ -20,6 +20,11 @@ const COMMANDS: readonly CommandRow[] = [
     { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
 ]
 
+// A reader that has seen enough (`| head`) changes nothing of the verdict.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+})
+
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(argv: string[]): Promise<number> {
@@ -30,7 +35,7 @@ async function main(argv: string[]): Promise<number> {
         .version(packageJson.version)
         .alias('help', 'h')
         .strict()
-        .parserConfiguration({ 'populate--': true, 'greedy-arrays': false, 'parse-positional-numbers': false })
+        .parserConfiguration({ 'populate--': true, 'greedy-arrays': false })
         .demandCommand(1, 'a command is missing')
         .completion('completion', 'print a completion script for bash or zsh')
         .wrap(Math.min(120, process.stdout.columns ?? 100))

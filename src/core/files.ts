@@ -21,6 +21,7 @@ import {
 import { dirname, join, resolve } from 'node:path'
 import { coreError, errnoOf, messageOf } from './errors.ts'
 import { EMULATED } from './role.ts'
+import { readStdin } from './stdio.ts'
 
 /** Largest file that is read whole unless a caller says otherwise: 1 MiB. */
 const MAX_BYTES = 1024 * 1024
@@ -61,8 +62,9 @@ export function checkTrustedFolder(path: string): boolean {
 
 /** Any other input file, up to a size. `-` is standard input. @throws AttestError ERR_FILE, ERR_NOT_FOUND_FILE, ERR_LENGTH */
 export function readInput(path: string, maxBytes = MAX_BYTES): Buffer {
+    if (path === '-') return readStdin(maxBytes)
     try {
-        return readOpen(path === '-' ? '/dev/stdin' : path, 0, maxBytes, () => undefined)
+        return readOpen(path, 0, maxBytes, () => undefined)
     } catch (cause) {
         if (errnoOf(cause) === 'ENOENT') throw coreError('ERR_NOT_FOUND_FILE', `${path}: no such file`)
         if (errnoOf(cause) === 'EISDIR') throw coreError('ERR_FILE', `${path}: is a folder, a file was expected`)

@@ -106,7 +106,9 @@ async function load(): Promise<X509> {
 
 // UTF8String, but for the country's PrintableString (RFC 5280 §4.1.2.4, appendix A.1).
 const jsonName = (parts: NameParts) =>
-    parts.map(([type, value]) => ({ [type]: [type === 'C' ? { printableString: value } : { utf8String: value }] }))
+    parts.map(([type, value]) =>
+        type === 'C' ? { C: [{ printableString: value }] } : { [type]: [{ utf8String: value }] },
+    )
 
 const signingKey = ({ privateKey, signature }: Signer): CryptoKey =>
     privateKey.toCryptoKey(SIGNATURES[signature].import as webcrypto.EcKeyImportParams, false, ['sign']) as CryptoKey
