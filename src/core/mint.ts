@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { type KeyObject, type webcrypto, X509Certificate } from 'node:crypto'
+import type { JsonNameParams } from '@peculiar/x509'
 import { IA5String, Integer, Utf8String } from 'asn1js'
 
 type X509 = typeof import('@peculiar/x509')
@@ -105,10 +106,8 @@ async function load(): Promise<X509> {
 }
 
 // UTF8String, but for the country's PrintableString (RFC 5280 §4.1.2.4, appendix A.1).
-const jsonName = (parts: NameParts) =>
-    parts.map(([type, value]) =>
-        type === 'C' ? { C: [{ printableString: value }] } : { [type]: [{ utf8String: value }] },
-    )
+const jsonName = (parts: NameParts): JsonNameParams =>
+    parts.map(([type, value]) => ({ [type]: [{ [type === 'C' ? 'printableString' : 'utf8String']: value }] }))
 
 const signingKey = ({ privateKey, signature }: Signer): CryptoKey =>
     privateKey.toCryptoKey(SIGNATURES[signature].import as webcrypto.EcKeyImportParams, false, ['sign']) as CryptoKey

@@ -1,15 +1,107 @@
-// What a technology gives the emulator: its devices as pure functions of bytes. The emulator knows no vendor.
+// What a technology gives the emulator: its devices as functions of bytes, which change nothing until they are told to.
+// The emulator knows no vendor; plugins/X/emulate.ts makes the model, through the manifest's `emulator(options)`.
 // SPDX-License-Identifier: Apache-2.0
 
-/** What `emulate` was asked for. Absent: the model's own choice. */
+import type { constants } from 'node:os'
+import type { Schema } from '#core/schema.ts'
+
+/** What `emulate` was asked for. Absent: the model's own choice; what a model has no use for, it refuses. */
 export interface EmulatorOptions {
     readonly measurement?: Buffer
     readonly hostData?: Buffer
     readonly policy?: bigint
     readonly vmpl?: number
     readonly generation?: string
+    /** A folder that keeps the vendor's keys: those of an earlier emulator are used again. Absent: new keys, never written. */
+    readonly trustDir?: string
+    readonly now: Date
+    /** Says what takes long. */
+    readonly progress: (text: string) => void
 }
 
 export interface DeviceModel {
     readonly tee: string
+    /** What is emulated, for a person. */
+    readonly title: string
+    /** Devices by their name under `/dev`. */
+    readonly devices: Readonly<Record<string, Device>>
+    /** What answers behind configfs-tsm. Absent: no provider is registered. */
+    readonly tsm?: TsmProvider
+    /** The faults that this model can play, beside those of faults.ts. */
+    readonly faults: FaultTable
+}
+
+export type ErrnoName = keyof typeof constants.errno
+
+/** How a request ends. */
+export interface Answer {
+    /** It fails. What the model has written reaches the caller all the same, as it does behind a real driver. */
+    readonly errno?: ErrnoName | undefined
+    /** How long the caller waits for it. */
+    readonly delayMs?: number | undefined
+    /**
+     * The changes of state. A model may run several times for one request, until it is known which memory it reads;
+     * this is called once, for the run whose answer is sent.
+     */
+    readonly commit?: (() => void) | undefined
+}
+
+/** What a request meets. */
+export interface Call {
+    readonly faults: readonly Fault[]
+    /** Milliseconds of a clock that never goes back. */
+    readonly nowMs: number
+}
+
+export interface Device {
+    /** Permission bits. */
+    readonly mode: number
+    /** The name of each ioctl, by its number: what a script of faults calls it. */
+    readonly requests: Readonly<Record<number, string>>
+    ioctl(call: IoctlCall, memory: UserMem): Answer
+}
+
+export interface IoctlCall extends Call {
+    readonly request: number
+    /** The address of the argument, in the caller's memory like all that it points to. */
+    readonly argument: bigint
+}
+
+/** The memory of the process that called. What cannot be reached ends the request with EFAULT. */
+export interface UserMem {
+    read(address: bigint, length: number): Buffer
+    write(address: bigint, bytes: Uint8Array): void
+}
+
+/** A provider of configfs-tsm: Linux include/linux/tsm.h, struct tsm_report_ops. Its request is called `configfs`. */
+export interface TsmProvider {
+    readonly name: string
+    /** The lowest privilege level that is accepted. Absent: the provider has no levels, and no such attributes. */
+    readonly privlevelFloor?: number
+    readonly hasAuxblob: boolean
+    report(request: TsmRequest): TsmAnswer
+}
+
+export interface TsmRequest extends Call {
+    readonly inblob: Buffer
+    readonly privlevel: number
+}
+
+export interface TsmAnswer extends Answer {
+    readonly outblob: Buffer
+    readonly auxblob: Buffer
+}
+
+/** A fault that a request meets: its kind, and the parameters that the table asks for. */
+export interface Fault {
+    readonly kind: string
+    readonly params: Readonly<Record<string, unknown>>
+}
+
+export type FaultTable = Readonly<Record<string, FaultKind>>
+
+export interface FaultKind {
+    readonly means: string
+    // biome-ignore lint/suspicious/noExplicitAny: each parameter has a type of its own
+    readonly params: Readonly<Record<string, Schema<any>>>
 }

@@ -1,0 +1,164 @@
+// The namespaces of an emulated guest: processes and mounts of its own (and users, where the caller is not root), so that
+// the kernel itself takes everything back when the first process in them ends, and nothing of the machine is changed.
+// unshare(1), setpriv(1), mount(8) and umount(8) of util-linux enter them; Node has no system call for it.
+// SPDX-License-Identifier: Apache-2.0
+
+/** Descriptors of the script and of the server. */
+export const DESCRIPTORS = {
+    /** A socket to the supervisor, whose end tells of the other's death. */
+    control: 3,
+    /** Script: standard error of the caller. Server: /dev/fuse, mounted. */
+    stderr: 4,
+    fuse: 4,
+    /** Server: a pipe on which it says where what it serves has to appear. */
+    ready: 5,
+} as const
+
+export interface GuestCommand {
+    /** Whether to be root already; otherwise the caller becomes root of a user namespace. */
+    readonly asRoot: boolean
+    /** The program that serves the devices, without what follows `--`. */
+    readonly server: readonly string[]
+    readonly command: readonly string[]
+}
+
+/**
+ * The command line that runs a command in an emulated guest. When whoever starts it dies, the kernel kills it, with it the
+ * first process in the namespace of processes, and with that one all others.
+ */
+export function guestCommandLine({ asRoot, server, command }: GuestCommand): string[] {
+    const unshare = ['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child']
+    if (!asRoot) unshare.push('--user', '--map-root-user')
+    const words = [...server, '--', ...command]
+    return [
+        ...['sh', '-c', START, 'guest-attest'],
+        ...['setpriv', '--pdeathsig', 'KILL', '--', ...unshare, '--'],
+        ...['sh', '-c', GUEST, 'guest-attest', asRoot ? 'root' : 'user', String(server.length + 1), ...words],
+    ]
+}
+
+/** What the script says on the control socket: `WORD VALUE`, a line each. Process ids are those of the supervisor. */
+export type GuestLine = 'server' | 'connection' | 'command'
+
+// The processes between the supervisor and the command must outlive what a terminal sends to all of them; the command has
+// it back to the default. POSIX keeps a signal that was ignored at the start of a shell ignored, so env(1) does that.
+const START = `trap '' HUP INT QUIT TERM
+exec "$@"`
+
+// The first process in the namespaces. Arguments: root or user, how many words start the server, those words (the last is
+// --), the command. The scratch folder is one that exists wherever FUSE does; it is covered, and uncovered at the end.
+const GUEST = String.raw`set -eu
+who=$1
+shift
+server_words=$1
+shift
+scratch=/sys/fs/fuse/connections
+mount -t tmpfs -o mode=700 guest-attest "$scratch"
+mkdir "$scratch/proc" "$scratch/fuse" "$scratch/old"
+
+# The old /proc still shows process ids as the supervisor knows them.
+mount --rbind /proc "$scratch/proc"
+mount -t proc -o nosuid,nodev,noexec proc /proc
+say_pid() {
+    read -r pid rest < "$scratch/proc/self/stat"
+    echo "$1 $pid" >&3
+}
+
+exec 5<> /dev/fuse
+# -i: mount(8) does it itself, without a helper of FUSE's.
+mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions guest-attest "$scratch/fuse"
+while read -r _ _ device _ point _; do
+    [ "$point" != "$scratch/fuse" ] || echo "connection ${'$'}{device#*:}" >&3
+done < /proc/self/mountinfo
+
+# The server, in a session of its own: a terminal's signals are for the command. It alone holds the connection, so that
+# its end ends every request.
+mkfifo "$scratch/ready"
+(
+    say_pid server
+    exec setsid "$@" < /dev/null >&4 2>&4 4<&5 5> "$scratch/ready"
+) &
+server=$!
+exec 5>&-
+
+# A folder of which everything stays what it was, and in which new names can be made: a tmpfs into which its entries are
+# bound back, in one call. Root's /dev is an overlay instead, in which nodes that the machine makes later appear; it cannot
+# be that for others, to whom an overlay does not open devices, nor for /run, whose sockets it would hide.
+covered=' '
+cover() {
+    case $covered in *" $1 "*) return ;; esac
+    covered="$covered$1 "
+    old=$scratch/old$1
+    mkdir -p "$old"
+    mount --rbind "$1" "$old"
+    overlaid=
+    if [ "$1 $who" = '/dev root' ] && mkdir "$scratch/upper" "$scratch/work" &&
+        mount -t overlay -o "lowerdir=$old,upperdir=$scratch/upper,workdir=$scratch/work" guest-attest "$1" 2> /dev/null
+    then
+        overlaid=1
+    else
+        mount -t tmpfs -o mode=755 guest-attest "$1"
+    fi
+    : > "$scratch/fstab"
+    for entry in "$old"/* "$old"/.[!.]*; do
+        new=$1/${'$'}{entry##*/}
+        # What an fstab would need to quote is left out.
+        case $new in *[[:space:]\\#]*) continue ;; esac
+        if [ -L "$entry" ]; then
+            [ "$overlaid" ] || cp -P "$entry" "$new"
+            continue
+        elif [ -d "$entry" ]; then
+            mkdir -p "$new"
+        elif [ -e "$entry" ] && [ -z "$overlaid" ]; then
+            : > "$new"
+        else
+            continue
+        fi
+        echo "$entry $new none rbind 0 0" >> "$scratch/fstab"
+    done
+    # An entry that has gone meanwhile is no reason to stop.
+    mount -a -T "$scratch/fstab" 2> /dev/null || :
+}
+
+# Makes a path appear; its folder is covered where it does not exist yet.
+place() {
+    if ! [ -e "$2" ]; then
+        folder=${'$'}{2%/*}
+        missing=
+        while ! [ -d "$folder" ]; do
+            missing=1
+            folder=${'$'}{folder%/*}
+        done
+        cover "$folder"
+        [ -z "$missing" ] || mkdir -p "${'$'}{2%/*}"
+        if [ -d "$1" ]; then mkdir "$2"; else : > "$2"; fi
+    fi
+    mount --bind "$1" "$2"
+}
+
+# State of this guest is not the machine's.
+mkdir -m 700 "$scratch/run"
+place "$scratch/run" /run/guest-attest
+
+ready=
+while read -r word from to; do
+    case $word in
+        place) place "$scratch/fuse/$from" "$to" ;;
+        go) ready=1 ;;
+    esac
+done < "$scratch/ready"
+if [ -z "$ready" ]; then
+    status=0
+    wait "$server" || status=$?
+    exit "$status"
+fi
+
+shift "$server_words"
+(
+    say_pid command
+    umount -l "$scratch"
+    export GUEST_ATTEST_INSECURE_EMULATED_DEVICE=1
+    exec env --default-signal=HUP,INT,QUIT,TERM -- "$@" 2>&4 3>&- 4>&-
+)
+exit # or the shell would run the command in its own place, as a first process, which no signal ends
+`

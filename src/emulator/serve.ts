@@ -1,0 +1,114 @@
+// The server's half of the emulator: a process of its own, which answers on a FUSE connection that the script of
+// namespace.ts has mounted, and never touches what it serves.
+// SPDX-License-Identifier: Apache-2.0
+
+import { closeSync, read, readFileSync, writeSync } from 'node:fs'
+import { Socket } from 'node:net'
+import { errnoOf } from '#core/errors.ts'
+import { configfsFolder } from './configfs-tsm.ts'
+import { deviceFile } from './device.ts'
+import type { FaultPlan } from './faults.ts'
+import { gate } from './gate.ts'
+import { processMemory } from './memory.ts'
+import type { DeviceModel } from './model.ts'
+import { DESCRIPTORS } from './namespace.ts'
+import { fuseSession, MESSAGE_SIZE } from './session.ts'
+import { folder } from './tree.ts'
+
+/** How often the server tells the supervisor that it is not stuck. */
+export const HEARTBEAT_MS = 1000
+
+/** Where the content of each top folder of the connection has to appear. */
+const PLACES = { devices: '/dev', configfs: '/sys/kernel/config' } as const
+
+/**
+ * Ties this process to its supervisor: tells it that all is well, and ends with it. To be called first: making a model
+ * can take seconds.
+ */
+export function followSupervisor(): void {
+    const control = new Socket({ fd: DESCRIPTORS.control, readable: true, writable: true })
+    const end = () => process.exit(0)
+    control.on('error', end).on('end', end).on('close', end).resume()
+    const beat = () => void control.write('alive 1\n')
+    beat()
+    setInterval(beat, HEARTBEAT_MS).unref()
+}
+
+/** Serves until the mount goes. */
+export async function serve(model: DeviceModel, plan: FaultPlan, complain: (text: string) => void): Promise<void> {
+    const die = () => {
+        complain('the device dies now, as the script of faults says')
+        process.kill(process.pid, 'SIGKILL')
+    }
+    const way = gate(plan, () => performance.now(), die)
+    const devices = Object.entries(model.devices).map(
+        ([name, device]) => [name, deviceFile(device, way, processMemory)] as const,
+    )
+    const root = folder({
+        devices: folder(Object.fromEntries(devices)),
+        configfs: configfsFolder(model.tsm, way),
+    })
+    const receive = fuseSession(
+        root,
+        { send: (reply) => sendReply(reply, complain), isBeingKilled, complain },
+        Math.floor(Date.now() / 1000),
+    )
+    const ended = readMessages(receive)
+    announce([
+        ...devices.map(([name]) => `place devices/${name} ${PLACES.devices}/${name}`),
+        ...(model.tsm ? [`place configfs ${PLACES.configfs}`] : []),
+        'go',
+    ])
+    await ended
+}
+
+// Reads one message after the other, on a thread of the pool. Resolves when the connection has ended (ENODEV).
+function readMessages(receive: (message: Buffer) => void): Promise<void> {
+    const buffer = Buffer.alloc(MESSAGE_SIZE)
+    return new Promise((resolve, reject) => {
+        const next = () =>
+            read(DESCRIPTORS.fuse, buffer, 0, buffer.length, null, (error, length) => {
+                if (error?.code === 'ENODEV') resolve()
+                else if (error && !PASSING.includes(String(error.code))) reject(error)
+                else {
+                    if (!error) receive(Buffer.from(buffer.subarray(0, length)))
+                    next()
+                }
+            })
+        next()
+    })
+}
+
+/** ENOENT: the request was taken back before it was read. */
+const PASSING: readonly string[] = ['EINTR', 'EAGAIN', 'ENOENT']
+
+function sendReply(reply: Buffer, complain: (text: string) => void): void {
+    try {
+        writeSync(DESCRIPTORS.fuse, reply)
+    } catch (error) {
+        // ENOENT: nobody waits any more. ENODEV: the connection has ended.
+        if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENODEV')
+            complain(`a reply was refused: ${String(error)}`)
+    }
+}
+
+function announce(lines: readonly string[]): void {
+    writeSync(DESCRIPTORS.ready, lines.map((line) => `${line}\n`).join(''))
+    closeSync(DESCRIPTORS.ready)
+}
+
+// A signal that kills is one that is pending, not blocked, and neither handled nor ignored; the kernel makes SIGKILL of
+// most such. proc_pid_status(5). A thread that cannot be looked at is taken for one that must not wait.
+function isBeingKilled(threadId: number): boolean {
+    try {
+        const status = readFileSync(`/proc/${threadId}/status`, 'latin1')
+        const mask = (name: string) => BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1]}`)
+        const pending = (mask('SigPnd') | mask('ShdPnd')) & ~HARMLESS
+        return (pending & ~mask('SigBlk') & ~mask('SigIgn') & ~mask('SigCgt')) !== 0n
+    } catch {
+        return true
+    }
+}
+
+/** Signals whose default is to do nothing, to stop or to go on: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH. */
+const HARMLESS = [17, 18, 19, 20, 21, 22, 23, 28].reduce((mask, signal) => mask | (1n << BigInt(signal - 1)), 0n)
