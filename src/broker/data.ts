@@ -93,7 +93,10 @@ export async function openData(folder: string, { init, now }: OpenOptions): Prom
             const known = state.keys.get(name)
             if (known === undefined) await ledger.append({ kind: 'key', subject: name, data: { id }, at: now() })
             else if (known !== id)
-                throw brokerError('ERR_BROKER_KEY', `${path} is not the key of these data: expected ${known}, got ${id}`)
+                throw brokerError(
+                    'ERR_BROKER_KEY',
+                    `${path} is not the key of these data: expected ${known}, got ${id}`,
+                )
         }
         const key: Data['key'] = async (name) => {
             const path = keyPath(paths.keys, name)

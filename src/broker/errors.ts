@@ -18,6 +18,7 @@ export const BROKER_ERRORS = {
     ERR_BROKER_REQUEST: { exit: 2, means: 'a request to the broker’s administration is malformed' },
     ERR_BROKER_NOT_FOUND: { exit: 1, means: 'the broker has nothing of that name' },
     ERR_BROKER_COLLATERAL: { exit: 2, means: 'a file among the certificates and revocation lists is neither' },
+    ERR_BROKER_LISTEN: { exit: 3, means: 'the address cannot be listened on' },
     ERR_BROKER_TLS: { exit: 2, means: 'the certificate or key of the listener does not fit' },
     ERR_BROKER_DENIED_REFERENCE: { exit: 1, means: 'no reference set matches the guest' },
     ERR_BROKER_DENIED_FLOOR: { exit: 1, means: 'the floor has something against the guest that no rule lets through' },

@@ -2,8 +2,8 @@
 // database can be put back, edited or exchanged by itself.
 // SPDX-License-Identifier: Apache-2.0
 
-import { brokerError } from './errors.ts'
 import type { Draft, RecordKind } from './audit/record.ts'
+import { brokerError } from './errors.ts'
 import type { StoredRecord } from './store/store.ts'
 
 /** `opaque`: bytes that an administrator gave. `luks-key`: 32 random bytes that nobody has seen. */

@@ -1,11 +1,11 @@
 // The folder of a broker: what is lost, exchanged, edited or put back stops the start.
 // SPDX-License-Identifier: Apache-2.0
 
+import { randomBytes } from 'node:crypto'
 import { chmodSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test, { type ExecutionContext } from 'ava'
-import { randomBytes } from 'node:crypto'
 import { type Data, openData } from '#broker/data.ts'
 import { digestResource, openResource, sealResource } from '#broker/store/seal.ts'
 import { temporaryFolder } from './folder.ts'
@@ -108,18 +108,54 @@ for (const { name, code, spoil } of [
     { name: 'no master key', code: 'ERR_BROKER_KEY', spoil: (f) => rmSync(join(f, 'keys/master.key')) },
     { name: 'no audit key', code: 'ERR_BROKER_KEY', spoil: (f) => rmSync(join(f, 'keys/audit.key')) },
     { name: 'no token key', code: 'ERR_BROKER_KEY', spoil: (f) => rmSync(join(f, 'keys/token.key')) },
-    { name: 'another master key', code: 'ERR_BROKER_KEY', spoil: (f) => writeFileSync(join(f, 'keys/master.key'), randomBytes(32)) },
-    { name: 'a short master key', code: 'ERR_LENGTH', spoil: (f) => writeFileSync(join(f, 'keys/master.key'), randomBytes(31)) },
-    { name: 'a master key that others may read', code: 'ERR_BROKER_KEY', spoil: (f) => chmodSync(join(f, 'keys/master.key'), 0o640) },
+    {
+        name: 'another master key',
+        code: 'ERR_BROKER_KEY',
+        spoil: (f) => writeFileSync(join(f, 'keys/master.key'), randomBytes(32)),
+    },
+    {
+        name: 'a short master key',
+        code: 'ERR_LENGTH',
+        spoil: (f) => writeFileSync(join(f, 'keys/master.key'), randomBytes(31)),
+    },
+    {
+        name: 'a master key that others may read',
+        code: 'ERR_BROKER_KEY',
+        spoil: (f) => chmodSync(join(f, 'keys/master.key'), 0o640),
+    },
     { name: 'a folder that others may enter', code: 'ERR_BROKER_STORE', spoil: (f) => chmodSync(f, 0o750) },
     { name: 'no head', code: 'ERR_BROKER_AUDIT', spoil: (f) => rmSync(join(f, 'audit.head')) },
     { name: 'no database', code: 'ERR_BROKER_ROLLBACK', spoil: (f) => rmSync(join(f, 'broker.db')) },
-    { name: 'an edited record', code: 'ERR_BROKER_AUDIT', spoil: (f) => sql(f, `UPDATE audit SET data = replace(data, 'opaque', 'luks-key') WHERE seq = 4`) },
-    { name: 'an edited time', code: 'ERR_BROKER_AUDIT', spoil: (f) => sql(f, `UPDATE audit SET time = '2020-01-01T00:00:00.000Z' WHERE seq = 2`) },
+    {
+        name: 'an edited record',
+        code: 'ERR_BROKER_AUDIT',
+        spoil: (f) => sql(f, `UPDATE audit SET data = replace(data, 'opaque', 'luks-key') WHERE seq = 4`),
+    },
+    {
+        name: 'an edited time',
+        code: 'ERR_BROKER_AUDIT',
+        spoil: (f) => sql(f, `UPDATE audit SET time = '2020-01-01T00:00:00.000Z' WHERE seq = 2`),
+    },
     { name: 'a record taken out', code: 'ERR_BROKER_AUDIT', spoil: (f) => sql(f, 'DELETE FROM audit WHERE seq = 5') },
-    { name: 'the last record cut off', code: 'ERR_BROKER_ROLLBACK', spoil: (f) => sql(f, 'DELETE FROM audit WHERE seq = 6') },
-    { name: 'records exchanged', code: 'ERR_BROKER_AUDIT', spoil: (f) => sql(f, 'UPDATE audit SET seq = 99 WHERE seq = 4; UPDATE audit SET seq = 4 WHERE seq = 5; UPDATE audit SET seq = 5 WHERE seq = 99') },
-    { name: 'a signature taken off', code: 'ERR_BROKER_AUDIT', spoil: (f) => sql(f, 'UPDATE audit SET signature = NULL WHERE seq = 6') },
+    {
+        name: 'the last record cut off',
+        code: 'ERR_BROKER_ROLLBACK',
+        spoil: (f) => sql(f, 'DELETE FROM audit WHERE seq = 6'),
+    },
+    {
+        name: 'records exchanged',
+        code: 'ERR_BROKER_AUDIT',
+        spoil: (f) =>
+            sql(
+                f,
+                'UPDATE audit SET seq = 99 WHERE seq = 4; UPDATE audit SET seq = 4 WHERE seq = 5; UPDATE audit SET seq = 5 WHERE seq = 99',
+            ),
+    },
+    {
+        name: 'a signature taken off',
+        code: 'ERR_BROKER_AUDIT',
+        spoil: (f) => sql(f, 'UPDATE audit SET signature = NULL WHERE seq = 6'),
+    },
     { name: 'another format', code: 'ERR_BROKER_STORE', spoil: (f) => sql(f, 'PRAGMA user_version = 2') },
 ] satisfies { name: string; code: string; spoil: (folder: string) => void }[])
     test(`the start is refused: ${name}`, async (t) => {
@@ -133,16 +169,31 @@ test('a record that was appended without the audit key is refused', async (t) =>
     const { createHash } = await import('node:crypto')
     const db = new DatabaseSync(join(folder, 'broker.db'))
     const last = db.prepare('SELECT hash FROM audit WHERE seq = 6').get() as { hash: string }
-    const body = [7, now().toISOString(), 'policy-put', 'open', '{"text":"permit (principal, action, resource);"}', last.hash]
-    const hash = createHash('sha256').update(JSON.stringify(['guest-attest audit 1', ...body])).digest('hex')
+    const body = [
+        7,
+        now().toISOString(),
+        'policy-put',
+        'open',
+        '{"text":"permit (principal, action, resource);"}',
+        last.hash,
+    ]
+    const hash = createHash('sha256')
+        .update(JSON.stringify(['guest-attest audit 1', ...body]))
+        .digest('hex')
     db.prepare('INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, NULL)').run(...(body as string[]), hash)
     db.close()
     await t.throwsAsync(open(folder), { code: 'ERR_BROKER_AUDIT', message: /record 7 does not carry the signature/ })
 })
 
 for (const { name, spoil } of [
-    { name: 'put back to an older version', spoil: `UPDATE resources SET version = 9 WHERE path = 'a/b/c' AND version = 2; UPDATE resources SET version = 2 WHERE path = 'a/b/c' AND version = 1` },
-    { name: 'exchanged with another', spoil: `UPDATE resources SET path = 'a/b/x' WHERE path = 'a/b/c' AND version = 2; UPDATE resources SET path = 'a/b/c', version = 2 WHERE path = 'a/b/d'` },
+    {
+        name: 'put back to an older version',
+        spoil: `UPDATE resources SET version = 9 WHERE path = 'a/b/c' AND version = 2; UPDATE resources SET version = 2 WHERE path = 'a/b/c' AND version = 1`,
+    },
+    {
+        name: 'exchanged with another',
+        spoil: `UPDATE resources SET path = 'a/b/x' WHERE path = 'a/b/c' AND version = 2; UPDATE resources SET path = 'a/b/c', version = 2 WHERE path = 'a/b/d'`,
+    },
     { name: 'of another kind', spoil: `UPDATE resources SET kind = 'luks-key' WHERE path = 'a/b/c'` },
     { name: 'edited', spoil: `UPDATE resources SET sealed = zeroblob(60) WHERE path = 'a/b/c'` },
 ])

@@ -10,6 +10,8 @@ import { ChainCheck, type Draft, type Head, type HeadSigner, link } from './reco
 export interface Ledger {
     /** The last record that is durable. */
     readonly head: Head | null
+    /** True while the last write failed. */
+    readonly failing: boolean
     /** Drafts that were asked for and are not durable yet. */
     pending(): Iterable<Draft>
     /** The record, when it is durable. @throws AttestError ERR_BROKER_STORE: then it may or may not have been written */
@@ -42,6 +44,7 @@ export async function openLedger({ store, headFile, signer, apply }: LedgerParts
     let head = last && headOf(last, signer)
     if (head) headFile.write(head)
 
+    let failing = false
     let queue: Waiting[] = []
     let batch: Waiting[] = []
     let running: Promise<void> | undefined
@@ -55,7 +58,9 @@ export async function openLedger({ store, headFile, signer, apply }: LedgerParts
             queue = []
             try {
                 await write(waiting)
+                failing = false
             } catch (error) {
+                failing = true
                 batch = []
                 for (const { reject } of waiting) reject(error)
             }
@@ -85,6 +90,9 @@ export async function openLedger({ store, headFile, signer, apply }: LedgerParts
     return {
         get head() {
             return head
+        },
+        get failing() {
+            return failing
         },
         *pending() {
             for (const { draft } of batch) yield draft

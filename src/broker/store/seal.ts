@@ -49,9 +49,13 @@ export function openResource(wrapping: WrappingKey, row: SealedResource): Secret
         dataKey = decrypt(wrapping.key, additional('key', wrapping.id, row), row.wrappedKey)
         return decrypt(dataKey, additional('resource', wrapping.id, row), row.sealed)
     } catch (cause) {
-        throw brokerError('ERR_BROKER_ROW', `${row.path}: version ${row.version} does not decrypt: its row was altered`, {
-            cause,
-        })
+        throw brokerError(
+            'ERR_BROKER_ROW',
+            `${row.path}: version ${row.version} does not decrypt: its row was altered`,
+            {
+                cause,
+            },
+        )
     } finally {
         wipe(dataKey)
     }

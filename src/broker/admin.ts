@@ -1,0 +1,132 @@
+// What an administrator can do. Every change is checked as a whole, recorded, and then in force; one after the other.
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomBytes } from 'node:crypto'
+import { wipe } from '#core/bytes.ts'
+import { Checks } from '#core/checks.ts'
+import { recognise } from '#evidence/recognise.ts'
+import { formatResourcePath, parseResourcePath } from '#kbs/messages.ts'
+import type { RecordKind } from './audit/record.ts'
+import type { Broker } from './broker.ts'
+import type { Policies, PolicyFile } from './decision/policies.ts'
+import { type Coverage, checkName, readReference, writeReference } from './decision/references.ts'
+import { brokerError } from './errors.ts'
+import type { ResourceEntry, ResourceKind } from './state.ts'
+import { digestResource, sealResource } from './store/seal.ts'
+import type { Change } from './store/store.ts'
+
+/** Size of a `luks-key`. */
+const LUKS_KEY_SIZE = 32
+
+export interface PutOptions {
+    readonly maxReleases: number | null
+}
+
+/** Stores a new version of a resource; the bytes are wiped. @throws AttestError ERR_KBS_URI, ERR_BROKER_STORE */
+export const putOpaque = (broker: Broker, path: string, bytes: Buffer, options: PutOptions): Promise<ResourceEntry> =>
+    put(broker, path, 'opaque', bytes, options)
+
+/** Makes a key that nobody has seen. @throws AttestError ERR_KBS_URI, ERR_BROKER_STORE */
+export const putRandom = (broker: Broker, path: string, options: PutOptions): Promise<ResourceEntry> =>
+    put(broker, path, 'luks-key', randomBytes(LUKS_KEY_SIZE), options)
+
+async function put(
+    broker: Broker,
+    text: string,
+    kind: ResourceKind,
+    bytes: Buffer,
+    { maxReleases }: PutOptions,
+): Promise<ResourceEntry> {
+    const { data } = broker
+    const path = formatResourcePath(parseResourcePath(text))
+    try {
+        return await broker.change(async () => {
+            const version = (data.state.versions.get(path) ?? 0) + 1
+            const row = sealResource(data.masterKey, { path, kind, version }, bytes)
+            await record(broker, 'put', path, { version, kind, maxReleases, digest: digestResource(row) }, { put: row })
+            return data.state.resources.get(path) as ResourceEntry
+        })
+    } finally {
+        wipe(bytes)
+    }
+}
+
+/** Erases every version of a resource; what is recorded of it stays. @throws AttestError ERR_BROKER_NOT_FOUND */
+export const removeResource = (broker: Broker, path: string): Promise<void> =>
+    broker.change(async () => {
+        demand(broker.data.state.resources.has(path), 'resource', path)
+        await record(broker, 'rm', path, {}, { erase: path })
+    })
+
+/** Stores a policy file, if it is valid together with the others. @throws AttestError ERR_BROKER_POLICY */
+export const putPolicy = (broker: Broker, name: string, text: string): Promise<Policies> =>
+    broker.change(() => changePolicies(broker, name, text))
+
+/** @throws AttestError ERR_BROKER_NOT_FOUND, ERR_BROKER_POLICY */
+export const removePolicy = (broker: Broker, name: string): Promise<Policies> =>
+    broker.change(() => {
+        demand(broker.data.state.policies.has(name), 'policy', name)
+        return changePolicies(broker, name, null)
+    })
+
+/** What the policies would be with this file, in force or not. @throws AttestError ERR_BROKER_POLICY */
+export function checkPolicy(broker: Broker, name: string, text: string | null): Policies {
+    const others = [...broker.data.state.policies.values()].filter((file) => file.name !== name)
+    const files: PolicyFile[] = text === null ? others : [...others, { name: checkName(name, 'policy'), text }]
+    return broker.rules.compile(files)
+}
+
+async function changePolicies(broker: Broker, name: string, text: string | null): Promise<Policies> {
+    const compiled = checkPolicy(broker, name, text)
+    try {
+        if (text === null) await record(broker, 'policy-rm', name, {})
+        else await record(broker, 'policy-put', name, { text })
+    } catch (error) {
+        compiled.close()
+        throw error
+    }
+    broker.rules.use(compiled)
+    return compiled
+}
+
+/** Stores a reference set under the name that stands in it. @throws AttestError ERR_BROKER_REFERENCE, ERR_CONFIG */
+export async function putReference(broker: Broker, text: string): Promise<string> {
+    const { name } = readReference(text, 'reference set', broker.verifiers.current)
+    await broker.change(async () => {
+        await record(broker, 'reference-put', name, { text })
+        broker.rules.reload()
+    })
+    return name
+}
+
+/** The strictest set that knows the guest which this evidence is from. @throws AttestError what `verify` would say */
+export function referenceFromEvidence(broker: Broker, name: string, coverage: Coverage, bytes: Buffer): string {
+    const { verifier, evidence } = recognise(bytes, [...broker.verifiers.current.values()])
+    const checks = new Checks(verifier.checkNames.authentic)
+    const authentic = verifier.authenticate(evidence, broker.clock.now(), checks)
+    return writeReference(checkName(name, 'reference set'), coverage, authentic, verifier.writePolicy(authentic))
+}
+
+/** @throws AttestError ERR_BROKER_NOT_FOUND */
+export const removeReference = (broker: Broker, name: string): Promise<void> =>
+    broker.change(async () => {
+        demand(broker.data.state.references.has(name), 'reference set', name)
+        await record(broker, 'reference-rm', name, {})
+        broker.rules.reload()
+    })
+
+/** @throws AttestError ERR_BROKER_NOT_FOUND */
+export function demand<T>(found: T, what: string, name: string): asserts found {
+    if (!found) throw brokerError('ERR_BROKER_NOT_FOUND', `there is no ${what} ${name}`)
+}
+
+async function record(
+    { data, clock, log }: Broker,
+    kind: RecordKind,
+    subject: string,
+    what: Readonly<Record<string, unknown>>,
+    change?: Change,
+): Promise<void> {
+    const { seq } = await data.ledger.append({ kind, subject, data: what, at: clock.now() }, change)
+    log.info('administration', { kind, subject, audit: seq })
+}

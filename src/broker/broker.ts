@@ -1,0 +1,92 @@
+// A broker, opened: its data, what it judges by, its rules, and the guests that are in a session.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Logger } from '#core/log.ts'
+import type { NamedBytes } from '#evidence/verifier.ts'
+import type { Plugin } from '#plugins/plugin.ts'
+import { type Noise, noise } from './audit/noise.ts'
+import type { BrokerSettings } from './config.ts'
+import { type Data, openData } from './data.ts'
+import { type Metrics, metrics } from './metrics.ts'
+import { openRules, type Rules } from './rules.ts'
+import { type Sessions, sessions } from './sessions.ts'
+import { openVerifiers, type Verifiers } from './trust.ts'
+
+/** Time, as an argument: the calendar, and a clock that nobody sets. */
+export interface Clock {
+    now(): Date
+    /** Milliseconds since some moment. */
+    ticks(): number
+}
+
+export interface BrokerOptions {
+    readonly folder: string
+    readonly settings: BrokerSettings
+    readonly plugins: readonly Plugin[]
+    readonly log: Logger
+    readonly clock: Clock
+    /** Make what is missing in a folder without data. */
+    readonly init: boolean
+    /** Root certificates that replace the vendors'. */
+    readonly roots?: readonly NamedBytes[]
+    /** Folder of certificates and revocation lists; the one in the broker's own folder unless told. */
+    readonly collateral?: string
+}
+
+export interface Broker {
+    readonly settings: BrokerSettings
+    readonly plugins: readonly Plugin[]
+    readonly log: Logger
+    readonly clock: Clock
+    readonly data: Data
+    readonly verifiers: Verifiers
+    readonly rules: Rules
+    readonly sessions: Sessions
+    readonly metrics: Metrics
+    readonly noise: Noise
+    /** Runs one change of the state after the other. */
+    change<T>(change: () => Promise<T>): Promise<T>
+    close(): Promise<void>
+}
+
+/** @throws AttestError what openData, openVerifiers say */
+export async function openBroker(options: BrokerOptions): Promise<Broker> {
+    const { folder, settings, plugins, log, clock, init, roots } = options
+    const data = await openData(folder, { init, now: clock.now })
+    try {
+        const collateral = options.collateral ?? data.paths.collateral
+        const verifiers = await openVerifiers({ plugins, roots, collateral, log })
+        const rules = openRules({ state: data.state, plugins, verifiers: () => verifiers.current, log })
+        const counter = noise((draft) => {
+            data.ledger.append(draft).catch((error: unknown) => log.error('counts were not recorded', { error }))
+        }, clock.now)
+        let last: Promise<unknown> = Promise.resolve()
+        return {
+            settings,
+            plugins,
+            log,
+            clock,
+            data,
+            verifiers,
+            rules,
+            sessions: sessions({ maxSessions: settings.maxSessions, ticks: clock.ticks }),
+            metrics: metrics(),
+            noise: counter,
+            change(change) {
+                const next = last.then(change, change)
+                last = next.catch(() => undefined)
+                return next
+            },
+            async close() {
+                counter.flush()
+                counter.close()
+                verifiers.close()
+                await data.close()
+                rules.policies.close()
+            },
+        }
+    } catch (error) {
+        await data.close()
+        throw error
+    }
+}

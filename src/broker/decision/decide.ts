@@ -1,0 +1,116 @@
+// Would a broker release this resource to this guest? One pure function, for the route and for `broker explain`:
+// reference sets, then the floor, then the rules, then the counts.
+// SPDX-License-Identifier: Apache-2.0
+
+import { AttestError, messageOf } from '#core/errors.ts'
+import type { Authentic, Verifier } from '#evidence/verifier.ts'
+import type { BrokerCode } from '../errors.ts'
+import { type Appraisal, appraise } from './floor.ts'
+import type { Evaluation, Policies, Rule } from './policies.ts'
+import type { BrokenReference, ReferenceSet } from './references.ts'
+import type { Target } from './schema.ts'
+
+export type DenialCode = Extract<BrokerCode, `ERR_BROKER_DENIED_${string}`>
+
+/** How often it was released already. */
+export interface Counts {
+    /** This version of the resource, and how often it may be. */
+    readonly resource: number
+    readonly maxReleases: number | null
+    /** This path by a rule. */
+    byRule(rule: string): number
+}
+
+export interface Question {
+    readonly verifier: Verifier
+    readonly authentic: Authentic
+    readonly target: Target
+    readonly references: readonly (ReferenceSet | BrokenReference)[]
+    readonly policies: Policies
+    /** Null: a repetition, which was counted when it was released first. */
+    readonly counts: Counts | null
+    readonly now: Date
+}
+
+export interface Decision {
+    readonly allow: boolean
+    /** Why not. */
+    readonly code: DenialCode | null
+    /** The same in words, for operators. */
+    readonly reason: string
+    /** The permit that releases. */
+    readonly rule: Rule | null
+    readonly appraisal: Appraisal
+    readonly evaluation: Evaluation
+    /** For each permit that holds: the findings that it does not let through. */
+    readonly lacking: readonly { readonly rule: string; readonly switches: readonly string[] }[]
+}
+
+export function decide(question: Question): Decision {
+    const { verifier, authentic, target, references, policies, counts, now } = question
+    const appraisal = appraise(verifier, authentic, references, now)
+    const evaluation = evaluate(policies, authentic, appraisal, target)
+    const { permits, forbids, errors } = evaluation
+    const lacking = permits.map((rule) => ({
+        rule: rule.id,
+        switches: appraisal.findings.map((finding) => finding.switch).filter((name) => !rule.switches.has(name)),
+    }))
+    const decision = { appraisal, evaluation, lacking }
+    const deny = (code: DenialCode, reason: string): Decision => ({
+        allow: false,
+        code,
+        reason,
+        rule: null,
+        ...decision,
+    })
+
+    if (errors.length > 0) return deny('ERR_BROKER_DENIED_EVALUATION', errors.join('; '))
+    if (forbids.length > 0) return deny('ERR_BROKER_DENIED_POLICY', `forbidden by ${names(forbids)}`)
+    if (permits.length === 0) {
+        if (appraisal.matched.length === 0) return deny('ERR_BROKER_DENIED_REFERENCE', noMatch(appraisal))
+        return deny(
+            'ERR_BROKER_DENIED_POLICY',
+            policies.rules.length === 0 ? 'there is no policy' : 'no rule permits it',
+        )
+    }
+    // One rule carries every finding; what two rules let through together, neither of their authors has meant.
+    const whole = permits.filter((_, index) => lacking[index]?.switches.length === 0)
+    if (whole.length === 0) {
+        const code = appraisal.matched.length === 0 ? 'ERR_BROKER_DENIED_REFERENCE' : 'ERR_BROKER_DENIED_FLOOR'
+        const texts = lacking.map(
+            ({ rule, switches }) => `${rule} lacks ${switches.map((name) => `@${name}`).join(' ')}`,
+        )
+        return deny(code, texts.join('; '))
+    }
+    if (counts && counts.maxReleases !== null && counts.resource >= counts.maxReleases)
+        return deny(
+            'ERR_BROKER_DENIED_COUNT',
+            `the resource was released ${counts.resource} times, at most ${counts.maxReleases} are allowed`,
+        )
+    // A rule without a bound comes before one that would be used up.
+    const ordered = whole.toSorted(
+        (a, b) => Number(a.maxReleases !== null) - Number(b.maxReleases !== null) || (a.id < b.id ? -1 : 1),
+    )
+    const rule = ordered.find(
+        ({ id, maxReleases }) => !counts || maxReleases === null || counts.byRule(id) < maxReleases,
+    )
+    if (!rule) return deny('ERR_BROKER_DENIED_COUNT', `${names(whole)}: released as often as @maxReleases allows`)
+    return { allow: true, code: null, reason: `permitted by ${rule.id} (${rule.file}:${rule.line})`, rule, ...decision }
+}
+
+function evaluate(policies: Policies, authentic: Authentic, { matched }: Appraisal, target: Target): Evaluation {
+    try {
+        return policies.evaluate(authentic, matched, target)
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        return { permits: [], forbids: [], errors: [messageOf(error)] }
+    }
+}
+
+const names = (rules: readonly Rule[]): string =>
+    rules.map(({ id, file, line }) => `${id} (${file}:${line})`).join(', ')
+
+const noMatch = ({ mismatches }: Appraisal): string =>
+    mismatches.length === 0
+        ? 'there is no reference set'
+        : `no reference set matches: ${mismatches.map(({ reference, check }) => `${reference} (${check})`).join(', ')}`

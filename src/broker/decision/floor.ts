@@ -1,0 +1,61 @@
+// The floor under every policy: what a broker refuses unless the rule that permits says, by a switch of that name, that
+// it knows. These are the findings that hold for every technology; each plugin adds its own.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Authentic, FloorFinding, Policy, Verifier } from '#evidence/verifier.ts'
+import { type BrokenReference, type Comparison, compare, type Mismatch, type ReferenceSet } from './references.ts'
+
+/** Each switch, and what it lets through. */
+export const COMMON_SWITCHES = {
+    insecureCustomRoot: 'evidence that a root of the operator vouches for, not the vendor',
+    insecureNoRevocation: 'evidence whose certificates were compared with no revocation list',
+    insecureNoReference: 'a guest that no reference set knows: nobody can say what it runs',
+    insecureUnmeasuredInitrd: 'a guest whose measurement covers the firmware alone: the host chooses its initrd',
+} as const satisfies Record<`insecure${string}`, string>
+
+/** What is known of a guest before any rule is asked. */
+export interface Appraisal {
+    /** Names of the reference sets that it matches. */
+    readonly matched: readonly string[]
+    readonly mismatches: readonly Mismatch[]
+    readonly comparisons: readonly Comparison[]
+    /** What the floor has against it, under the set that leaves the least. */
+    readonly findings: readonly FloorFinding[]
+}
+
+export function appraise(
+    verifier: Verifier,
+    authentic: Authentic,
+    references: readonly (ReferenceSet | BrokenReference)[],
+    now: Date,
+): Appraisal {
+    const comparisons = references.map((reference) => compare(verifier, authentic, reference, now))
+    const matching = comparisons.flatMap(({ reference, mismatch }) =>
+        mismatch === null && !('broken' in reference) ? reference : [],
+    )
+    const judged = (matching.length > 0 ? matching : [null]).map((set) => findingsUnder(verifier, authentic, set))
+    return {
+        matched: matching.map(({ name }) => name),
+        mismatches: comparisons.flatMap(({ mismatch }) => mismatch ?? []),
+        comparisons,
+        findings: judged.reduce((least, findings) => (findings.length < least.length ? findings : least)),
+    }
+}
+
+function findingsUnder(verifier: Verifier, authentic: Authentic, set: ReferenceSet | null): readonly FloorFinding[] {
+    const common: readonly (FloorFinding & { switch: keyof typeof COMMON_SWITCHES; found: boolean })[] = [
+        { switch: 'insecureCustomRoot', found: authentic.customRoot, detail: 'a root of the operator vouches for it' },
+        { switch: 'insecureNoRevocation', found: !authentic.revocationChecked, detail: 'revocation was not checked' },
+        { switch: 'insecureNoReference', found: set === null, detail: 'no reference set matches' },
+        {
+            switch: 'insecureUnmeasuredInitrd',
+            found: set?.coverage === 'firmware',
+            detail: `the measurements of ${set?.name} cover the firmware alone`,
+        },
+    ]
+    const policy: Policy | null = set?.policy ?? null
+    return [
+        ...common.flatMap(({ found, switch: name, detail }) => (found ? { switch: name, detail } : [])),
+        ...verifier.floor(authentic, policy),
+    ]
+}

@@ -1,0 +1,109 @@
+// The handshake from the broker's side: a challenge, then the proof. What is checked here is that the evidence is
+// authentic and belongs to this handshake; whether the guest may have anything is decided when it asks.
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomUUID } from 'node:crypto'
+import { SignJWT } from 'jose'
+import type * as z from 'zod/mini'
+import { equalBytes } from '#core/bytes.ts'
+import { Checks } from '#core/checks.ts'
+import { AttestError, messageOf } from '#core/errors.ts'
+import { importEcJwk } from '#core/jwe.ts'
+import type { Evidence } from '#drivers/driver.ts'
+import { type RuntimeData, runtimeDigest } from '#evidence/binding.ts'
+import { earClaims } from '#evidence/ear.ts'
+import { padReportData } from '#evidence/judge.ts'
+import type { Authentic, Verifier } from '#evidence/verifier.ts'
+import { kbsError } from '#kbs/errors.ts'
+import { type Attestation, PROTOCOL_VERSION, type Request } from '#kbs/messages.ts'
+import type { Broker } from './broker.ts'
+import { appraise } from './decision/floor.ts'
+import { type Challenge, SESSION_MS } from './sessions.ts'
+
+const ISSUER = 'guest-attest broker'
+
+/** The challenge for a guest that says what it is, and the cookie that carries it. @throws AttestError ERR_KBS_* */
+export function beginHandshake(broker: Broker, { version, tee }: z.infer<typeof Request>) {
+    if (version !== PROTOCOL_VERSION)
+        throw kbsError(
+            'ERR_KBS_VERSION',
+            // The words that clients of the protocol know.
+            `KBS Client Protocol Version Mismatch: expect =${PROTOCOL_VERSION} while the request is ${JSON.stringify(version)}`,
+        )
+    const plugin = broker.plugins.find(({ kbsNames }) => kbsNames.includes(tee))
+    if (!plugin)
+        throw kbsError(
+            'ERR_KBS_TEE',
+            `tee: ${JSON.stringify(tee)} is not supported here, expected one of ${broker.plugins.flatMap(({ kbsNames }) => kbsNames).join(', ')}`,
+        )
+    broker.metrics.count('challenges')
+    return broker.sessions.challenge(plugin.id)
+}
+
+/** Judges the proof; the new cookie and a token. @throws AttestError ERR_KBS_*, and what the plugin says */
+export async function finishHandshake(
+    broker: Broker,
+    { nonce, tee }: Challenge,
+    message: z.infer<typeof Attestation>,
+): Promise<{ cookie: string; token: string }> {
+    const { 'runtime-data': runtime, 'tee-evidence': evidence, 'init-data': initData } = message
+    if (runtime.nonce !== nonce)
+        throw kbsError('ERR_KBS_SESSION', 'runtime-data.nonce is not the challenge of this session')
+    if (evidence.additional_evidence !== '')
+        throw kbsError(
+            'ERR_KBS_ADDITIONAL_EVIDENCE',
+            'tee-evidence.additional_evidence must be empty: evidence of further devices is not supported',
+        )
+    if (initData !== null && initData !== undefined)
+        throw kbsError('ERR_KBS_MESSAGE', 'init-data must be null: it would be compared with nothing here')
+    const teePubkey = runtime['tee-pubkey']
+    const teeKey = importEcJwk(teePubkey)
+    const runtimeData: RuntimeData = { nonce, teePubkey, additionalEvidence: '' }
+
+    const verifier = broker.verifiers.current.get(tee) as Verifier
+    const authentic = authenticate(broker, verifier, evidence.primary_evidence)
+    if (!equalBytes(authentic.reportData, padReportData(runtimeDigest(runtimeData))))
+        throw kbsError('ERR_KBS_BINDING', 'the evidence carries other report data than this handshake')
+    const cookie = broker.sessions.begin({ authentic, teePubkey, teeKey })
+    return { cookie, token: await signToken(broker, verifier, authentic, runtimeData) }
+}
+
+// The guest is told what is wrong with its evidence, with the plugin's own code as the cause.
+function authenticate(broker: Broker, verifier: Verifier, primary: unknown): Authentic {
+    const evidence = readEvidence(verifier, primary)
+    try {
+        return verifier.authenticate(evidence, broker.clock.now(), new Checks(verifier.checkNames.authentic))
+    } catch (cause) {
+        if (!(cause instanceof AttestError)) throw cause
+        throw kbsError('ERR_KBS_ATTESTATION', `the evidence is not accepted as authentic: ${messageOf(cause)}`, {
+            cause,
+        })
+    }
+}
+
+function readEvidence(verifier: Verifier, primary: unknown): Evidence {
+    const member = 'tee-evidence.primary_evidence'
+    let evidence: Evidence | null
+    try {
+        evidence = verifier.fromKbs(primary)
+    } catch (cause) {
+        if (!(cause instanceof AttestError)) throw cause
+        throw kbsError('ERR_KBS_MESSAGE', `${member}: ${messageOf(cause)}`, { cause })
+    }
+    if (!evidence) throw kbsError('ERR_KBS_MESSAGE', `${member} is not evidence of ${verifier.tee}`)
+    return evidence
+}
+
+async function signToken(broker: Broker, verifier: Verifier, authentic: Authentic, runtimeData: RuntimeData) {
+    const now = broker.clock.now()
+    const { matched, findings } = appraise(verifier, authentic, broker.rules.references, now)
+    const affirming = matched.length > 0 && findings.length === 0
+    const issuedAt = Math.floor(now.getTime() / 1000)
+    return new SignJWT(earClaims(authentic, { affirming, runtimeData }))
+        .setProtectedHeader({ alg: 'ES256', typ: 'JWT' })
+        .setIssuer(ISSUER)
+        .setIssuedAt(issuedAt)
+        .setExpirationTime(issuedAt + SESSION_MS / 1000)
+        .setJti(randomUUID())
+        .sign(broker.data.tokenKey)
+}

@@ -1,0 +1,168 @@
+// The routes of the key broker protocol 0.4.0, as guests use them: /auth, /attest, /resource.
+// SPDX-License-Identifier: Apache-2.0
+
+import rateLimit from '@fastify/rate-limit'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import * as z from 'zod/mini'
+import { kbsError } from '#kbs/errors.ts'
+import {
+    Attestation,
+    AttestationResponse,
+    Challenge,
+    ErrorBody,
+    formatResourcePath,
+    JweResponse,
+    KBS_PREFIX,
+    LUKS_KEY_USE,
+    MAX_ATTESTATION_BYTES,
+    parseResourcePath,
+    Request,
+    SESSION_COOKIE,
+} from '#kbs/messages.ts'
+import type { Broker } from '../broker.ts'
+import { beginHandshake, finishHandshake } from '../handshake.ts'
+import { release } from '../release.ts'
+import { SESSION_MS, type Challenge as SessionChallenge } from '../sessions.ts'
+import { problem, problemBody } from './problems.ts'
+import { type App, metricsText, typed } from './server.ts'
+
+declare module 'fastify' {
+    interface FastifyRequest {
+        /** The challenge that this request has used up. */
+        challenge: SessionChallenge | null
+        /** True for a request of a guest that has proved itself: its denials are recorded one by one. */
+        proven: boolean
+    }
+}
+
+const REFUSALS = {
+    400: ErrorBody,
+    401: ErrorBody,
+    403: ErrorBody,
+    404: ErrorBody,
+    413: ErrorBody,
+    429: ErrorBody,
+    500: ErrorBody,
+    503: ErrorBody,
+}
+
+const RESOURCE_PARAMS = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
+const RESOURCE_QUERY = z.strictObject({ use: z.optional(z.literal(LUKS_KEY_USE)) })
+
+/** `secure`: whether the listener speaks TLS, without which a client would not send the cookie back. */
+export async function addKbsRoutes(app: App, broker: Broker, { secure }: { secure: boolean }): Promise<void> {
+    const { settings, metrics } = broker
+    app.decorateRequest('challenge', null)
+    app.decorateRequest('proven', false)
+    await app.register(rateLimit, {
+        global: false,
+        max: settings.ratePerMinute,
+        timeWindow: 60_000,
+        cache: 50_000,
+        ipv6Subnet: 64,
+        addHeaders: { 'x-ratelimit-limit': false, 'x-ratelimit-remaining': false, 'x-ratelimit-reset': false },
+        addHeadersOnExceeding: {
+            'x-ratelimit-limit': false,
+            'x-ratelimit-remaining': false,
+            'x-ratelimit-reset': false,
+        },
+        errorResponseBuilder: () =>
+            Object.assign(new Error('too many requests from this address: come back later'), { statusCode: 429 }),
+    })
+    // Each route has a count of its own.
+    const limited = () => ({ rateLimit: { max: settings.ratePerMinute } })
+    const setCookie = (reply: FastifyReply, value: string) => {
+        const expires = new Date(broker.clock.now().getTime() + SESSION_MS).toUTCString()
+        const attributes = `Path=${KBS_PREFIX}; HttpOnly; ${secure ? 'Secure; ' : ''}SameSite=Strict; Max-Age=${SESSION_MS / 1000}; Expires=${expires}`
+        void reply.header('set-cookie', `${SESSION_COOKIE}=${value}; ${attributes}`)
+    }
+
+    typed(app).post(
+        `${KBS_PREFIX}/auth`,
+        {
+            config: limited(),
+            schema: { summary: 'Ask for a challenge', body: Request, response: { 200: Challenge, ...REFUSALS } },
+        },
+        async (request, reply) => {
+            const { cookie, challenge } = beginHandshake(broker, request.body)
+            setCookie(reply, cookie)
+            return reply.send({ nonce: challenge.nonce, 'extra-params': '' })
+        },
+    )
+
+    typed(app).post(
+        `${KBS_PREFIX}/attest`,
+        {
+            config: limited(),
+            bodyLimit: MAX_ATTESTATION_BYTES,
+            schema: { summary: 'Prove', body: Attestation, response: { 200: AttestationResponse, ...REFUSALS } },
+            // Before the body is read: one challenge is good for one try, whatever becomes of it.
+            preParsing: async (request) => {
+                request.challenge = broker.sessions.burn(sessionCookie(request))
+            },
+        },
+        async (request, reply) => {
+            const challenge = request.challenge as SessionChallenge
+            const { cookie, token } = await finishHandshake(broker, challenge, request.body)
+            metrics.count('attestations', 'ok')
+            setCookie(reply, cookie)
+            return reply.send({ token })
+        },
+    )
+
+    typed(app).get(
+        `${KBS_PREFIX}/resource/:repository/:type/:tag`,
+        {
+            schema: {
+                summary: 'Ask for a resource',
+                params: RESOURCE_PARAMS,
+                querystring: RESOURCE_QUERY,
+                response: { 200: JweResponse, ...REFUSALS },
+            },
+        },
+        async (request, reply) => {
+            if (request.headers.authorization !== undefined)
+                throw kbsError(
+                    'ERR_KBS_SESSION',
+                    `tokens (Authorization) are not accepted: use the session (${SESSION_COOKIE})`,
+                )
+            const { repository, type, tag } = request.params
+            const path = formatResourcePath(parseResourcePath(`${repository}/${type}/${tag}`))
+            const session = broker.sessions.use(sessionCookie(request))
+            request.proven = true
+            const { use } = request.query
+            const jwe = await release(broker, session, { path, use, correlation: request.id, peer: request.ip })
+            // Clients decode and encode again what they received: the order of the members is theirs.
+            const { protected: header, encrypted_key, iv, ciphertext, tag: authTag } = jwe
+            return reply.send({ protected: header, encrypted_key, iv, ciphertext, tag: authTag })
+        },
+    )
+    app.get(`${KBS_PREFIX}/resource/*`, { schema: { hide: true } }, async () => {
+        throw kbsError('ERR_KBS_URI', `expected ${KBS_PREFIX}/resource/REPOSITORY/TYPE/TAG`)
+    })
+
+    app.get('/metrics', { schema: { summary: 'Counters, in Prometheus’ text format' } }, async (request, reply) => {
+        if (!settings.publicMetrics && !LOOPBACK.test(request.ip))
+            return reply.status(403).send(problemBody(problem(403, 'metrics are for peers on loopback'), request.id))
+        return reply.type('text/plain; version=0.0.4').serializer(String).send(metricsText(broker))
+    })
+}
+
+const LOOPBACK = /^(?:127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+)$/
+
+/** Counts and logs what was refused to a peer that has proved nothing. */
+export function refusedUnproven({ noise, metrics, log }: Broker) {
+    return (request: FastifyRequest, code: string, detail: string): void => {
+        if (request.proven) return
+        const route = request.routeOptions.url ?? 'other'
+        if (route === `${KBS_PREFIX}/attest`) metrics.count('attestations', code)
+        else metrics.count('refusals', code)
+        if (noise.count(code)) log.info('refused', { route, code, detail, peer: request.ip, correlation: request.id })
+    }
+}
+
+function sessionCookie({ headers }: FastifyRequest): string | undefined {
+    return COOKIE.exec(headers.cookie ?? '')?.[1]
+}
+
+const COOKIE = new RegExp(`(?:^|;\\s*)${SESSION_COOKIE}=([A-Za-z0-9_-]{1,1024})(?:;|$)`)

@@ -1,0 +1,173 @@
+// One request of a proven guest for a resource: decided, counted, recorded, and only then answered.
+// SPDX-License-Identifier: Apache-2.0
+
+import { type Secret, wipe } from '#core/bytes.ts'
+import { AttestError, messageOf } from '#core/errors.ts'
+import { encryptTo, type FlattenedJwe } from '#core/jwe.ts'
+import type { Verifier } from '#evidence/verifier.ts'
+import { kbsError } from '#kbs/errors.ts'
+import { LUKS_KEY_USE } from '#kbs/messages.ts'
+import type { Draft } from './audit/record.ts'
+import type { Broker } from './broker.ts'
+import { type Counts, type Decision, decide } from './decision/decide.ts'
+import { publicReason } from './decision/denial.ts'
+import { brokerError } from './errors.ts'
+import type { Session } from './sessions.ts'
+import { pendingReleases, type ReleaseCount, type ResourceEntry } from './state.ts'
+import { digestResource, openResource } from './store/seal.ts'
+
+/** What was asked for, and by what name the log knows the request. */
+export interface ReleaseRequest {
+    /** `repository/type/tag`. */
+    readonly path: string
+    readonly use: string | undefined
+    readonly correlation: string
+    /** The address that it came from. */
+    readonly peer: string
+}
+
+/** Mismatches that a record of a denial names; the reason says how many there were. */
+const MAX_MISMATCHES = 8
+
+/**
+ * The resource, encrypted to the key of the session. When this returns, its record is durable.
+ * @throws AttestError ERR_KBS_NOT_FOUND, ERR_KBS_RESOURCE, ERR_BROKER_DENIED_*, ERR_BROKER_STORE
+ */
+export async function release(broker: Broker, session: Session, request: ReleaseRequest): Promise<FlattenedJwe> {
+    const { data, metrics, log } = broker
+    const { path, correlation } = request
+    let plaintext: Secret | undefined
+    let decision: Decision | undefined
+    try {
+        const entry = findResource(broker, request)
+        plaintext = await open(broker, entry)
+        // From here to the append nothing waits: no other request comes between the counts and this record.
+        const repeats = session.given.get(givenKey(entry)) ?? null
+        decision = ask(broker, session, entry, repeats)
+        if (!decision.rule) throw denied(broker, session, decision)
+        const count: ReleaseCount = { rule: decision.rule.id, version: entry.version, repeats }
+        const record = await data.ledger.append(
+            draft(broker, 'release', session, request, {
+                ...count,
+                kind: entry.kind,
+                references: decision.appraisal.matched,
+                let: decision.appraisal.findings.map((finding) => finding.switch),
+            }),
+        )
+        if (repeats === null) session.given.set(givenKey(entry), record.seq)
+        metrics.count('releases')
+        log.info('released', { path, rule: count.rule, correlation, audit: record.seq })
+        return encryptTo(session.teeKey, plaintext)
+    } catch (error) {
+        if (error instanceof AttestError && error.code !== 'ERR_BROKER_STORE')
+            await recordDenial(broker, session, request, error, decision)
+        throw error
+    } finally {
+        wipe(plaintext)
+    }
+}
+
+/** How often a resource was released, with what is being written at this moment. */
+export function countsOf(
+    { data: { state, ledger } }: Broker,
+    { path, version, releases, maxReleases }: ResourceEntry,
+): Counts {
+    return {
+        resource: releases + pendingReleases(ledger.pending(), path, (pending) => pending.version === version),
+        maxReleases,
+        byRule: (rule) =>
+            state.ruleReleases(rule, path) +
+            pendingReleases(ledger.pending(), path, (pending) => pending.rule === rule),
+    }
+}
+
+/** @throws AttestError ERR_KBS_NOT_FOUND, ERR_KBS_RESOURCE */
+function findResource({ data }: Broker, { path, use }: ReleaseRequest): ResourceEntry {
+    const entry = data.state.resources.get(path)
+    if (!entry) throw kbsError('ERR_KBS_NOT_FOUND', `there is no resource ${path}`)
+    // A pin asks for a key that nobody chose: bytes that somebody put here must not pass for one.
+    if ((use === LUKS_KEY_USE) !== (entry.kind === 'luks-key'))
+        throw kbsError(
+            'ERR_KBS_RESOURCE',
+            use === LUKS_KEY_USE
+                ? `${path} is no key made by this broker, and ?use=${LUKS_KEY_USE} asks for one`
+                : `${path} is given to requests with ?use=${LUKS_KEY_USE} alone`,
+        )
+    return entry
+}
+
+/** @throws AttestError ERR_BROKER_ROW where the row is not the one that was recorded */
+async function open({ data }: Broker, { path, version, digest }: ResourceEntry): Promise<Secret> {
+    const row = await data.store.resource(path, version)
+    if (!row || digestResource(row) !== digest)
+        throw brokerError(
+            'ERR_BROKER_ROW',
+            `${path}: version ${version} in the database is not the one that was recorded`,
+        )
+    return openResource(data.masterKey, row)
+}
+
+const ask = (broker: Broker, session: Session, entry: ResourceEntry, repeats: number | null): Decision =>
+    decide({
+        verifier: verifierOf(broker, session),
+        authentic: session.authentic,
+        target: { path: entry.path, kind: entry.kind },
+        references: broker.rules.references,
+        policies: broker.rules.policies,
+        counts: repeats === null ? countsOf(broker, entry) : null,
+        now: broker.clock.now(),
+    })
+
+// The text is for the guest; the decision itself goes into the audit log.
+function denied(broker: Broker, session: Session, decision: Decision) {
+    const code = decision.code ?? 'ERR_BROKER_DENIED_POLICY'
+    return brokerError(code, publicReason(decision, session.authentic, verifierOf(broker, session)))
+}
+
+async function recordDenial(
+    broker: Broker,
+    session: Session,
+    request: ReleaseRequest,
+    error: AttestError,
+    decision: Decision | undefined,
+): Promise<void> {
+    const { path, correlation } = request
+    const appraisal = decision?.appraisal
+    const reason = decision?.reason ?? messageOf(error)
+    broker.metrics.count('denials', error.code)
+    broker.log.warn('denied', { path, code: error.code, reason, correlation })
+    await broker.data.ledger.append(
+        draft(broker, 'denial', session, request, {
+            code: error.code,
+            reason,
+            ...(appraisal && {
+                references: appraisal.matched,
+                findings: appraisal.findings.map((finding) => finding.switch),
+                mismatches: appraisal.mismatches
+                    .slice(0, MAX_MISMATCHES)
+                    .map(({ reference, check }) => ({ reference, check })),
+            }),
+        }),
+    )
+}
+
+function draft(
+    { clock }: Broker,
+    kind: 'release' | 'denial',
+    { name, authentic }: Session,
+    { path, use, correlation, peer }: ReleaseRequest,
+    what: Readonly<Record<string, unknown>>,
+): Draft {
+    const { tee, guestId, measurement } = authentic
+    return {
+        kind,
+        subject: path,
+        data: { ...what, use: use ?? null, tee, guestId, measurement, session: name, peer, correlation },
+        at: clock.now(),
+    }
+}
+
+const verifierOf = ({ verifiers }: Broker, { authentic }: Session): Verifier =>
+    verifiers.current.get(authentic.tee) as Verifier
+
+const givenKey = ({ path, version }: ResourceEntry): string => `${path}@${version}`

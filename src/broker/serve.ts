@@ -1,0 +1,162 @@
+// A broker that serves: one listener for guests, one socket for its administrator, and an orderly end.
+// SPDX-License-Identifier: Apache-2.0
+
+import { chmodSync, rmSync } from 'node:fs'
+import type { AddressInfo, Server } from 'node:net'
+import type { Server as TlsServer } from 'node:tls'
+import { messageOf } from '#core/errors.ts'
+import { type Broker, type BrokerOptions, openBroker } from './broker.ts'
+import { brokerError } from './errors.ts'
+import { addAdminRoutes } from './http/admin-routes.ts'
+import { addKbsRoutes, refusedUnproven } from './http/kbs-routes.ts'
+import { adminProblemOf } from './http/problems.ts'
+import { type App, createApp } from './http/server.ts'
+import { formatListen, isLoopback, type ListenAddress } from './listen.ts'
+import { givenIdentity, mintedIdentity, type TlsIdentity } from './tls.ts'
+
+export interface ServeOptions extends BrokerOptions {
+    readonly listen: ListenAddress
+    /** The operator's certificate and key; the broker's own unless given. */
+    readonly tls?: { readonly certificate: string; readonly key: string }
+    /** Plain HTTP, on loopback alone. */
+    readonly insecureHttp?: boolean
+}
+
+export interface Serving {
+    readonly broker: Broker
+    readonly url: string
+    /** What guests pin; null for plain HTTP. */
+    readonly pin: string | null
+    readonly caPath: string | null
+    /** Looks for new certificates and revocation lists, and for a certificate that ends soon. */
+    reload(): Promise<void>
+    /** Answers what was asked, then ends. */
+    close(): Promise<void>
+}
+
+const RENEWAL_MS = 24 * 60 * 60 * 1000
+
+/** What is not answered by then is cut off. */
+const DRAIN_MS = 10_000
+
+/** Time for TLS handshakes and for the head of a request. */
+const HEAD_MS = 10_000
+
+const MAX_HEADER_BYTES = 16 * 1024
+
+/** @throws AttestError what openBroker says, and ERR_BROKER_TLS, ERR_BROKER_LISTEN */
+export async function serve(options: ServeOptions): Promise<Serving> {
+    const { listen, tls, insecureHttp = false, clock, log } = options
+    if (insecureHttp && !isLoopback(listen.host))
+        throw brokerError('ERR_BROKER_TLS', `plain HTTP is for loopback alone, not for ${listen.host}`)
+    const broker = await openBroker(options)
+    const identity = async (): Promise<TlsIdentity | null> => {
+        if (insecureHttp) return null
+        return tls ? givenIdentity(tls.certificate, tls.key) : mintedIdentity(broker.data, listen.host, clock.now())
+    }
+    const apps: App[] = []
+    try {
+        let shown = await identity()
+        const guests = await openGuests(broker, shown)
+        apps.push(guests)
+        const admin = await openAdmin(broker)
+        apps.push(admin)
+        await takeAddress(() => guests.listen({ host: listen.host, port: listen.port }), formatListen(listen))
+        const { port } = guests.server.address() as AddressInfo
+        await listenOnSocket(admin, broker.data.paths.socket)
+
+        const reload = async () => {
+            await broker.verifiers.refresh()
+            try {
+                const next = await identity()
+                if (next && next.certificate !== shown?.certificate) {
+                    ;(guests.server as unknown as TlsServer).setSecureContext({ ...secureContext(next) })
+                    log.info('the listener shows a new certificate')
+                }
+                shown = next
+            } catch (error) {
+                log.error('the listener’s certificate could not be renewed', { reason: messageOf(error) })
+            }
+        }
+        const timer = setInterval(() => void reload(), RENEWAL_MS).unref()
+        return {
+            broker,
+            url: `${shown ? 'https' : 'http'}://${formatListen({ host: listen.host, port })}`,
+            pin: shown?.pin ?? null,
+            caPath: shown?.caPath ?? null,
+            reload,
+            async close() {
+                clearInterval(timer)
+                await Promise.all(apps.map(drain))
+                await broker.close()
+            },
+        }
+    } catch (error) {
+        await Promise.all(apps.map((app) => app.close()))
+        await broker.close()
+        throw error
+    }
+}
+
+async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise<App> {
+    const { requestTimeoutMs, idleTimeoutMs, maxConnections } = broker.settings
+    const server = { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEAD_MS }
+    const app = await createApp(broker, {
+        title: 'guest-attest broker',
+        description: 'The key broker protocol 0.4.0: a guest proves what it is, and gets what it may have.',
+        refused: refusedUnproven(broker),
+        options: {
+            requestTimeout: requestTimeoutMs,
+            connectionTimeout: idleTimeoutMs,
+            keepAliveTimeout: idleTimeoutMs,
+            forceCloseConnections: 'idle',
+            ...(identity
+                ? { https: { ...server, ...secureContext(identity), handshakeTimeout: HEAD_MS } }
+                : { http: server }),
+        } as object,
+    })
+    app.server.maxConnections = maxConnections
+    await addKbsRoutes(app, broker, { secure: identity !== null })
+    return app
+}
+
+async function openAdmin(broker: Broker): Promise<App> {
+    const app = await createApp(broker, {
+        title: 'guest-attest broker: administration',
+        description: 'Over the unix socket in the broker’s folder alone: whoever may open it may do everything.',
+        options: { forceCloseConnections: true } as object,
+        tell: adminProblemOf,
+    })
+    await addAdminRoutes(app, broker)
+    return app
+}
+
+const secureContext = ({ certificate, key }: TlsIdentity) =>
+    ({ cert: certificate, key, minVersion: 'TLSv1.3' }) as const
+
+// The folder is closed to others, and so is the socket; one that a killed broker left is nobody's: we hold the lock.
+async function listenOnSocket(app: App, path: string): Promise<void> {
+    rmSync(path, { force: true })
+    await takeAddress(() => app.listen({ path }), path)
+    chmodSync(path, 0o600)
+}
+
+async function takeAddress(listen: () => Promise<string>, address: string): Promise<void> {
+    try {
+        await listen()
+    } catch (cause) {
+        throw brokerError('ERR_BROKER_LISTEN', `cannot listen on ${address}: ${messageOf(cause)}`, { cause })
+    }
+}
+
+async function drain(app: App): Promise<void> {
+    const timer = setTimeout(
+        () => (app.server as Server & { closeAllConnections(): void }).closeAllConnections(),
+        DRAIN_MS,
+    )
+    try {
+        await app.close()
+    } finally {
+        clearTimeout(timer)
+    }
+}

@@ -1,0 +1,208 @@
+// A broker that serves, a guest whose reports are really signed by a minted vendor, and plain requests to both doors.
+// SPDX-License-Identifier: Apache-2.0
+
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { Agent, request as httpsRequest } from 'node:https'
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { BROKER_CONFIG, type BrokerSettings } from '#broker/config.ts'
+import { parseListen } from '#broker/listen.ts'
+import { type ServeOptions, type Serving, serve } from '#broker/serve.ts'
+import { loadConfig } from '#core/config.ts'
+import { stringifyJson } from '#core/json.ts'
+import { decryptWith, type EcJwk, ecJwk, type FlattenedJwe } from '#core/jwe.ts'
+import { type Logger, silent } from '#core/log.ts'
+import { runtimeDigest } from '#evidence/binding.ts'
+import type { Plugin } from '#plugins/plugin.ts'
+import { snp } from '#plugins/snp/index.ts'
+import { toKbs } from '#plugins/snp/kbs-evidence.ts'
+import type { Report } from '#plugins/snp/report.ts'
+import { named, report, table, type Vendor, vendor } from '#test/plugins/snp/minted.ts'
+import { temporaryFolder } from './folder.ts'
+
+export interface Answer {
+    readonly status: number
+    readonly headers: IncomingHttpHeaders
+    readonly body: Buffer
+    // biome-ignore lint/suspicious/noExplicitAny: each answer has members of its own
+    readonly json: any
+}
+
+export interface Rig {
+    readonly folder: string
+    readonly vendor: Vendor
+    readonly serving: Serving
+    /** What was logged. */
+    readonly log: string[]
+    /** A request to the listener of guests. */
+    ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
+    /** A request to the administrator's socket. */
+    admin(method: string, path: string, body?: string | Buffer): Promise<Answer>
+    /** A whole handshake, with fields of the report changed; the session's cookie and private key. */
+    attest(changed?: Partial<Report>): Promise<Guest>
+    stop(): Promise<void>
+}
+
+export interface Guest {
+    readonly cookie: string
+    readonly key: KeyObject
+    readonly token: string
+    get(path: string, use?: string): Promise<Answer>
+    /** The bytes that an answer holds for this guest. */
+    open(answer: Answer): Buffer
+}
+
+export interface RigOptions {
+    readonly folder?: string
+    readonly settings?: Partial<BrokerSettings>
+    readonly serve?: Partial<ServeOptions>
+    readonly plugin?: Plugin
+    /** Without a revocation list. */
+    readonly noList?: boolean
+}
+
+export const DEFAULTS = loadConfig('/nowhere', [BROKER_CONFIG]).get(BROKER_CONFIG)
+
+export const clock = { now: () => new Date(), ticks: () => performance.now() }
+
+let minted: Promise<Vendor> | undefined
+
+/** One vendor for all tests of a file: its keys take a second. */
+export const theVendor = (): Promise<Vendor> => {
+    minted ??= vendor('genoa')
+    return minted
+}
+
+export async function rig(t: Pick<ExecutionContext, 'teardown'>, options: RigOptions = {}): Promise<Rig> {
+    const folder = options.folder ?? join(temporaryFolder(t), 'data')
+    const own = await theVendor()
+    const log: string[] = []
+    const write = (level: string) => (message: string, fields?: object) =>
+        void log.push(`${level} ${message} ${stringifyJson(fields ?? {})}`)
+    const logger: Logger = {
+        ...silent,
+        debug: write('debug'),
+        info: write('info'),
+        warn: write('warn'),
+        error: write('error'),
+    }
+    const plugin: Plugin = options.plugin ?? snp
+    const serving = await serve({
+        folder,
+        settings: { ...DEFAULTS, ...options.settings },
+        // The minted vendor's list is given here, so that each test has a folder of its own.
+        plugins: [
+            {
+                ...plugin,
+                verifier: (trust) =>
+                    plugin.verifier({ ...trust, revocationLists: options.noList ? [] : [named('crl', own.list)] }),
+            },
+        ],
+        log: logger,
+        clock,
+        init: true,
+        listen: parseListen('127.0.0.1:0'),
+        roots: [named('ark', own.certificates.ark)],
+        ...options.serve,
+    })
+    const agent = new Agent({ keepAlive: true, rejectUnauthorized: false })
+    let closing: Promise<void> | undefined
+    const stop = () => {
+        agent.destroy()
+        closing ??= serving.close()
+        return closing
+    }
+    t.teardown(stop)
+    const ask: Rig['ask'] = (method, path, body, headers) =>
+        send(
+            (done) => httpsRequest(`${serving.url}${path}`, { method, agent, headers: headersOf(body, headers) }, done),
+            body,
+        )
+    const admin: Rig['admin'] = (method, path, body) => adminRequest(join(folder, 'admin.sock'), method, path, body)
+    return { folder, vendor: own, serving, log, ask, admin, attest: (changed) => attest(ask, own, changed), stop }
+}
+
+export function adminRequest(
+    socketPath: string,
+    method: string,
+    path: string,
+    body?: string | Buffer,
+): Promise<Answer> {
+    const type = typeof body === 'string' ? 'text/plain' : 'application/octet-stream'
+    const headers = body === undefined ? {} : { 'content-type': type }
+    return send((done) => httpRequest({ socketPath, method, path, headers }, done), body)
+}
+
+/** The attestation of a handshake. */
+export function proof(own: Vendor, nonce: string, teePubkey: EcJwk, changed: Partial<Report> = {}) {
+    const digest = runtimeDigest({ nonce, teePubkey, additionalEvidence: '' })
+    const raw = report(own, { reportData: Buffer.concat([digest, Buffer.alloc(16)]), ...changed })
+    return {
+        'init-data': null,
+        'runtime-data': { nonce, 'tee-pubkey': teePubkey },
+        'tee-evidence': {
+            primary_evidence: toKbs({ tee: 'snp', report: raw, certificates: table(own) }),
+            additional_evidence: '',
+        },
+    }
+}
+
+/** The request that begins a handshake. */
+export const AUTH = { version: '0.4.0', tee: 'snp', 'extra-params': '' }
+
+export const cookieOf = ({ headers }: Answer): string => (headers['set-cookie']?.[0] ?? '').split(';')[0] ?? ''
+
+/** A key pair of the guest, and its public half as the protocol has it. */
+export function teeKey() {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    return { key: privateKey, jwk: ecJwk(publicKey) }
+}
+
+async function attest(ask: Rig['ask'], own: Vendor, changed?: Partial<Report>): Promise<Guest> {
+    const challenge = await ask('POST', '/kbs/v0/auth', AUTH)
+    const { key, jwk } = teeKey()
+    const message = proof(own, challenge.json.nonce, jwk, changed)
+    const answer = await ask('POST', '/kbs/v0/attest', message, { cookie: cookieOf(challenge) })
+    if (answer.status !== 200) throw Object.assign(new Error(`attest: ${answer.status} ${answer.body}`), { answer })
+    const cookie = cookieOf(answer)
+    return {
+        cookie,
+        key,
+        token: answer.json.token,
+        get: (path, use) =>
+            ask('GET', `/kbs/v0/resource/${path}${use === undefined ? '' : `?use=${use}`}`, undefined, { cookie }),
+        open: ({ json }) => decryptWith(key, json as FlattenedJwe),
+    }
+}
+
+const headersOf = (body: unknown, headers: Record<string, string> = {}) => ({
+    ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    ...headers,
+})
+
+function send(
+    start: (done: (response: import('node:http').IncomingMessage) => void) => import('node:http').ClientRequest,
+    body: unknown,
+): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+        const request = start((response) => {
+            const chunks: Buffer[] = []
+            response.on('data', (chunk: Buffer) => chunks.push(chunk))
+            response.on('error', reject)
+            response.on('end', () => {
+                const bytes = Buffer.concat(chunks)
+                const isJson = /json/.test(response.headers['content-type'] ?? '')
+                resolve({
+                    status: response.statusCode ?? 0,
+                    headers: response.headers,
+                    body: bytes,
+                    json: isJson && bytes.length > 0 ? JSON.parse(bytes.toString()) : undefined,
+                })
+            })
+        })
+        request.on('error', reject)
+        if (body === undefined) request.end()
+        else request.end(typeof body === 'string' || Buffer.isBuffer(body) ? body : stringifyJson(body))
+    })
+}

@@ -1,0 +1,48 @@
+// A guest and an administrator at a broker's doors: real TLS, a real unix socket, really signed reports.
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomBytes } from 'node:crypto'
+import test from 'ava'
+import { rig } from './rig.ts'
+
+/** What the minted vendor's guests run. */
+export const MEASUREMENT = '22'.repeat(48)
+
+export const REFERENCE = `
+name = "web"
+tee = "snp"
+coverage = "firmware+kernel+initrd+cmdline"
+[policy]
+measurements = ["${MEASUREMENT}"]
+productLines = ["Genoa"]
+minimumTcb.Genoa = { bootLoader = 0, tee = 0, snp = 0, microcode = 0 }
+`
+
+export const POLICY = `
+@id("web-disks")
+@insecureCustomRoot
+permit (principal, action == Action::"release", resource)
+when { principal.references.contains("web") && resource.repository == "web" };
+`
+
+test('a key that nobody has seen reaches the guest that the rules name', async (t) => {
+    const { admin, attest } = await rig(t)
+    t.is((await admin('POST', '/v1/references', REFERENCE)).status, 200)
+    t.is((await admin('PUT', '/v1/policies/main', POLICY)).status, 200)
+    t.is((await admin('POST', '/v1/resources/web/disk/root/random')).status, 200)
+    const guest = await attest()
+    const answer = await guest.get('web/disk/root', 'luks-key')
+    t.is(answer.status, 200, answer.body.toString())
+    t.is(guest.open(answer).length, 32)
+    t.deepEqual(Object.keys(answer.json), ['protected', 'encrypted_key', 'iv', 'ciphertext', 'tag'])
+})
+
+test('an opaque resource comes as it was put', async (t) => {
+    const { admin, attest } = await rig(t)
+    await admin('POST', '/v1/references', REFERENCE)
+    await admin('PUT', '/v1/policies/main', POLICY)
+    const bytes = randomBytes(5000)
+    t.is((await admin('PUT', '/v1/resources/web/files/key', Buffer.from(bytes))).status, 200)
+    const guest = await attest()
+    t.deepEqual(guest.open(await guest.get('web/files/key')), bytes)
+})
