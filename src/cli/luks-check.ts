@@ -21,8 +21,8 @@ export const command = define({
         ['/dev/vdb --header /run/data.hdr --json', 'a detached header, for a program'],
     ],
     details: [
-        'The host can write the header: it can name a cipher that encrypts nothing, or a key slot that any passphrase opens.',
-        'This judges one copy in memory. What stands on the disk may be another header a moment later: open from a copy.',
+        'The host can write the header: name a cipher that encrypts nothing, or a key slot that any passphrase opens.',
+        'This judges one copy in memory. The disk may hold another header a moment later: open from a copy.',
         'Exit status: 0 it may be opened, 1 it may not, 2 usage, 3 the device could not be read.',
     ].join('\n'),
     async run({ device, header, uuid, json }) {

@@ -1,9 +1,10 @@
-// What a LUKS2 header may name: ciphers, integrity, hashes. Whoever writes the header chooses among these, so each row must
-// be good by itself, and good under a key that was made for another row of its size.
+// What a LUKS2 header may name: ciphers, integrity, hashes. Whoever writes the header chooses among these, so each row
+// must be good by itself, and good under a key that was made for another row of its size.
 //
 // Not on the lists, and why: `aes-xts-plain` repeats its tweak after 2 TiB; CBC lets chosen bits of the plaintext be
-// flipped; ECB and CTR show patterns as soon as a sector is written twice; `aegis128` has a key of 128 bits; Serpent, Twofish
-// and Camellia are sound, and no image of a confidential VM uses them. CRC and bare hashes detect accidents, not an adversary.
+// flipped; ECB shows equal blocks, and CTR what changed in a sector that is written twice; `aegis128` has a key of 128
+// bits; Serpent, Twofish and Camellia are sound, and no image of a confidential VM uses them. CRC and bare hashes
+// detect accidents, not an adversary.
 // SPDX-License-Identifier: Apache-2.0
 
 import { brief, luksError } from './errors.ts'
@@ -15,7 +16,7 @@ export interface CipherRow {
     readonly scrambles: string
 }
 
-export interface AuthenticatedRow {
+interface AuthenticatedRow {
     readonly keySizes: readonly number[]
     /** Bytes of the authentication key that follow the cipher's in the volume key. */
     readonly macSize: number
@@ -35,7 +36,11 @@ const CIPHERS: Readonly<Record<string, CipherRow>> = {
 const hmac = (macSize: number): AuthenticatedRow => ({ keySizes: XTS.keySizes, macSize })
 const aead: AuthenticatedRow = { keySizes: [32], macSize: 0 }
 
-/** A cipher and the type of its integrity section: dm-crypt over dm-integrity, a tag for each sector. */
+/**
+ * A cipher and the type of its integrity section: dm-crypt over dm-integrity, a tag for each sector. The two AEADs take
+ * a random nonce of 96 bits for each write: after 2^32 writes, 16 TiB of large sectors, the chance that one has come
+ * twice is 2^-33.
+ */
 const AUTHENTICATED: Readonly<Record<string, AuthenticatedRow>> = {
     'aes-xts-plain64 hmac(sha256)': hmac(32),
     'aes-xts-plain64 hmac(sha512)': hmac(64),
@@ -93,7 +98,8 @@ export function checkKeySize(
         )
 }
 
-// In whatever spelling (`null`, `cipher_null-ecb`, `capi:ecb(cipher_null)-plain64`): no accepted cipher has these letters.
+// In whatever spelling, `null`, `cipher_null-ecb`, `capi:ecb(cipher_null)-plain64`: no accepted cipher has these
+// letters.
 function refuseNull(encryption: string, where: string): void {
     if (/null/i.test(encryption))
         throw luksError('ERR_LUKS_NULL_CIPHER', `${where}: ${brief(encryption)} encrypts nothing`)

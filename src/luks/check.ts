@@ -1,5 +1,5 @@
-// Is this LUKS2 header one that may be opened? It judges a copy in memory, which is what must be opened then: the host can
-// exchange the one on the disk at any time (CVE-2025-59054, CVE-2025-58356).
+// Is this LUKS2 header one that may be opened? It judges a copy in memory, which is what must be opened then: the host
+// can exchange the one on the disk at any time (CVE-2025-59054, CVE-2025-58356).
 // SPDX-License-Identifier: Apache-2.0
 
 import { type Check, Checks } from '#core/checks.ts'
@@ -22,7 +22,7 @@ import { describeVolume, type LuksVolume, remainsOf } from './volume.ts'
 
 /** What the caller knows of the volume from a source that the host cannot write. */
 export interface Expected {
-    /** In either case. Absent: it may be any volume. */
+    /** In either case. It tells one disk from another; the host can write it into a header of its own. */
     readonly uuid?: string
     /** The header stands alone, so that the data may begin at the start of its device. */
     readonly detached?: boolean
@@ -72,7 +72,7 @@ export function checkHeader(copy: Buffer, expected: Expected = {}): LuksJudgemen
         ({ name, result }) => result === 'pass' || (name === 'uuid' && expected.uuid === undefined),
     )
     if (!passes || !volume) return { verdict: 'fail', checks: list, volume: null, remains: [] }
-    return { verdict: 'pass', checks: list, volume, remains: remainsOf(volume, expected.uuid !== undefined) }
+    return { verdict: 'pass', checks: list, volume, remains: remainsOf(volume) }
 }
 
 function judge(copy: Buffer, expected: Expected, checks: Checks): LuksVolume | null {

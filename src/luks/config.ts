@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { brief, luksError } from './errors.ts'
+import { BINARY_HEADER } from './header.ts'
 import type { Metadata } from './metadata.ts'
 import { FLAGS } from './volume.ts'
 
@@ -17,7 +18,11 @@ const REQUIREMENTS: Readonly<Record<string, string>> = {
 /** A name in the metadata that belongs to a re-encryption under way. */
 const SIGNS = { requirement: /reencrypt/, flag: /^(?:in-reencryption$|backup-)/ }
 
-// A re-encryption that the host invents makes cryptsetup rewrite the data under keys and ciphers of its choice.
+/**
+ * None is under way: one that the host invents makes cryptsetup read and write parts of the data with other keys and
+ * ciphers, or with none.
+ * @throws AttestError ERR_LUKS_REENCRYPTION
+ */
 export function checkReencryption({ config, keyslots, segments }: Metadata) {
     const flagsOf = (segment: { readonly [name: string]: unknown }) =>
         Array.isArray(segment['flags']) ? segment['flags'].filter((flag) => typeof flag === 'string') : []
@@ -40,6 +45,7 @@ export function checkReencryption({ config, keyslots, segments }: Metadata) {
     })
 }
 
+/** None is demanded. @throws AttestError ERR_LUKS_REQUIREMENT */
 export function checkRequirements({ config }: Metadata) {
     for (const name of mandatory(config)) {
         const means = Object.hasOwn(REQUIREMENTS, name) ? `: ${REQUIREMENTS[name]}` : ''
@@ -50,6 +56,7 @@ export function checkRequirements({ config }: Metadata) {
 
 const mandatory = ({ requirements }: Metadata['config']): readonly string[] => requirements?.mandatory ?? []
 
+/** Known ones only. @throws AttestError ERR_LUKS_UNKNOWN */
 export function checkFlags({ config: { flags = [] } }: Metadata) {
     for (const flag of flags)
         if (!Object.hasOwn(FLAGS, flag))
@@ -57,9 +64,10 @@ export function checkFlags({ config: { flags = [] } }: Metadata) {
     return { flags, detail: flags.join(', ') || 'none' }
 }
 
+/** Metadata as large as the binary header says, key slots as cryptsetup allows. @throws AttestError ERR_LUKS_HEADER */
 export function checkSizes(hdrSize: bigint, { config }: Metadata) {
     const refuse = (text: string) => luksError('ERR_LUKS_HEADER', text)
-    const jsonSize = hdrSize - 4096n
+    const jsonSize = hdrSize - BigInt(BINARY_HEADER.size)
     if (config.json_size !== jsonSize) throw refuse(`json_size: expected ${jsonSize}, got ${config.json_size}`)
     if (config.keyslots_size > MAX_KEYSLOTS_SIZE || config.keyslots_size % 4096n !== 0n)
         throw refuse(

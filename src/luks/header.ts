@@ -1,11 +1,13 @@
-// The binary header and its two copies. LUKS2 On-Disk Format Specification 1.1, sections 2.1 to 2.4; big-endian.
+// The binary header and its two copies. LUKS2 On-Disk Format Specification 1.1, "Binary Header" and "Metadata
+// Recovery"; big-endian.
 //
 //     0         4096      hdr_size        2 * hdr_size
 //     | primary | JSON    | secondary | JSON    | key-slot areas … | data …
 //
-// cryptsetup takes the copy that is intact, of two such the one with the greater sequence number, and silently overwrites
-// the other. Whoever can damage one copy so chooses which one counts. Here both must be intact and say the same: then
-// there is one header, and cryptsetup cannot see another one than the one that was judged.
+// cryptsetup takes the intact copy, of two intact ones the newer, and overwrites the other with it as soon as it reads.
+// So whoever can damage a copy chooses which one counts, and a crash while a header is written cannot be told from a
+// host that prepares a rollback. Here both must be intact and say the same: then there is one header, and cryptsetup
+// cannot see another than the one that was judged.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
@@ -18,11 +20,7 @@ import { luksError } from './errors.ts'
 const name = (offset: number, size: number): Field<string> => ({
     offset,
     size,
-    read: (b) =>
-        b
-            .subarray(offset, offset + size)
-            .toString()
-            .split('\0', 1)[0] as string,
+    read: (b) => b.toString('utf8', offset, offset + size).split('\0', 1)[0] as string,
     write: (b, v) => void b.write(v, offset, size),
 })
 
@@ -57,7 +55,7 @@ const MAGIC = { primary: Buffer.from('LUKS\xba\xbe', 'latin1'), secondary: Buffe
 const SIZES = [0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000]
 
 /** What two copies take at most: 8 MiB. */
-export const MAX_METADATA = 2 * Math.max(...SIZES)
+const MAX_METADATA = 2 * Math.max(...SIZES)
 
 const REPAIR = { hint: 'if you trust what the disk holds, `cryptsetup repair` writes one copy over the other' }
 
@@ -77,25 +75,25 @@ export function metadataSize(start: Buffer): number {
 }
 
 /**
- * The copy at the start of a copy.
+ * The copy at the start of a device.
  * @throws AttestError ERR_LUKS_FORMAT, ERR_LUKS_VERSION, ERR_LUKS_HEADER, ERR_LUKS_CHECKSUM, ERR_LUKS_COPIES,
  *   ERR_RESERVED, ERR_ENCODING
  */
-export function primaryCopy(copy: Buffer): HeaderCopy {
-    if (!copy.subarray(0, 6).equals(MAGIC.primary)) {
-        const offset = SIZES.find((size) => copy.subarray(size, size + 6).equals(MAGIC.secondary))
+export function primaryCopy(image: Buffer): HeaderCopy {
+    if (!image.subarray(0, 6).equals(MAGIC.primary)) {
+        const offset = SIZES.find((size) => image.subarray(size, size + 6).equals(MAGIC.secondary))
         if (offset === undefined) throw luksError('ERR_LUKS_FORMAT', 'this is not a LUKS volume')
         throw luksError('ERR_LUKS_COPIES', `the primary header is gone, a secondary one stands at ${offset}`, REPAIR)
     }
-    return parseCopy(copy, 'primary', 0)
+    return parseCopy(image, 'primary', 0)
 }
 
 /** The copy behind the primary one. @throws AttestError as `primaryCopy` */
-export function secondaryCopy(copy: Buffer, primary: HeaderCopy): HeaderCopy {
+export function secondaryCopy(image: Buffer, primary: HeaderCopy): HeaderCopy {
     const offset = Number(primary.header.hdrSize)
-    if (!copy.subarray(offset, offset + 6).equals(MAGIC.secondary))
+    if (!image.subarray(offset, offset + 6).equals(MAGIC.secondary))
         throw luksError('ERR_LUKS_COPIES', `no secondary header stands at ${offset}`, REPAIR)
-    return parseCopy(copy, 'secondary', offset)
+    return parseCopy(image, 'secondary', offset)
 }
 
 /** What must be equal in both copies; the magic, salt, offset and checksum are each one's own. */
@@ -122,15 +120,15 @@ export function compareCopies(primary: HeaderCopy, secondary: HeaderCopy): void 
         throw luksError('ERR_LUKS_COPIES', 'the JSON metadata of the two copies differs', REPAIR)
 }
 
-function parseCopy(copy: Buffer, which: 'primary' | 'secondary', offset: number): HeaderCopy {
-    const start = copy.subarray(offset, offset + BINARY_HEADER.size)
-    if (start.length < BINARY_HEADER.size) throw tooShort(copy, offset + BINARY_HEADER.size)
+function parseCopy(image: Buffer, which: 'primary' | 'secondary', offset: number): HeaderCopy {
+    const start = image.subarray(offset, offset + BINARY_HEADER.size)
+    if (start.length < BINARY_HEADER.size) throw tooShort(image, offset + BINARY_HEADER.size)
     checkVersion(start.readUInt16BE(BINARY_HEADER.fields.version.offset))
     const header = BINARY_HEADER.parse(start)
     checkFields(header, offset)
     const size = Number(header.hdrSize)
-    if (copy.length < offset + size) throw tooShort(copy, offset + size)
-    const json = copy.subarray(offset + BINARY_HEADER.size, offset + size)
+    if (image.length < offset + size) throw tooShort(image, offset + size)
+    const json = image.subarray(offset + BINARY_HEADER.size, offset + size)
     checkChecksum(header, start, json, which)
     return { header, json }
 }
@@ -156,7 +154,7 @@ function checkFields({ hdrSize, hdrOffset, uuid, csumAlg }: BinaryHeader, offset
         throw refuse('csum_alg', Object.keys(HASHES).join(', '), JSON.stringify(csumAlg))
 }
 
-// Section 2.3: over the binary header with its csum field zeroed, and the whole JSON area. It has no key: it tells damage,
+// Over the binary header with its csum field zeroed, and the whole JSON area. No key goes in: it tells damage, and
 // never forgery.
 function checkChecksum({ csumAlg, csum }: BinaryHeader, start: Buffer, json: Buffer, which: string): void {
     const { offset, size } = BINARY_HEADER.fields.csum
@@ -173,5 +171,5 @@ function checkChecksum({ csumAlg, csum }: BinaryHeader, start: Buffer, json: Buf
 
 const isLegal = (size: bigint): boolean => SIZES.some((legal) => BigInt(legal) === size)
 
-const tooShort = (copy: Buffer, want: number) =>
-    luksError('ERR_LUKS_FORMAT', `the header needs ${want} bytes, there are ${copy.length}`)
+const tooShort = (image: Buffer, want: number) =>
+    luksError('ERR_LUKS_FORMAT', `the header needs ${want} bytes, there are ${image.length}`)

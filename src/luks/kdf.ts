@@ -1,6 +1,6 @@
-// What unlocking a key slot costs, and its bounds. The lower ones are cryptsetup's own; clevis and systemd sit on them, with
-// passphrases that are random. The upper ones are ours: the host chooses these numbers, and the guest works them off before
-// it can tell that the key is wrong.
+// What unlocking a key slot costs, and its bounds. The lower ones are cryptsetup's own; clevis and systemd sit on them,
+// with passphrases that are random. The upper ones are ours: the host chooses these numbers, and the guest works them
+// off before it can tell that the key is wrong.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Schema } from '#core/schema.ts'
@@ -27,7 +27,7 @@ const MAX_TOTAL_SECONDS = 600
 /** Below this, a person's passphrase can be guessed. */
 export const CHEAP_SECONDS = 0.1
 
-/** cryptsetup's limits (lib/crypto_backend/pbkdf_check.c and argon2). */
+/** cryptsetup's limits (crypt_pbkdf_get_limits). */
 const MIN_ITERATIONS = 1000
 const ARGON2_LIMITS = { time: [4, 0xffff_ffff], memory: [32, 4 * 1024 * 1024], cpus: [1, 4] } as const
 
@@ -68,10 +68,7 @@ export function pbkdf2Cost({ type, iterations }: Pick<Pbkdf2, 'type' | 'iteratio
 export function checkTotal(costs: readonly KdfCost[]): void {
     const total = costs.reduce((sum, { seconds }) => sum + seconds, 0)
     if (total > MAX_TOTAL_SECONDS)
-        throw luksError(
-            'ERR_LUKS_KDF',
-            `all key slots together would take about ${Math.round(total)} s on a slow core, at most ${MAX_TOTAL_SECONDS} s are accepted`,
-        )
+        throw luksError('ERR_LUKS_KDF', `all key slots together: ${tooLong(total, MAX_TOTAL_SECONDS)}`)
 }
 
 function argon2Cost(kdf: Argon2, where: string): KdfCost {
@@ -88,11 +85,11 @@ function argon2Cost(kdf: Argon2, where: string): KdfCost {
 
 function bounded(cost: KdfCost, where: string): KdfCost {
     if (cost.seconds <= MAX_SECONDS) return cost
-    throw luksError(
-        'ERR_LUKS_KDF',
-        `${where}: ${cost.text} would take about ${Math.round(cost.seconds)} s on a slow core, at most ${MAX_SECONDS} s are accepted`,
-    )
+    throw luksError('ERR_LUKS_KDF', `${where}: ${cost.text}: ${tooLong(cost.seconds, MAX_SECONDS)}`)
 }
+
+const tooLong = (seconds: number, most: number): string =>
+    `expected at most ${most} s on a slow core, got about ${Math.round(seconds)} s`
 
 function reader<T>(schema: Schema<T>, judge: (kdf: T, where: string) => KdfCost) {
     return (kdf: unknown, where: string) => judge(fit(schema, kdf, `${where}: kdf`, 'ERR_LUKS_KDF'), where)

@@ -35,7 +35,7 @@ const AREA_ALIGNMENT = 4096n
 
 const SECTOR = 512
 
-/** Each key slot in the one shape that is accepted. @throws AttestError ERR_LUKS_KEYSLOT, ERR_LUKS_UNKNOWN, ERR_LUKS_HASH */
+/** Each in the one shape that is accepted. @throws AttestError ERR_LUKS_KEYSLOT, ERR_LUKS_UNKNOWN, ERR_LUKS_HASH */
 export function readKeyslots({ keyslots }: Metadata) {
     const slots = Object.entries(keyslots).map(([id, value]): Slot => {
         if (value.type !== 'luks2')

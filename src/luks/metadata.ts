@@ -1,6 +1,6 @@
-// The JSON metadata. LUKS2 On-Disk Format Specification 1.1, section 3. First the outline, whose objects may be of any type,
-// so that a type that is not accepted can be named; then each object by the schema of its type. Members that the
-// specification does not know are refused: this reader would skip what another one obeys.
+// The JSON metadata. LUKS2 On-Disk Format Specification 1.1, "LUKS2 JSON Metadata Format". First the outline, whose
+// objects may be of any type, so that a type that is not accepted can be named; then each object by the schema of its
+// type. An unknown member is refused: what this reader would skip, another one may obey.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
@@ -135,7 +135,7 @@ export function parseMetadata(area: Buffer): Metadata {
     return fit(METADATA, value, 'JSON area', 'ERR_LUKS_METADATA')
 }
 
-/** An object as the schema of its type sees it. @throws AttestError of the given code, naming the members that do not fit */
+/** An object as its schema sees it. @throws AttestError of the given code, naming the members that do not fit */
 export function fit<T>(schema: Schema<T>, value: unknown, where: string, code: LuksCode): T {
     const result = schema.safeParse(value)
     if (result.success) return result.data
@@ -143,8 +143,8 @@ export function fit<T>(schema: Schema<T>, value: unknown, where: string, code: L
     throw luksError(code, `${where}: ${text.length > 300 ? `${text.slice(0, 300)}…` : text}`)
 }
 
-// cryptsetup's strings end at a zero character: it reads the key `segments\0x` as `segments`, where it replaces the member
-// that everybody else sees, and the cipher `cipher_null-ecb\0…` as the null cipher.
+// cryptsetup's strings end at a zero character: it reads the key `segments\0x` as `segments`, where it replaces the
+// member that everybody else sees, and the cipher `cipher_null-ecb\0…` as the null cipher.
 function refuseZeroCharacter(value: unknown): void {
     if (typeof value === 'string') {
         if (value.includes('\0')) throw luksError('ERR_LUKS_METADATA', `JSON area: a zero character in ${brief(value)}`)

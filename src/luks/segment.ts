@@ -12,6 +12,10 @@ const SEGMENT_TYPES: Readonly<Record<string, string>> = {
     'hw-opal-crypt': "the drive takes part in its encryption, and the drive is the host's",
 }
 
+/**
+ * One encrypted segment and no other, behind the key slots unless its header is detached.
+ * @throws AttestError ERR_LUKS_SEGMENT, ERR_LUKS_UNKNOWN
+ */
 export function checkSegment(hdrSize: bigint, { segments, config }: Metadata, detached: boolean) {
     const refuse = (text: string) => luksError('ERR_LUKS_SEGMENT', text)
     const ids = Object.keys(segments)
@@ -35,6 +39,7 @@ export function checkSegment(hdrSize: bigint, { segments, config }: Metadata, de
     }
 }
 
+/** @throws AttestError ERR_LUKS_NULL_CIPHER, ERR_LUKS_CIPHER, ERR_LUKS_KEY_SIZE */
 export function checkCipher({ encryption, integrity }: Segment) {
     const cipher = dataCipher(encryption, integrity?.type ?? null, 'the data')
     const keySize = integrity?.key_size

@@ -22,12 +22,15 @@ export interface LuksVolume {
     readonly volumeKeyBits: number
     /** `hmac(sha256)`, `aead` and their like; null where there is none. */
     readonly integrity: string | null
-    /** True where a change of the stored data is noticed. That it is the newest data, nothing can tell. */
+    /**
+     * True where a change of the stored data is noticed. That it is the newest data, nothing can tell. It is the header
+     * that says so: who counts on it compares it with what the guest itself was configured with.
+     */
     readonly authenticated: boolean
     /** Null where the data is authenticated. */
     readonly scrambles: string | null
     readonly flags: readonly string[]
-    readonly keySlots: readonly { readonly id: string; readonly kdf: string; readonly tokens: readonly string[] }[]
+    readonly keyslots: readonly { readonly id: string; readonly kdf: string; readonly tokens: readonly string[] }[]
     readonly tokens: readonly Token[]
     /** Key slots whose derivation is cheap, and of which no token says that their passphrase is random. */
     readonly guessable: readonly string[]
@@ -40,6 +43,7 @@ export const FLAGS: Readonly<Record<string, { readonly gives?: string }>> = {
     'submit-from-crypt-cpus': {},
     'no-read-workqueue': {},
     'no-write-workqueue': {},
+    high_priority: {},
     'no-journal': { gives: 'make sectors unreadable by a crash while they are written (the flag no-journal)' },
 }
 
@@ -55,6 +59,7 @@ export interface Findings {
     readonly flags: readonly string[]
 }
 
+/** A volume whose checks have passed. */
 export function describeVolume({
     header,
     segment,
@@ -82,7 +87,7 @@ export function describeVolume({
         authenticated: cipher.scrambles === null,
         scrambles: cipher.scrambles,
         flags,
-        keySlots: slots.map(({ id }) => ({
+        keyslots: slots.map(({ id }) => ({
             id,
             kdf: costs.get(id)?.text ?? '',
             tokens: tokensOf(id).map((token) => token.id),
@@ -93,14 +98,14 @@ export function describeVolume({
 }
 
 /** What no check of a header can rule out, each as the end of "the host can still …". */
-export function remainsOf(volume: LuksVolume, named: boolean): string[] {
+export function remainsOf(volume: LuksVolume): string[] {
     return [
         ...(volume.scrambles === null
             ? []
             : [`change the data unnoticed: each change turns ${volume.scrambles} of its choice into noise`]),
         'put back an older state of each sector, or of the whole disk',
         'put back an older header: a key slot that was removed opens again',
-        ...(named ? [] : ['give another volume that the same key opens: no UUID was expected']),
+        'give another volume that the same key opens, under this UUID',
         ...volume.flags.flatMap((flag) => FLAGS[flag]?.gives ?? []),
         ...volume.guessable.map(
             (id) => `guess the passphrase of key slot ${id}, unless it is random: its derivation is cheap`,

@@ -2,11 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { execFileSync } from 'node:child_process'
-import { truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { copyHeader } from '#luks/device.ts'
-import { temporaryFolder } from './cryptsetup.ts'
+import { imageOf, temporaryFolder } from './cryptsetup.ts'
 import { forge } from './forge.ts'
 
 const MIB = 1024 * 1024
@@ -31,10 +30,7 @@ for (const { name, start, size, want } of [
     },
 ])
     test(`copied: ${name}`, (t) => {
-        const path = join(temporaryFolder(t), 'image')
-        writeFileSync(path, start)
-        truncateSync(path, size)
-        const copy = copyHeader(path)
+        const copy = copyHeader(imageOf(t, start, size))
         t.is(copy.length, want)
         t.true(copy.subarray(0, start.length).equals(start.subarray(0, want)))
     })

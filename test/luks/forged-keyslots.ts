@@ -166,12 +166,16 @@ const ROWS: readonly MetadataCase[] = [
     },
     kdf('a type that nobody knows', pbkdf2({ type: 'none' }), /kdf\.type: expected .*, got "none"/, 'ERR_LUKS_UNKNOWN'),
     kdf('one iteration', pbkdf2({ iterations: 1 }), /key slot 0: expected at least 1000 iterations, got 1/),
-    kdf('2^32 - 1 iterations', pbkdf2({ iterations: 4294967295 }), /would take about 8590 s .* at most 120 s/),
+    kdf(
+        '2^32 - 1 iterations',
+        pbkdf2({ iterations: 4294967295 }),
+        /expected at most 120 s on a slow core, got about 8590 s/,
+    ),
     kdf('a broken hash', pbkdf2({ hash: 'md5' }), /kdf\.hash: expected .*, got "md5"/, 'ERR_LUKS_HASH'),
     kdf('a short salt', pbkdf2({ salt: 'AAAA' }), /kdf: salt: expected base64 of 32 bytes/),
     kdf('an unknown member', pbkdf2({ pepper: '' }), /"pepper"/),
     kdf('16 TiB of memory', argon2({ memory: 4294967295 }), /kdf\.memory: expected 32 to 4194304, got 4294967295/),
-    kdf('a million passes', argon2({ time: 1_000_000 }), /would take about 2000000 s on a slow core/),
+    kdf('a million passes', argon2({ time: 1_000_000 }), /got about 2000000 s/),
     kdf('a thousand cores', argon2({ cpus: 1000 }), /kdf\.cpus: expected 1 to 4, got 1000/),
     kdf('no pass', argon2({ time: 0 }), /kdf\.time: expected 4 to 4294967295, got 0/),
     {
@@ -184,7 +188,7 @@ const ROWS: readonly MetadataCase[] = [
         },
         fails: 'kdf',
         code: 'ERR_LUKS_KDF',
-        says: /all key slots together would take about 3200 s .* at most 600 s/,
+        says: /all key slots together: expected at most 600 s on a slow core, got about 3200 s/,
     },
     {
         name: 'no digest',
@@ -245,7 +249,7 @@ const ROWS: readonly MetadataCase[] = [
         set: { 'digests.0.iterations': 4294967295 },
         fails: 'digest',
         code: 'ERR_LUKS_KDF',
-        says: /digest: pbkdf2 with 4294967295 iterations would take about 8590 s/,
+        says: /digest: pbkdf2 with 4294967295 iterations: .* got about 8590 s/,
     },
     {
         name: 'a token of a type that nobody knows: cryptsetup would look for its plug-in',

@@ -2,11 +2,10 @@
 // would have taken it.
 // SPDX-License-Identifier: Apache-2.0
 
-import { truncateSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { checkHeader } from '#luks/check.ts'
-import { needs, run, temporaryFolder } from './cryptsetup.ts'
+import { needs, programs } from '#test/needs.ts'
+import { imageOf, run } from './cryptsetup.ts'
 import { type Case, forge, UUID } from './forge.ts'
 import { FORGED_DATA } from './forged-data.ts'
 import { FORGED_HEADERS } from './forged-headers.ts'
@@ -39,17 +38,17 @@ test('every check refuses something', (t) => {
     )
 })
 
+const withCryptsetup = needs(programs('cryptsetup'))
+
 for (const { name, forgery, dump } of CASES)
-    needs('cryptsetup', `cryptsetup ${dump ? 'takes' : 'refuses'} it: ${name}`, (t) => {
+    withCryptsetup(`cryptsetup ${dump ? 'takes' : 'refuses'} it: ${name}`, (t) => {
         const { status, stdout, stderr } = luksDump(t, forge(forgery))
         t.is(status === 0, dump !== null, stdout + stderr)
         if (dump) t.regex(stdout, dump)
     })
 
 function luksDump(t: ExecutionContext, header: Buffer) {
-    const path = join(temporaryFolder(t), 'image')
-    writeFileSync(path, header)
     // cryptsetup wants the key-slot area to be there.
-    if (header.length > 4096) truncateSync(path, 16 * 1024 * 1024)
-    return run('cryptsetup', ['luksDump', path])
+    const size = header.length > 4096 ? 16 * 1024 * 1024 : header.length
+    return run('cryptsetup', ['luksDump', imageOf(t, header, size)])
 }

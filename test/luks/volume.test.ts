@@ -1,14 +1,18 @@
 // Volumes that the real cryptsetup and clevis made, and what is said of each.
 // SPDX-License-Identifier: Apache-2.0
 
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { checkHeader } from '#luks/check.ts'
 import { copyHeader } from '#luks/device.ts'
 import type { LuksVolume } from '#luks/volume.ts'
-import { CHEAP, format, must, needs, PASSPHRASE, run, SMALL, temporaryFolder } from './cryptsetup.ts'
+import { needs, programs } from '#test/needs.ts'
+import { CHEAP, format, imageOf, must, PASSPHRASE, run, SMALL, temporaryFolder } from './cryptsetup.ts'
 import { type Changes, forge, reforge, UUID } from './forge.ts'
+
+const withCryptsetup = needs(programs('cryptsetup'))
+const withClevis = needs(programs('cryptsetup', 'clevis', 'clevis-luks-bind'))
 
 const ARGON2ID = ['--pbkdf', 'argon2id', '--pbkdf-force-iterations', '4', '--pbkdf-memory', '32']
 
@@ -18,7 +22,7 @@ for (const { name, args, want, size } of [
     {
         name: 'Argon2id',
         args: [...ARGON2ID, ...SMALL],
-        want: { keySlots: [{ id: '0', kdf: 'argon2id with 4 passes over 32 KiB', tokens: [] }] },
+        want: { keyslots: [{ id: '0', kdf: 'argon2id with 4 passes over 32 KiB', tokens: [] }] },
     },
     { name: 'a key of 256 bits', args: [...CHEAP, ...SMALL, '--key-size', '256'], want: { volumeKeyBits: 256 } },
     { name: 'SHA-512', args: [...CHEAP, ...SMALL, '--hash', 'sha512'], want: {} },
@@ -32,7 +36,7 @@ for (const { name, args, want, size } of [
         want: { label: 'größe', subsystem: 'a b', uuid: UUID },
     },
 ] satisfies { name: string; args: string[]; want: Partial<LuksVolume>; size?: number }[])
-    needs('cryptsetup', `accepted: ${name}`, (t) => {
+    withCryptsetup(`accepted: ${name}`, (t) => {
         const { verdict, checks, volume } = checkHeader(
             copyHeader(format(t, ['--type', 'luks2', ...args], (size ?? 4) * 1024 * 1024)),
         )
@@ -44,7 +48,7 @@ for (const { name, args, want, size } of [
         t.like(volume, { authenticated: false, scrambles: 'a block of 16 bytes', integrity: null, ...want })
     })
 
-needs('cryptsetup', 'accepted: several key slots, priorities, tokens, flags', (t) => {
+withCryptsetup('accepted: several key slots, priorities, tokens, flags', (t) => {
     const path = format(t, ['--type', 'luks2', ...CHEAP, ...SMALL])
     const keyFile = join(temporaryFolder(t), 'key')
     writeFileSync(keyFile, PASSPHRASE)
@@ -60,7 +64,7 @@ needs('cryptsetup', 'accepted: several key slots, priorities, tokens, flags', (t
     must('cryptsetup', 'open', '--test-passphrase', '--key-file', keyFile, path)
 })
 
-needs('clevis-luks-bind', 'accepted: clevis bindings, whose random passphrases need no costly derivation', (t) => {
+withClevis('accepted: clevis bindings, whose random passphrases need no costly derivation', (t) => {
     const path = format(t, ['--type', 'luks2', '--iter-time', '100', '--pbkdf', 'pbkdf2'], 20 * 1024 * 1024)
     const keyFile = join(temporaryFolder(t), 'key')
     writeFileSync(keyFile, PASSPHRASE)
@@ -72,21 +76,21 @@ needs('clevis-luks-bind', 'accepted: clevis bindings, whose random passphrases n
         volume?.tokens.map(({ type }) => type),
         ['clevis', 'clevis'],
     )
-    t.deepEqual(volume?.keySlots.slice(1), [
+    t.deepEqual(volume?.keyslots.slice(1), [
         { id: '1', kdf: 'pbkdf2 with 1000 iterations', tokens: ['0'] },
         { id: '2', kdf: 'pbkdf2 with 1000 iterations', tokens: ['1'] },
     ])
     t.false(volume?.guessable.includes('1'))
 })
 
-needs('cryptsetup', 'accepted: LUKS1 after its conversion; refused before', (t) => {
+withCryptsetup('accepted: LUKS1 after its conversion; refused before', (t) => {
     const path = format(t, ['--type', 'luks1', '--pbkdf-force-iterations', '1000'])
     t.like(checkHeader(copyHeader(path)).checks[0], { result: 'fail', code: 'ERR_LUKS_VERSION' })
     must('cryptsetup', 'convert', '--batch-mode', '--type', 'luks2', path)
     t.is(checkHeader(copyHeader(path)).verdict, 'pass')
 })
 
-needs('cryptsetup', 'a detached header passes as such, and not in front of its data', (t) => {
+withCryptsetup('a detached header passes as such, and not in front of its data', (t) => {
     const header = join(temporaryFolder(t), 'header')
     format(t, ['--type', 'luks2', ...CHEAP, '--header', header])
     t.is(checkHeader(copyHeader(header), { detached: true }).verdict, 'pass')
@@ -119,13 +123,13 @@ for (const { name, format: args, after, want } of [
         want: ['key-slots ERR_LUKS_HASH', 'digest ERR_LUKS_HASH'],
     },
 ])
-    needs('cryptsetup', `refused: ${name}`, (t) => {
+    withCryptsetup(`refused: ${name}`, (t) => {
         const path = format(t, ['--type', 'luks2', ...args])
         if (after) t.is(run('cryptsetup', [...after, path]).status, 0)
         t.deepEqual(failures(copyHeader(path)), want)
     })
 
-needs('cryptsetup', 'a host exchanges the cipher of a real volume: cryptsetup opens it, the check does not', (t) => {
+withCryptsetup('a host exchanges the cipher of a real volume: cryptsetup opens it, the check does not', (t) => {
     const path = format(t, ['--type', 'luks2', ...CHEAP, ...SMALL])
     const forged = reforge(readFileSync(path), { 'segments.0.encryption': 'cipher_null-ecb' })
     writeFileSync(path, forged)
@@ -133,10 +137,8 @@ needs('cryptsetup', 'a host exchanges the cipher of a real volume: cryptsetup op
     t.deepEqual(failures(copyHeader(path)), ['cipher ERR_LUKS_NULL_CIPHER'])
 })
 
-needs('cryptsetup', 'cryptsetup overwrites a damaged copy with the other one as soon as it reads', (t) => {
-    const path = join(temporaryFolder(t), 'image')
-    writeFileSync(path, forge({ secondary: { header: { csum: Buffer.alloc(64) } } }))
-    truncateSync(path, 4 * 1024 * 1024)
+withCryptsetup('cryptsetup overwrites a damaged copy with the other one as soon as it reads', (t) => {
+    const path = imageOf(t, forge({ secondary: { header: { csum: Buffer.alloc(64) } } }), 4 * 1024 * 1024)
     t.deepEqual(failures(copyHeader(path)), ['secondary-header ERR_LUKS_CHECKSUM'])
     must('cryptsetup', 'luksDump', path)
     t.is(checkHeader(copyHeader(path)).verdict, 'pass')
@@ -192,10 +194,8 @@ for (const { name, set, want } of [
         t.like(volume, want)
     })
 
-    needs('cryptsetup', `cryptsetup takes it: ${name}`, (t) => {
-        const path = join(temporaryFolder(t), 'image')
-        writeFileSync(path, forge({ set }))
-        truncateSync(path, 4 * 1024 * 1024)
+    withCryptsetup(`cryptsetup takes it: ${name}`, (t) => {
+        const path = imageOf(t, forge({ set }), 4 * 1024 * 1024)
         t.regex(must('cryptsetup', 'luksDump', path), /LUKS header information/)
     })
 }
