@@ -57,8 +57,8 @@ export async function mintCertificate(template: CertificateTemplate, signer: Sig
     const { serial, publicKey, notBefore, notAfter } = template
     const certificate = await x509.X509CertificateGenerator.create({
         ...(serial === undefined ? {} : { serialNumber: serial }),
-        subject: jsonName(template.subject),
-        issuer: jsonName(signer.name),
+        subject: new x509.Name(jsonName(template.subject)),
+        issuer: new x509.Name(jsonName(signer.name)),
         notBefore,
         notAfter,
         publicKey: publicKey.export({ type: 'spki', format: 'der' }),
@@ -74,7 +74,7 @@ export async function mintRevocationList(template: ListTemplate, signer: Signer)
     const x509 = await load()
     const { thisUpdate, nextUpdate, revoked, number } = template
     const list = await x509.X509CrlGenerator.create({
-        issuer: jsonName(signer.name),
+        issuer: new x509.Name(jsonName(signer.name)),
         thisUpdate,
         nextUpdate,
         // An empty list must be absent (RFC 5280 §5.1.2.6).

@@ -28,7 +28,7 @@ const PLACES = { devices: '/dev', configfs: '/sys/kernel/config' } as const
 export function followSupervisor(): void {
     const control = new Socket({ fd: DESCRIPTORS.control, readable: true, writable: true })
     const end = () => process.exit(0)
-    control.on('error', end).on('end', end).on('close', end).resume()
+    control.on('error', end).on('end', end).on('close', end).resume().unref()
     const beat = () => void control.write('alive 1\n')
     beat()
     setInterval(beat, HEARTBEAT_MS).unref()
