@@ -57,7 +57,7 @@ test('what was acknowledged is there after the next start', async (t) => {
     t.is(data.state.resources.get('a/b/c')?.version, 2)
     t.is(data.ledger.head?.seq, 6)
     const row = await data.store.resource('a/b/c', 2)
-    t.is(row && digestResource(row), data.state.resources.get('a/b/c')?.digest)
+    t.is(row && digestResource(row), data.state.resources.get('a/b/c')?.digest ?? null)
     t.is(row && openResource(data.masterKey, row).length, 32)
     await data.close()
 })

@@ -77,8 +77,18 @@ export function parseHead(text: string, title: string): Head {
     }
 }
 
+/** The head of a log that nobody writes at the moment. @throws AttestError ERR_BROKER_AUDIT */
+export const readHeadFile = (path: string): Head | null => readLines(path).head
+
 function readLines(path: string): { head: Head | null; line: number } {
-    const lines = readFileSync(path, 'utf8').split('\n').slice(0, 2)
+    let lines: string[]
+    try {
+        lines = readFileSync(path, 'utf8').split('\n').slice(0, 2)
+    } catch (cause) {
+        throw brokerError('ERR_BROKER_AUDIT', `the head of the audit log cannot be read: ${messageOf(cause)}`, {
+            cause,
+        })
+    }
     if (lines.every((line) => line.trim() === '')) return { head: null, line: 1 }
     const heads = lines.map((line) => headOrNothing(line, path))
     const [first, second] = heads

@@ -26,7 +26,7 @@ export function noise(append: (draft: Draft) => void, now: () => Date): Noise {
     let lines = 0
     const flush = () => {
         if (counts.size === 0) return
-        const data = { since: since.toISOString(), counts: Object.fromEntries([...counts].sort()) }
+        const data = { since: since.toISOString(), counts: Object.fromEntries(counts) }
         counts = new Map()
         lines = 0
         append({ kind: 'noise', subject: '', data, at: now() })

@@ -25,7 +25,8 @@ import { countsOf } from '../release.ts'
 import { type App, metricsText, typed } from './server.ts'
 
 const number = z.pipe(z.string().check(z.regex(/^\d{1,15}$/, 'expected a number')), z.transform(Number))
-const PUT_QUERY = z.strictObject({ maxReleases: z.optional(number) })
+const positive = z.pipe(z.string().check(z.regex(/^[1-9]\d{0,8}$/, 'expected a number from 1 on')), z.transform(Number))
+const PUT_QUERY = z.strictObject({ maxReleases: z.optional(positive) })
 const NAMED = z.object({ name: z.string() })
 const AT = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
 const FROM_EVIDENCE = z.strictObject({

@@ -1,6 +1,7 @@
 // The store in one SQLite file: write-ahead log, synchronous FULL, and a lock that dies with the process.
 // SPDX-License-Identifier: Apache-2.0
 
+import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { messageOf } from '#core/errors.ts'
 import { brokerError } from '../errors.ts'
@@ -43,13 +44,14 @@ const BUSY = 5
 const PAGE = 10_000
 
 export interface SqliteOptions {
-    /** For the audit of a broker that is stopped: nothing is created and nothing is written. */
-    readonly readOnly?: boolean
+    /** For the audit of a broker that is stopped: the file must be there. */
+    readonly existing?: boolean
 }
 
 /** @throws AttestError ERR_BROKER_RUNNING, ERR_BROKER_STORE */
-export function sqliteStore(path: string, { readOnly = false }: SqliteOptions = {}): Store {
-    const db = guarded(path, () => open(path, readOnly))
+export function sqliteStore(path: string, { existing = false }: SqliteOptions = {}): Store {
+    if (existing && !existsSync(path)) throw brokerError('ERR_BROKER_STORE', `${path}: there is no such database`)
+    const db = guarded(path, () => open(path))
     const statements = guarded(path, () => ({
         records: db.prepare('SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?'),
         append: db.prepare('INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)'),
@@ -92,15 +94,10 @@ export function sqliteStore(path: string, { readOnly = false }: SqliteOptions = 
     }
 }
 
-function open(path: string, readOnly: boolean): DatabaseSync {
-    const db = new DatabaseSync(path, { readOnly, timeout: 0, allowExtension: false })
+function open(path: string): DatabaseSync {
+    const db = new DatabaseSync(path, { timeout: 0, allowExtension: false })
     // Exclusive: the first reader or writer takes the lock for as long as the process lives, whatever ends it.
     db.exec('PRAGMA locking_mode = EXCLUSIVE')
-    if (readOnly) {
-        db.exec('BEGIN') // takes the lock now, and shows one state of the file
-        format(db)
-        return db
-    }
     db.exec('PRAGMA journal_mode = WAL')
     db.exec('PRAGMA synchronous = FULL')
     db.exec('PRAGMA secure_delete = ON')

@@ -1,0 +1,119 @@
+// `broker audit`: what happened, and whether the log of it was altered. Of a running broker it asks over the socket; of one
+// that is stopped it reads the files.
+// SPDX-License-Identifier: Apache-2.0
+
+import { existsSync } from 'node:fs'
+import { parseHead, readHeadFile } from '#broker/audit/head.ts'
+import { allRecords } from '#broker/audit/ledger.ts'
+import type { Head } from '#broker/audit/record.ts'
+import { verifyLog } from '#broker/audit/verify.ts'
+import { sqliteStore } from '#broker/store/sqlite.ts'
+import type { StoredRecord } from '#broker/store/store.ts'
+import { AttestError, coreError } from '#core/errors.ts'
+import { readInput, writeFileAtomic } from '#core/files.ts'
+import { command as define, JSON_OPTION } from '../command.ts'
+import { columns, note, print, printJson } from '../term.ts'
+import { type Admin, admin, DATA_OPTION, folderOf } from './admin.ts'
+
+export const command = define({
+    options: {
+        ...DATA_OPTION,
+        since: { type: 'string', describe: 'records from this time on (ISO 8601)' },
+        verify: { type: 'boolean', default: false, describe: 'check every record, every signature and the head' },
+        checkpoint: {
+            type: 'string',
+            describe: 'with --verify: compare with the head in this file, kept elsewhere, and then bring it up to date',
+        },
+        ...JSON_OPTION,
+    },
+    examples: [
+        ['--since 2026-11-20', 'what happened since then'],
+        [
+            '--verify --checkpoint /mnt/usb/broker.head',
+            'was anything altered, cut off or put back since the last time?',
+        ],
+    ],
+    details:
+        'Exit status of --verify: 0 nothing was altered, 1 something was.\n' +
+        'Without a checkpoint nobody can tell a folder that was put back as a whole; keep one where the broker cannot write.',
+    async run(args) {
+        const log = await openLog(args.data)
+        try {
+            if (args.verify || args.checkpoint !== undefined) return await verify(log, args.checkpoint, args.json)
+            await list(log, since(args.since), args.json)
+            return 0
+        } finally {
+            await log.close()
+        }
+    },
+})
+
+interface Log {
+    readonly head: Head | null
+    records(): AsyncIterable<StoredRecord>
+    close(): Promise<void>
+}
+
+async function openLog(data: string | undefined): Promise<Log> {
+    const { socket, database, head } = folderOf(data)
+    if (existsSync(socket)) {
+        const online = admin(data)
+        try {
+            const now = await online.json<Head | null>({ method: 'GET', path: '/v1/audit/head' })
+            return { head: now, records: () => allRecords({ records: pages(online) }), close: async () => {} }
+        } catch (error) {
+            if (!(error instanceof AttestError) || error.code !== 'ERR_BROKER_STOPPED') throw error
+        }
+    }
+    const store = sqliteStore(database, { existing: true })
+    return { head: readHeadFile(head), records: () => allRecords(store), close: () => store.close() }
+}
+
+const pages =
+    ({ json }: Admin) =>
+    (after: number): Promise<StoredRecord[]> =>
+        json({ method: 'GET', path: `/v1/audit?after=${after}` })
+
+async function verify(log: Log, path: string | undefined, json: boolean): Promise<0> {
+    const kept = path !== undefined && existsSync(path) ? readInput(path).toString() : null
+    const checkpoint = kept === null || path === undefined ? null : { head: parseHead(kept, path), title: path }
+    const last = await verifyLog({ records: log.records(), head: log.head, checkpoint })
+    if (path !== undefined && last) writeFileAtomic(path, `${JSON.stringify(last)}\n`, 0o644)
+    if (json) printJson({ verified: true, head: last, checkpoint: checkpoint?.head ?? null })
+    else if (last) {
+        print(`verified: ${last.seq} records, the last of ${last.time}`)
+        print(`hash ${last.hash}`)
+        print(`audit key ${last.key}`)
+        if (checkpoint) print(`continues ${path}, which named record ${checkpoint.head.seq}`)
+        else if (path !== undefined) note(`${path} is new: keep it where the broker cannot write`)
+    } else print('verified: there are no records')
+    return 0
+}
+
+async function list(log: Log, from: string, json: boolean): Promise<void> {
+    const rows: string[][] = []
+    for await (const record of log.records()) {
+        if (record.time < from) continue
+        const data = JSON.parse(record.data) as Record<string, unknown>
+        if (json) printJson({ ...record, data })
+        else rows.push([String(record.seq), record.time, record.kind, record.subject, summary(data)])
+    }
+    for (const line of columns(rows)) print(line)
+}
+
+/** What of a record fits a line; `--json` has the rest. */
+const SHOWN = ['rule', 'code', 'version', 'repeats', 'tee', 'session', 'peer', 'counts', 'id'] as const
+
+const summary = (data: Readonly<Record<string, unknown>>): string =>
+    SHOWN.flatMap((name) => {
+        const value = data[name]
+        if (value === undefined || value === null) return []
+        return `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`
+    }).join(' ')
+
+function since(text: string | undefined): string {
+    if (text === undefined) return ''
+    const time = new Date(text)
+    if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(time.getTime())) return time.toISOString()
+    throw coreError('ERR_USAGE', `--since: expected a time like 2026-11-20T12:00:00Z, got ${JSON.stringify(text)}`)
+}

@@ -1,0 +1,109 @@
+// `broker reference`: the guests that are known, as sets of reference values (TOML).
+// SPDX-License-Identifier: Apache-2.0
+
+import { COVERAGES } from '#broker/decision/references.ts'
+import { coreError } from '#core/errors.ts'
+import { readInput } from '#core/files.ts'
+import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
+import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
+import { columns, note, print, printJson } from '../term.ts'
+import { admin, DATA_OPTION } from './admin.ts'
+
+interface ListedSet {
+    readonly name: string
+    readonly broken?: string
+    readonly tee: string
+    readonly coverage: string
+    readonly notBefore: string | null
+    readonly notAfter: string | null
+    readonly measurements: readonly string[]
+}
+
+const add = define({
+    positionals: { file: 'a reference set (TOML); - is standard input' },
+    options: {
+        ...DATA_OPTION,
+        'from-evidence': { type: 'string', describe: 'make the set from this evidence, which must be authentic' },
+        name: { type: 'string', describe: 'with --from-evidence: the name of the set' },
+        coverage: {
+            type: 'string',
+            choices: Object.keys(COVERAGES),
+            describe: 'with --from-evidence: what the measurement covers; the evidence cannot tell',
+        },
+    },
+    examples: [
+        ['web.toml', 'the name stands in the file; a set of that name is replaced'],
+        ['--from-evidence report.bin --name web --coverage firmware', 'the strictest set that knows this guest'],
+    ],
+    async run(args) {
+        const { json, text } = admin(args.data)
+        const { fromEvidence, name, coverage } = args
+        const file = args['file'] === undefined ? undefined : String(args['file'])
+        if ((file === undefined) === (fromEvidence === undefined))
+            throw coreError('ERR_USAGE', 'name a file, or evidence with --from-evidence')
+        if (file !== undefined) {
+            const body = readInput(file).toString()
+            const added = await json<{ name: string }>({ method: 'POST', path: '/v1/references', body })
+            note(`${added.name} is known`)
+            return 0
+        }
+        if (fromEvidence === undefined || name === undefined || coverage === undefined)
+            throw coreError('ERR_USAGE', '--from-evidence needs --name and --coverage')
+        const query = new URLSearchParams({ name, coverage })
+        const body = readInput(fromEvidence, MAX_EVIDENCE_BYTES)
+        print((await text({ method: 'POST', path: `/v1/references/from-evidence?${query}`, body })).trimEnd())
+        note(`${name} is known`)
+        return 0
+    },
+})
+
+const list = define({
+    options: { ...DATA_OPTION, ...JSON_OPTION },
+    examples: [['', 'name, technology, coverage, validity, measurements']],
+    async run({ data, json }) {
+        const sets = await admin(data).json<ListedSet[]>({ method: 'GET', path: '/v1/references' })
+        if (json) printJson(sets)
+        else if (sets.length === 0) print('no guest is known')
+        else
+            for (const line of columns([['NAME', 'TEE', 'COVERAGE', 'HOLDS', 'MEASUREMENTS'], ...sets.map(cells)]))
+                print(line)
+        return 0
+    },
+})
+
+const show = define({
+    positionals: { name: 'the name of the set' },
+    options: DATA_OPTION,
+    examples: [['web', 'the file as it was added']],
+    async run(args) {
+        const path = `/v1/references/${encodeURIComponent(String(args['name']))}`
+        process.stdout.write(await admin(args.data).text({ method: 'GET', path }))
+        return 0
+    },
+})
+
+const rm = define({
+    positionals: { name: 'the name of the set' },
+    options: DATA_OPTION,
+    examples: [['web', 'its guests are unknown from now on']],
+    async run(args) {
+        const name = String(args['name'])
+        await admin(args.data).text({ method: 'DELETE', path: `/v1/references/${encodeURIComponent(name)}` })
+        note(`${name} is forgotten`)
+        return 0
+    },
+})
+
+export const group: readonly CommandRow[] = [
+    { signature: 'add [file]', describe: 'know guests', load: async () => ({ command: add }) },
+    { signature: 'list', describe: 'the guests that are known', load: async () => ({ command: list }) },
+    { signature: 'show <name>', describe: 'a reference set', load: async () => ({ command: show }) },
+    { signature: 'rm <name>', describe: 'forget guests', load: async () => ({ command: rm }) },
+]
+
+function cells({ name, broken, tee, coverage, notBefore, notAfter, measurements }: ListedSet): string[] {
+    if (broken !== undefined) return [name, '', 'UNREADABLE', '', broken]
+    const [first = '', ...more] = measurements
+    const holds = notBefore || notAfter ? `${notBefore ?? ''} to ${notAfter ?? ''}` : 'always'
+    return [name, tee, coverage, holds, `${first.slice(0, 16)}…${more.length > 0 ? ` and ${more.length} more` : ''}`]
+}

@@ -1,0 +1,114 @@
+// `broker serve`: runs until it is told to stop.
+// SPDX-License-Identifier: Apache-2.0
+
+import { hostname } from 'node:os'
+import type { BrokerSettings } from '#broker/config.ts'
+import { BROKER_CONFIG } from '#broker/config.ts'
+import { KEY_MEANINGS } from '#broker/keys.ts'
+import { parseListen } from '#broker/listen.ts'
+import { type Serving, serve } from '#broker/serve.ts'
+import { coreError } from '#core/errors.ts'
+import { readInput } from '#core/files.ts'
+import { serviceLogger } from '#core/log-pino.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { PLUGINS } from '#plugins.ts'
+import { command as define } from '../command.ts'
+import { readConfig } from '../settings.ts'
+import { hint, note, PROGRAM } from '../term.ts'
+
+const NONE: string[] = []
+
+export const command = define({
+    options: {
+        data: { type: 'string', describe: 'folder of the broker’s data and keys' },
+        listen: { type: 'string', describe: 'HOST:PORT that guests connect to' },
+        'tls-cert': { type: 'string', describe: 'certificate (PEM, with its chain) instead of one that is minted' },
+        'tls-key': { type: 'string', describe: 'its private key (PEM), which others may not read' },
+        init: {
+            type: 'boolean',
+            default: true,
+            describe: 'make folder, database and keys where there are none; --no-init refuses to start instead',
+        },
+        collateral: { type: 'string', describe: 'folder of certificates and revocation lists [DATA/collateral]' },
+        'trust-root': {
+            type: 'array',
+            string: true,
+            default: NONE,
+            describe: "trust this root (PEM) instead of the vendors': an emulator's, a laboratory's",
+        },
+        'insecure-http': { type: 'boolean', default: false, describe: 'plain HTTP, on a loopback address only' },
+        verbose: { type: 'boolean', default: false, describe: 'log more' },
+    },
+    examples: [
+        ['--data /srv/broker', 'on 127.0.0.1:8443, with keys of its own'],
+        ['--data /srv/broker --listen 0.0.0.0:8443 --tls-cert broker.pem --tls-key broker.key', 'for other machines'],
+    ],
+    details:
+        'SIGTERM and SIGINT end it after what it is answering; SIGHUP reads certificates and revocation lists again.\n' +
+        'Logs are JSON lines on standard error, text on a terminal.',
+    async run(args) {
+        const { data, listen, tlsCert, tlsKey, collateral, trustRoot } = args
+        if ((tlsCert === undefined) !== (tlsKey === undefined))
+            throw coreError('ERR_USAGE', '--tls-cert and --tls-key belong together')
+        libc().forbidCoreDumps()
+        process.umask(0o077)
+        const settings = readConfig({
+            ...(data === undefined ? {} : { 'broker.data': { value: absolute(data), flag: '--data' } }),
+            ...(listen === undefined ? {} : { 'broker.listen': { value: listen, flag: '--listen' } }),
+        }).get(BROKER_CONFIG)
+        const serving = await serve({
+            folder: settings.data,
+            settings,
+            plugins: PLUGINS,
+            log: serviceLogger({ name: PROGRAM, verbose: args.verbose }),
+            clock: { now: () => new Date(), ticks: () => performance.now() },
+            init: args.init,
+            listen: parseListen(settings.listen),
+            insecureHttp: args.insecureHttp,
+            ...(tlsCert !== undefined && tlsKey !== undefined ? { tls: { certificate: tlsCert, key: tlsKey } } : {}),
+            ...(collateral === undefined ? {} : { collateral }),
+            ...(trustRoot.length > 0 ? { roots: trustRoot.map((name) => ({ name, bytes: readInput(name) })) } : {}),
+        })
+        announce(serving, settings, trustRoot)
+        await untilToldToStop(serving)
+        return 0
+    },
+})
+
+function announce({ broker, url, pin, caPath }: Serving, settings: BrokerSettings, roots: readonly string[]): void {
+    const { minted, paths, state } = broker.data
+    for (const { name, path } of minted) note(`made ${path}: ${KEY_MEANINGS[name]}`)
+    if (minted.some(({ name }) => name === 'master'))
+        hint(`back up ${paths.folder} as a whole, and keep it secret: without master.key nothing in it opens`)
+    if (roots.length > 0)
+        note(
+            `WARNING: the vendors' roots are NOT trusted, these are: ${roots.join(', ')}; evidence under them may prove nothing`,
+        )
+    const missing = [
+        ...(state.policies.size === 0 ? ['no policy (`broker policy put`)'] : []),
+        ...(state.references.size === 0 ? ['no reference set (`broker reference add`)'] : []),
+        ...(state.resources.size === 0 ? ['no resource (`broker put`)'] : []),
+    ]
+    if (missing.length > 0) note(`nothing is released yet: there is ${missing.join(', ')}`)
+    note(`administration at ${paths.socket}`)
+    if (settings.publicMetrics) note('/metrics is served to everybody')
+    if (pin === null) note(`WARNING: plain HTTP: whoever is on this machine can read what is released`)
+    else note(`the key of this broker is ${pin}`)
+    const reachable = url.replace(/\/\/(?:0\.0\.0\.0|\[::\])(?=:)/, `//${hostname()}`)
+    const known = pin === null ? '--insecure-http' : `--pin ${pin}`
+    note(`serving ${reachable}; a guest trusts it with:`)
+    hint(`${PROGRAM} trust add ${reachable} ${known} --allow-path 'REPOSITORY/TYPE/TAG'`)
+    if (caPath !== null) hint(`clients that check names want the CA instead: ${caPath}`)
+}
+
+async function untilToldToStop(serving: Serving): Promise<void> {
+    process.on('SIGHUP', () => void serving.reload())
+    await new Promise<void>((resolve) => {
+        process.once('SIGTERM', resolve)
+        process.once('SIGINT', resolve)
+    })
+    note('stopping')
+    await serving.close()
+}
+
+const absolute = (path: string): string => (path.startsWith('/') ? path : `${process.cwd()}/${path}`)
