@@ -40,6 +40,9 @@ export const ROOT_INODE = 1
 /** The page cache is passed by: nobody knows how long a file will be until it is read. */
 export const FOPEN_DIRECT_IO = 1
 
+/** close(2) asks nobody, and so cannot fail when nobody is there any more: as it is with a device (since 7.35). */
+export const FOPEN_NOFLUSH = 1 << 5
+
 export const IN_HEADER = layout('fuse_in_header', 40, {
     len: u32(0),
     opcode: u32(4),

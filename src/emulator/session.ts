@@ -14,6 +14,7 @@ import {
     encodeDirent,
     encodeReply,
     FOPEN_DIRECT_IO,
+    FOPEN_NOFLUSH,
     FORGET_IN,
     FORGET_ONE,
     HANDLE_IN,
@@ -180,8 +181,10 @@ export function fuseSession(root: Folder, doors: SessionDoors, startS: number): 
             const node = nodeOf(request)
             if (isFolder(node)) return fail('EISDIR')
             checkAccess(node, OPEN_IN.parse(request.body).flags)
-            handles.set(++lastHandle, node.open())
-            return [OPEN_OUT.encode({ fh: lastHandle, openFlags: FOPEN_DIRECT_IO })]
+            const handle = node.open()
+            handles.set(++lastHandle, handle)
+            const openFlags = FOPEN_DIRECT_IO | (handle.flush ? 0 : FOPEN_NOFLUSH)
+            return [OPEN_OUT.encode({ fh: lastHandle, openFlags })]
         },
         async read({ body, caller }) {
             const { fh, offset, size } = TRANSFER_IN.parse(body)

@@ -63,12 +63,12 @@ export async function supervise({ server, command, note, silenceMs = SILENCE_MS 
 
     const watch = watchServer(
         silenceMs,
-        () => lastHeard,
+        // Making keys may take its time; until the command runs, nobody waits but who can press Ctrl-C.
+        () => (known.command === undefined ? performance.now() : lastHeard),
         () => {
-            if (known.server === undefined) return
             note('the emulated device has died, or does not answer any more: its connection is broken')
             if (known.connection !== undefined) abortConnection(known.connection)
-            kill(known.server, 'SIGKILL') // its end, too, breaks the connection
+            if (known.server !== undefined) kill(known.server, 'SIGKILL') // its end, too, breaks the connection
         },
     )
     let received: NodeJS.Signals | undefined
