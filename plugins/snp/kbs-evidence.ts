@@ -19,9 +19,17 @@ const u64 = z.pipe(
     z.union([z.int().check(z.gte(0)), z.bigint().check(z.gte(0n), z.lte(0xffffffffffffffffn))]),
     z.transform((value: number | bigint) => BigInt(value)),
 )
+// One check for all bytes of an array: a schema for each of some thousand would cost more than the signature.
+const bytes = z.custom<number[]>(Array.isArray, 'expected an array of numbers').check(
+    z.check(({ value, issues: found }) => {
+        const at = value.findIndex((b: unknown) => !Number.isInteger(b) || (b as number) < 0 || (b as number) > 0xff)
+        if (at >= 0)
+            found.push({ code: 'custom', input: value, path: [at], message: 'expected a number from 0 to 255' })
+    }),
+)
 const byteArray = (length: number) =>
     z.pipe(
-        z.array(byte).check(z.length(length)),
+        bytes.check(z.length(length)),
         z.transform((values: number[]) => Buffer.from(values)),
     )
 const orNull = <T extends z.ZodMiniType>(schema: T) => z.optional(z.nullable(schema))
@@ -66,7 +74,7 @@ const CERT_ENTRY = z.strictObject({
         z.enum(['VCEK', 'VLEK', 'ASK', 'ARK', 'CRL', 'Empty']),
         z.strictObject({ OTHER: z.string().check(z.regex(/^[0-9a-fA-F-]{36}$/)) }),
     ]),
-    data: z.array(byte).check(z.maxLength(0x10000)),
+    data: bytes.check(z.maxLength(0x10000)),
 })
 
 const EVIDENCE_JSON = z.strictObject({

@@ -53,7 +53,8 @@ function decodeUtf8(bytes: Uint8Array, title: string): string {
 function scan(text: string, title: string, maxDepth: number): { wideIntegers: boolean } {
     const open: (Set<string> | null)[] = []
     let wideIntegers = false
-    const token = /["[\]{}]|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+    // Evidence holds thousands of small numbers: only those of 16 digits and more can be too wide, the rest is skipped.
+    const token = /["[\]{}]|\d{16,}/g
     for (let match = token.exec(text); match !== null; match = token.exec(text)) {
         const [found] = match
         const first = found[0] as string
@@ -64,7 +65,7 @@ function scan(text: string, title: string, maxDepth: number): { wideIntegers: bo
         else if (first === '"') {
             token.lastIndex = stringEnd(text, match.index)
             noteKey(text, match.index, token.lastIndex, open.at(-1), title)
-        } else wideIntegers ||= /^-?\d+$/.test(found) && !Number.isSafeInteger(Number(found))
+        } else wideIntegers = true
     }
     return { wideIntegers }
 }
