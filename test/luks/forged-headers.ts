@@ -280,6 +280,17 @@ export const FORGED_HEADERS: readonly Case[] = [
         dump: null,
     },
     {
+        name: 'four megabytes of objects',
+        forgery: {
+            hdrSize: 4 * 1024 * 1024,
+            text: () => `{"tokens":{${Array.from({ length: 200_000 }, (_, id) => `"${id}":{"a":1}`)}}}`,
+        },
+        fails: 'metadata',
+        code: 'ERR_LUKS_METADATA',
+        says: /more than 10000 values/,
+        dump: null,
+    },
+    {
         name: 'four megabytes of an open string',
         forgery: { hdrSize: 4 * 1024 * 1024, text: () => `{"${'\\"'.repeat(2_000_000)}` },
         fails: 'metadata',
