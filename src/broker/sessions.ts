@@ -94,7 +94,11 @@ export function sessions({ maxSessions, ticks }: SessionOptions): Sessions {
         begin(proof) {
             const cookie = toBase64Url(randomBytes(32))
             const name = randomBytes(8).toString('hex')
-            live.set(cookie, { ...proof, name, given: new Map(), requests: 0 }, ticks() + SESSION_MS)
+            // A small Buffer is a window into a large one, which it would keep alive for as long as the session lasts.
+            const reportData = Buffer.alloc(proof.authentic.reportData.length)
+            reportData.set(proof.authentic.reportData)
+            const authentic = { ...proof.authentic, reportData }
+            live.set(cookie, { ...proof, authentic, name, given: new Map(), requests: 0 }, ticks() + SESSION_MS)
             return cookie
         },
         use(cookie) {
@@ -116,7 +120,7 @@ const noSession = () =>
 const busy = () => kbsError('ERR_KBS_BUSY', 'as many sessions as are allowed are alive: come back later')
 
 const readChallenge = (plaintext: Buffer): Challenge => ({
-    nonce: toBase64(plaintext.subarray(NONCE_AT, END_AT)),
+    nonce: toBase64(plaintext.subarray(NONCE_AT, TEE_AT)),
     tee: plaintext.toString('utf8', TEE_AT),
 })
 

@@ -21,6 +21,26 @@ import type { Report } from '#plugins/snp/report.ts'
 import { named, report, table, type Vendor, vendor } from '#test/plugins/snp/minted.ts'
 import { temporaryFolder } from './folder.ts'
 
+/** What the minted vendor's guests run. */
+export const MEASUREMENT = '22'.repeat(48)
+
+export const REFERENCE = `
+name = "web"
+tee = "snp"
+coverage = "firmware+kernel+initrd+cmdline"
+[policy]
+measurements = ["${MEASUREMENT}"]
+productLines = ["Genoa"]
+minimumTcb.Genoa = { bootLoader = 0, tee = 0, snp = 0, microcode = 0 }
+`
+
+export const POLICY = `
+@id("web-disks")
+@insecureCustomRoot
+permit (principal, action == Action::"release", resource)
+when { principal.references.contains("web") && resource.repository == "web" };
+`
+
 export interface Answer {
     readonly status: number
     readonly headers: IncomingHttpHeaders
@@ -114,14 +134,16 @@ export async function rig(t: Pick<ExecutionContext, 'teardown'>, options: RigOpt
         return closing
     }
     t.teardown(stop)
-    const ask: Rig['ask'] = (method, path, body, headers) =>
-        send(
-            (done) => httpsRequest(`${serving.url}${path}`, { method, agent, headers: headersOf(body, headers) }, done),
-            body,
-        )
+    const ask = asker(serving.url, agent)
     const admin: Rig['admin'] = (method, path, body) => adminRequest(join(folder, 'admin.sock'), method, path, body)
     return { folder, vendor: own, serving, log, ask, admin, attest: (changed) => attest(ask, own, changed), stop }
 }
+
+/** Requests to one origin, whatever its certificate. */
+export const asker =
+    (url: string, agent: Agent): Rig['ask'] =>
+    (method, path, body, headers) =>
+        send((done) => httpsRequest(`${url}${path}`, { method, agent, headers: headersOf(body, headers) }, done), body)
 
 export function adminRequest(
     socketPath: string,
@@ -159,7 +181,8 @@ export function teeKey() {
     return { key: privateKey, jwk: ecJwk(publicKey) }
 }
 
-async function attest(ask: Rig['ask'], own: Vendor, changed?: Partial<Report>): Promise<Guest> {
+/** A handshake over these requests. */
+export async function attest(ask: Rig['ask'], own: Vendor, changed?: Partial<Report>): Promise<Guest> {
     const challenge = await ask('POST', '/kbs/v0/auth', AUTH)
     const { key, jwk } = teeKey()
     const message = proof(own, challenge.json.nonce, jwk, changed)

@@ -3,27 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import test from 'ava'
-import { rig } from './rig.ts'
-
-/** What the minted vendor's guests run. */
-export const MEASUREMENT = '22'.repeat(48)
-
-export const REFERENCE = `
-name = "web"
-tee = "snp"
-coverage = "firmware+kernel+initrd+cmdline"
-[policy]
-measurements = ["${MEASUREMENT}"]
-productLines = ["Genoa"]
-minimumTcb.Genoa = { bootLoader = 0, tee = 0, snp = 0, microcode = 0 }
-`
-
-export const POLICY = `
-@id("web-disks")
-@insecureCustomRoot
-permit (principal, action == Action::"release", resource)
-when { principal.references.contains("web") && resource.repository == "web" };
-`
+import { POLICY, REFERENCE, rig } from './rig.ts'
 
 test('a key that nobody has seen reaches the guest that the rules name', async (t) => {
     const { admin, attest } = await rig(t)

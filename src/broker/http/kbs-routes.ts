@@ -103,7 +103,7 @@ export async function addKbsRoutes(app: App, broker: Broker, { secure }: { secur
         },
         async (request, reply) => {
             const challenge = request.challenge as SessionChallenge
-            const { cookie, token } = await finishHandshake(broker, challenge, request.body)
+            const { cookie, token } = finishHandshake(broker, challenge, request.body)
             metrics.count('attestations', 'ok')
             setCookie(reply, cookie)
             return reply.send({ token })
