@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs'
 const CONNECTIONS = '/sys/fs/fuse/connections'
 
 // fusectl is mounted on most machines; root mounts it for itself where it is not.
-const PRIVATELY = `mount -t fusectl guest-attest ${CONNECTIONS} && echo 1 > "${CONNECTIONS}/$1/abort"`
+const PRIVATELY = `mount -n -t fusectl guest-attest ${CONNECTIONS} && echo 1 > "${CONNECTIONS}/$1/abort"`
 
 const TIMEOUT_MS = 5000
 

@@ -33,40 +33,42 @@ export function guestCommandLine({ asRoot, server, command }: GuestCommand): str
     return [
         ...['sh', '-c', START, 'guest-attest'],
         ...['setpriv', '--pdeathsig', 'KILL', '--', ...unshare, '--'],
-        ...['sh', '-c', GUEST, 'guest-attest', asRoot ? 'root' : 'user', String(server.length + 1), ...words],
+        ...['sh', '-c', GUEST, 'guest-attest', asRoot ? 'root' : 'user', BECOME, String(server.length + 1), ...words],
     ]
 }
 
 /** What the script says on the control socket: `WORD VALUE`, a line each. Process ids are those of the supervisor. */
 export type GuestLine = 'server' | 'connection' | 'command'
 
-// The processes between the supervisor and the command must outlive what a terminal sends to all of them; the command has
-// it back to the default. POSIX keeps a signal that was ignored at the start of a shell ignored, so env(1) does that.
+// What a terminal sends to everybody in its foreground is for the command: the processes between it and the supervisor
+// ignore it. No shell can take back that a signal is ignored, only env(1); so it starts the last shell, which says that the
+// command is there, leaves no trace of how it came there, and becomes it.
 const START = `trap '' HUP INT QUIT TERM
 exec "$@"`
+const BECOME = `read -r pid rest < "$0/proc/self/stat"
+echo "command $pid" >&3
+umount -n -l "$0"
+export GUEST_ATTEST_INSECURE_EMULATED_DEVICE=1
+exec "$@" 2>&4 3>&- 4>&-`
 
-// The first process in the namespaces. Arguments: root or user, how many words start the server, those words (the last is
-// --), the command. The scratch folder is one that exists wherever FUSE does; it is covered, and uncovered at the end.
+// The first process in the namespaces. Arguments: root or user, BECOME, how many words start the server, those words (the
+// last is --), the command. The scratch folder is one that exists wherever FUSE does; it is covered, and uncovered at the end.
 const GUEST = String.raw`set -eu
 who=$1
-shift
-server_words=$1
-shift
+become=$2
+server_words=$3
+shift 3
 scratch=/sys/fs/fuse/connections
-mount -t tmpfs -o mode=700 guest-attest "$scratch"
+mount -n -t tmpfs -o mode=700 guest-attest "$scratch"
 mkdir "$scratch/proc" "$scratch/fuse" "$scratch/old"
 
 # The old /proc still shows process ids as the supervisor knows them.
-mount --rbind /proc "$scratch/proc"
-mount -t proc -o nosuid,nodev,noexec proc /proc
-say_pid() {
-    read -r pid rest < "$scratch/proc/self/stat"
-    echo "$1 $pid" >&3
-}
+mount -n --rbind /proc "$scratch/proc"
+mount -n -t proc -o nosuid,nodev,noexec proc /proc
 
 exec 5<> /dev/fuse
-# -i: mount(8) does it itself, without a helper of FUSE's.
-mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions guest-attest "$scratch/fuse"
+# -i: mount(8) does it itself, without a helper of FUSE's; -n, everywhere: it leaves no notes in the machine's /run.
+mount -n -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions guest-attest "$scratch/fuse"
 while read -r _ _ device _ point _; do
     [ "$point" != "$scratch/fuse" ] || echo "connection ${'$'}{device#*:}" >&3
 done < /proc/self/mountinfo
@@ -75,49 +77,60 @@ done < /proc/self/mountinfo
 # its end ends every request.
 mkfifo "$scratch/ready"
 (
-    say_pid server
+    read -r pid rest < "$scratch/proc/self/stat"
+    echo "server $pid" >&3
     exec setsid "$@" < /dev/null >&4 2>&4 4<&5 5> "$scratch/ready"
 ) &
 server=$!
 exec 5>&-
 
 # A folder of which everything stays what it was, and in which new names can be made: a tmpfs into which its entries are
-# bound back, in one call. Root's /dev is an overlay instead, in which nodes that the machine makes later appear; it cannot
+# bound back, in one call, and which then covers it. (Made elsewhere: mount -a leaves out what is mounted at a place, even
+# below what covers it.) Root's /dev is an overlay instead, in which nodes that the machine makes later appear; it cannot
 # be that for others, to whom an overlay does not open devices, nor for /run, whose sockets it would hide.
 covered=' '
 cover() {
     case $covered in *" $1 "*) return ;; esac
     covered="$covered$1 "
     old=$scratch/old$1
-    mkdir -p "$old"
-    mount --rbind "$1" "$old"
+    new=$scratch/new$1
+    mkdir -p "$old" "$new"
+    mount -n --rbind "$1" "$old"
     overlaid=
     if [ "$1 $who" = '/dev root' ] && mkdir "$scratch/upper" "$scratch/work" &&
-        mount -t overlay -o "lowerdir=$old,upperdir=$scratch/upper,workdir=$scratch/work" guest-attest "$1" 2> /dev/null
+        mount -n -t overlay -o "lowerdir=$old,upperdir=$scratch/upper,workdir=$scratch/work" guest-attest "$new" 2> /dev/null
     then
         overlaid=1
     else
-        mount -t tmpfs -o mode=755 guest-attest "$1"
+        mount -n -t tmpfs -o mode=755 guest-attest "$new"
     fi
     : > "$scratch/fstab"
     for entry in "$old"/* "$old"/.[!.]*; do
-        new=$1/${'$'}{entry##*/}
+        place=$new/${'$'}{entry##*/}
         # What an fstab would need to quote is left out.
-        case $new in *[[:space:]\\#]*) continue ;; esac
+        case $place in *[[:space:]\\#]*) continue ;; esac
         if [ -L "$entry" ]; then
-            [ "$overlaid" ] || cp -P "$entry" "$new"
+            [ "$overlaid" ] || cp -P "$entry" "$place"
             continue
         elif [ -d "$entry" ]; then
-            mkdir -p "$new"
+            mkdir -p "$place"
         elif [ -e "$entry" ] && [ -z "$overlaid" ]; then
-            : > "$new"
+            : > "$place"
         else
             continue
         fi
-        echo "$entry $new none rbind 0 0" >> "$scratch/fstab"
+        echo "$entry $place none rbind 0 0" >> "$scratch/fstab"
     done
+    if [ "$1" = /dev ] && [ -z "$overlaid" ]; then
+        # The kernel looks for pts beside ptmx, where it is mounted: a node that is bound elsewhere opens no terminal.
+        mkdir "$new/.machine"
+        echo "$old $new/.machine none rbind 0 0" >> "$scratch/fstab"
+        sed -i "\\: $new/ptmx :d" "$scratch/fstab"
+        ln -sf .machine/ptmx "$new/ptmx"
+    fi
     # An entry that has gone meanwhile is no reason to stop.
-    mount -a -T "$scratch/fstab" 2> /dev/null || :
+    mount -n -a -T "$scratch/fstab" 2> /dev/null || :
+    mount -n --rbind "$new" "$1"
 }
 
 # Makes a path appear; its folder is covered where it does not exist yet.
@@ -133,7 +146,7 @@ place() {
         [ -z "$missing" ] || mkdir -p "${'$'}{2%/*}"
         if [ -d "$1" ]; then mkdir "$2"; else : > "$2"; fi
     fi
-    mount --bind "$1" "$2"
+    mount -n --bind "$1" "$2"
 }
 
 # State of this guest is not the machine's.
@@ -154,11 +167,7 @@ if [ -z "$ready" ]; then
 fi
 
 shift "$server_words"
-(
-    say_pid command
-    umount -l "$scratch"
-    export GUEST_ATTEST_INSECURE_EMULATED_DEVICE=1
-    exec env --default-signal=HUP,INT,QUIT,TERM -- "$@" 2>&4 3>&- 4>&-
-)
-exit # or the shell would run the command in its own place, as a first process, which no signal ends
+# In a process of its own: no signal would end it as the first one.
+( exec env --default-signal=HUP,INT,QUIT,TERM -- sh -c "$become" "$scratch" "$@" )
+exit
 `

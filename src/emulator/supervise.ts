@@ -31,6 +31,9 @@ export interface Supervised {
 const SILENCE_MS = 10_000
 const LOOK_MS = 1000
 
+/** How long a signal waits for the news that the command is there; then it ends the start. */
+const GRACE_MS = 100
+
 /** Signals that are passed to the command. */
 const PASSED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
@@ -72,15 +75,19 @@ export async function supervise({ server, command, note, silenceMs = SILENCE_MS 
         },
     )
     let received: NodeJS.Signals | undefined
+    const pass = (signal: NodeJS.Signals) => {
+        received = signal
+        if (known.command === undefined) child.kill('SIGKILL')
+        else kill(known.command, signal)
+    }
     const listeners = PASSED.map((signal) => {
-        const pass = () => {
-            if (known.command === undefined)
-                child.kill('SIGKILL') // the namespaces are still being set up
-            else if (!OF_TERMINALS.includes(signal) || !inForeground()) kill(known.command, signal)
-            received = signal
+        const listener = () => {
+            // That the command is there may have been said and not been heard yet.
+            if (known.command === undefined) setTimeout(pass, GRACE_MS, signal)
+            else if (!OF_TERMINALS.includes(signal) || !inForeground()) pass(signal)
         }
-        process.on(signal, pass)
-        return () => process.off(signal, pass)
+        process.on(signal, listener)
+        return () => process.off(signal, listener)
     })
     try {
         const { code, signal } = await ended

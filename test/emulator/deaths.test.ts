@@ -27,15 +27,9 @@ test.after.always(() => rmSync(work, { recursive: true, force: true }))
 const guest = (options: GuestOptions) => emulate({ ...options, args: ['--trust-dir', vendor, ...(options.args ?? [])] })
 
 const slow = join(work, 'slow.toml')
-writeFileSync(slow, '[[fault]]
-kind = "delay"
-ms = 600_000
-')
+writeFileSync(slow, '[[fault]]\nkind = "delay"\nms = 600_000\n')
 const dying = join(work, 'die.toml')
-writeFileSync(dying, '[[fault]]
-at = 2
-kind = "die"
-')
+writeFileSync(dying, '[[fault]]\nat = 2\nkind = "die"\n')
 
 /** A command that says that it is there, and then does something. */
 const shell = (script: string): GuestOptions => ({ command: ['sh', '-c', `echo here; ${script}`] })
