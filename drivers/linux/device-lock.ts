@@ -5,7 +5,7 @@
 
 import { closeSync, constants, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { messageOf } from '#core/errors.ts'
+import { errnoOf, messageOf } from '#core/errors.ts'
 import { pause } from '#core/wait.ts'
 import { driverError } from '../errors.ts'
 import type { Libc } from './libc.ts'
@@ -43,10 +43,18 @@ export function deviceLock(libc: () => Libc, folder: string, spacingMs: number):
 function openLock(folder: string, device: string): number {
     const path = join(folder, `${device}.lock`)
     try {
-        mkdirSync(folder, { recursive: true, mode: 0o700 })
+        makeFolder(folder)
         return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
     } catch (cause) {
         throw driverError('ERR_LOCK', `${path}: ${messageOf(cause)}`, { cause, hint: 'run this as root' })
+    }
+}
+
+function makeFolder(path: string): void {
+    try {
+        mkdirSync(path, { mode: 0o700 })
+    } catch (error) {
+        if (errnoOf(error) !== 'EEXIST') throw error
     }
 }
 

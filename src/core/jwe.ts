@@ -21,6 +21,8 @@ import { parseJson } from './json.ts'
 
 export interface FlattenedJwe {
     readonly protected: string
+    /** Members that are not protected, as the C implementation writes its ephemeral key. */
+    readonly header?: Readonly<Record<string, unknown>> | undefined
     readonly encrypted_key: string
     readonly iv: string
     readonly ciphertext: string
@@ -70,7 +72,8 @@ export function encryptTo(recipient: KeyObject, plaintext: Uint8Array): Flattene
     try {
         const wrap = createCipheriv('id-aes256-wrap', wrapKey, AES_KW_IV)
         const encryptedKey = Buffer.concat([wrap.update(contentKey), wrap.final()])
-        return { ...seal(contentKey, header, plaintext), protected: header, encrypted_key: toBase64Url(encryptedKey) }
+        const sealed = seal(contentKey, header, plaintext)
+        return { protected: header, encrypted_key: toBase64Url(encryptedKey), ...sealed }
     } finally {
         wipe(contentKey, wrapKey)
     }
@@ -79,7 +82,11 @@ export function encryptTo(recipient: KeyObject, plaintext: Uint8Array): Flattene
 /** Opens what `encryptTo`, or another implementation of the same algorithms, has sealed. @throws AttestError ERR_JWE */
 export function decryptWith(privateKey: KeyObject, jwe: FlattenedJwe): Secret {
     const header = readHeader(jwe.protected, { alg: KEY_WRAP_ALG, enc: CONTENT_ENC })
-    const epk = header['epk'] as Record<string, unknown> | undefined
+    const { epk: unprotected, ...rest } = jwe.header ?? {}
+    // RFC 7516 §7.2.1: the names of the two headers must not meet.
+    if (Object.keys(rest).length > 0 || (unprotected !== undefined && 'epk' in header))
+        throw coreError('ERR_JWE', 'JWE: unexpected members in the unprotected header')
+    const epk = (header['epk'] ?? unprotected) as Record<string, unknown> | undefined
     if (epk?.['kty'] !== 'EC' || epk['crv'] !== 'P-256' || typeof epk['x'] !== 'string' || typeof epk['y'] !== 'string')
         throw coreError('ERR_JWE', 'JWE: the ephemeral key (epk) is not on P-256')
     const wrapKey = deriveWrapKey(privateKey, importEcJwk({ kty: 'EC', crv: 'P-256', x: epk['x'], y: epk['y'] }))

@@ -97,7 +97,8 @@ const sender =
     (http: HttpSession, { requestTimeoutMs, signal: parent }: ClientOptions): Send =>
     async ({ method, path, cookie, body, maxBytes = MAX_SMALL_ANSWER }) => {
         using signal = deadline(requestTimeoutMs, `${http.origin}${KBS_PREFIX}${path}`, parent)
-        return http.request({
+        return await http.request({
+            // awaited here: the deadline ends with this block
             method,
             path: `${KBS_PREFIX}${path}`,
             headers: {

@@ -55,6 +55,7 @@ export const AttestationResponse = z.object({ token: z.string() })
 
 export const JweResponse = z.object({
     protected: z.string(),
+    header: z.optional(z.record(z.string(), z.unknown())),
     encrypted_key: z.string(),
     iv: z.string(),
     ciphertext: z.string(),

@@ -1,0 +1,83 @@
+// `derive-key`: a key that only this guest, on this chip, can have; out of the firmware and through a KDF.
+// SPDX-License-Identifier: Apache-2.0
+
+import { hkdfSync } from 'node:crypto'
+import { wipe } from '#core/bytes.ts'
+import { coreError } from '#core/errors.ts'
+import { createFile } from '#core/files.ts'
+import type { KeyField } from '#drivers/driver.ts'
+import { driverError } from '#drivers/errors.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { command as define } from './command.ts'
+import { GUEST_OPTIONS, openGuest } from './guest.ts'
+import { note } from './term.ts'
+
+/** What a key must be bound to, or the host could obtain it with a guest of its own making. */
+const STRICT: readonly KeyField[] = ['policy', 'measurement', 'guestSvn', 'tcbVersion']
+const ALL: readonly KeyField[] = ['policy', 'imageId', 'familyId', 'measurement', 'guestSvn', 'tcbVersion']
+
+const LABEL = 'guest-attest/derived-key/v1'
+
+export const command = define({
+    options: {
+        tee: GUEST_OPTIONS.tee,
+        label: { type: 'string', demandOption: true, describe: 'what the key is for: another label is another key' },
+        out: { type: 'string', demandOption: true, describe: 'write the 32 bytes to this new file (mode 0600)' },
+        bind: {
+            type: 'array',
+            choices: ALL,
+            default: [...STRICT],
+            describe: 'what the key is bound to; fewer than the default needs --insecure-selector',
+        },
+        vmpl: { type: 'number', describe: 'privilege level to bind to; 0 unless told' },
+        'guest-svn': { type: 'number', describe: 'upper bound of the guest SVN; the launched one at most' },
+        'tcb-version': { type: 'string', describe: 'upper bound of the TCB as a hex word; the committed one at most' },
+        'insecure-selector': {
+            type: 'boolean',
+            default: false,
+            describe: 'allow a key that is bound to less than policy, measurement, guest SVN and TCB',
+        },
+    },
+    examples: [['--label disk-cache --out /run/cache.key', 'a key that a restart of the same guest gets again']],
+    details:
+        'The firmware derives the key from a secret of the chip. It changes with what it is bound to: after an update of the\n' +
+        'firmware or the image it is another key. It never leaves the machine, so it is no substitute for a broker.',
+    async run(args) {
+        const fields = [...new Set(args.bind as KeyField[])]
+        const missing = STRICT.filter((field) => !fields.includes(field))
+        if (missing.length > 0 && !args.insecureSelector)
+            throw coreError('ERR_USAGE', `the key would not be bound to ${missing.join(', ')}`, {
+                hint: 'then a guest of the host’s making may get it: --insecure-selector if that is meant',
+            })
+        libc().forbidCoreDumps()
+        const guest = await openGuest({ tee: args.tee })
+        try {
+            if (!guest.deriveKey)
+                throw driverError(
+                    'ERR_NO_TEE',
+                    `a guest of ${guest.tee} has no derived keys, or its device is not there`,
+                )
+            const root = await guest.deriveKey({
+                fields,
+                ...(args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl }),
+                ...(args.guestSvn === undefined ? {} : { guestSvn: args.guestSvn }),
+                ...(args.tcbVersion === undefined ? {} : { tcbVersion: readWord(args.tcbVersion) }),
+            })
+            const key = Buffer.from(hkdfSync('sha256', root, '', `${LABEL}\0${args.label}`, 32))
+            try {
+                createFile(args.out, key)
+            } finally {
+                wipe(root, key)
+            }
+            note(`32 bytes in ${args.out}, bound to ${fields.join(', ')}`)
+            return 0
+        } finally {
+            guest.close()
+        }
+    },
+})
+
+function readWord(text: string): bigint {
+    if (/^(?:0x)?[0-9a-fA-F]{1,16}$/.test(text)) return BigInt(text.startsWith('0x') ? text : `0x${text}`)
+    throw coreError('ERR_USAGE', `--tcb-version: expected a word of up to 16 hex digits, got ${JSON.stringify(text)}`)
+}

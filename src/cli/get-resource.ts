@@ -1,0 +1,58 @@
+// `get-resource`: attest this guest to a trusted broker and fetch one resource.
+// SPDX-License-Identifier: Apache-2.0
+
+import { wipe } from '#core/bytes.ts'
+import { coreError } from '#core/errors.ts'
+import { createFile } from '#core/files.ts'
+import { lineLogger, stderrSink } from '#core/log.ts'
+import { CONFIG_FOLDER } from '#core/role.ts'
+import { deadline } from '#core/wait.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { attest } from '#kbs/client.ts'
+import { formatResourcePath, LUKS_KEY_USE, parseResourcePath } from '#kbs/messages.ts'
+import { readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { UNLOCK_CONFIG } from '#unlock/release.ts'
+import { command as define } from './command.ts'
+import { readConfig } from './settings.ts'
+import { note, PROGRAM } from './term.ts'
+import { openAttester } from './unlock-deps.ts'
+
+export const command = define({
+    positionals: { uri: 'the resource, kbs:///REPOSITORY/TYPE/TAG' },
+    options: {
+        url: { type: 'string', describe: 'the broker; the one that is trusted, where there is only one' },
+        out: { type: 'string', demandOption: true, describe: 'write it to this new file (mode 0600)' },
+        use: { type: 'string', choices: [LUKS_KEY_USE], describe: 'ask for a resource of this kind alone' },
+    },
+    examples: [['kbs:///default/tls/web-key --out /run/web.key', 'from the one broker that is trusted']],
+    details:
+        'The broker must be trusted (`guest-attest trust add`) for this path. Nothing is retried; `clevis` and the initrd do.',
+    async run(args) {
+        const path = parseResourcePath(String(args['uri']))
+        const { origin, trust } = requireAnchor(readAnchors(CONFIG_FOLDER), brokerOf(args.url), path)
+        libc().forbidCoreDumps()
+        const config = readConfig()
+        const { deadlineMs, requestTimeoutMs } = config.get(UNLOCK_CONFIG)
+        using signal = deadline(deadlineMs, formatResourcePath(path))
+        const log = lineLogger(PROGRAM, [stderrSink])
+        const attester = await openAttester(config)
+        using session = await attest({ origin, trust }, attester, { log, signal, requestTimeoutMs })
+        const resource = await session.resource(path, args.use)
+        try {
+            createFile(args.out, resource)
+            note(`${resource.length} bytes of ${formatResourcePath(path)} from ${origin.origin} in ${args.out}`)
+        } finally {
+            wipe(resource)
+        }
+        return 0
+    },
+})
+
+function brokerOf(url: string | undefined): string {
+    if (url !== undefined) return url
+    const [anchor, other] = readAnchors(CONFIG_FOLDER)
+    if (anchor && !other) return anchor.origin.origin
+    throw coreError('ERR_USAGE', anchor ? 'several brokers are trusted: name one with --url' : 'no broker is trusted', {
+        hint: '`guest-attest trust list` shows them, `guest-attest trust add` adds one',
+    })
+}

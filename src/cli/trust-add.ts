@@ -1,0 +1,100 @@
+// `trust add`: trust a broker by its key or its CA, for the paths that may open a disk.
+// SPDX-License-Identifier: Apache-2.0
+
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { coreError } from '#core/errors.ts'
+import { createFile, readInput, writeFileAtomic } from '#core/files.ts'
+import { parseOrigin } from '#core/http.ts'
+import { CONFIG_FOLDER } from '#core/role.ts'
+import {
+    type AnchorFile,
+    anchorFileName,
+    formatAnchor,
+    PIN,
+    parseAnchor,
+    readAnchors,
+    TRUST_FOLDER,
+} from '#unlock/anchors.ts'
+import { command as define } from './command.ts'
+import { initrdHint } from './initrd.ts'
+import { hint, note } from './term.ts'
+
+const NONE: string[] = []
+
+export const command = define({
+    positionals: { url: 'the broker, https://HOST[:PORT]' },
+    options: {
+        pin: {
+            type: 'array',
+            string: true,
+            default: NONE,
+            describe: 'SHA-256 of its public key, as `broker serve` prints it: sha256/…; may be repeated',
+        },
+        ca: {
+            type: 'string',
+            describe: 'a CA (PEM) that vouches for it; then names and dates of its certificate count',
+        },
+        'allow-path': {
+            type: 'array',
+            string: true,
+            default: NONE,
+            describe:
+                'a path that may open a disk, REPOSITORY/TYPE/TAG; * stands for any text within a name; may be repeated',
+        },
+        replace: { type: 'boolean', default: false, describe: 'replace what is known of this broker' },
+        'insecure-http': { type: 'boolean', default: false, describe: 'allow plain http, to a loopback address only' },
+    },
+    examples: [
+        [
+            'https://kbs.example:8443 --pin sha256/4vF…= --allow-path default/luks/web-1',
+            'a broker that may open one disk',
+        ],
+        ["https://kbs.example:8443 --ca ca.pem --allow-path 'default/luks/*'", 'by its CA, for every disk key'],
+    ],
+    details:
+        `Written to ${join(CONFIG_FOLDER, TRUST_FOLDER)}. The initrd has its own copy: rebuild it afterwards.\n` +
+        '--allow-path is required: a disk’s header names its path too, but the host can write it. With a path that the host\n' +
+        'may choose, it would serve its own volume with a key that it knows.',
+    async run(args) {
+        const origin = parseOrigin(String(args['url']), { insecureHttp: args.insecureHttp })
+        const anchor = readAnchor(args, origin)
+        const folder = join(CONFIG_FOLDER, TRUST_FOLDER)
+        const file = join(folder, anchorFileName(origin))
+        parseAnchor(JSON.parse(JSON.stringify(anchor)), file)
+        const known = readAnchors(CONFIG_FOLDER).find((other) => other.origin.origin === origin.origin)
+        if (known && !args.replace)
+            throw coreError('ERR_USAGE', `${origin.origin} is trusted already (${known.file})`, {
+                hint: '--replace writes it anew',
+            })
+        mkdirSync(folder, { recursive: true, mode: 0o755 })
+        if (known) writeFileAtomic(known.file, formatAnchor(anchor), 0o644)
+        else createFile(file, formatAnchor(anchor), 0o644)
+        note(`${origin.origin} is trusted for ${anchor.allowPaths.join(', ')}`)
+        hint(initrdHint())
+        return 0
+    },
+})
+
+interface AddArgs {
+    readonly pin: readonly string[]
+    readonly ca?: string | undefined
+    readonly allowPath: readonly string[]
+}
+
+function readAnchor({ pin, ca, allowPath }: AddArgs, origin: URL): AnchorFile {
+    if (allowPath.length === 0)
+        throw coreError('ERR_USAGE', '--allow-path is missing: name the paths that may open a disk')
+    const base = { url: origin.origin, allowPaths: allowPath }
+    if (origin.protocol === 'http:') {
+        if (pin.length > 0 || ca !== undefined)
+            throw coreError('ERR_USAGE', 'plain http has no key: --pin and --ca mean nothing')
+        return { ...base, insecureHttp: true }
+    }
+    if (pin.length > 0 === (ca !== undefined))
+        throw coreError('ERR_USAGE', 'say by what the broker is known: --pin, or --ca, and not both')
+    const bad = pin.find((text) => !PIN.test(text))
+    if (bad !== undefined)
+        throw coreError('ERR_USAGE', `--pin: expected sha256/ and 44 characters of base64, got ${JSON.stringify(bad)}`)
+    return ca === undefined ? { ...base, pins: pin } : { ...base, ca: readInput(ca).toString('utf8') }
+}

@@ -1,0 +1,44 @@
+// `trust list`: the brokers that are trusted, and whether the initrd knows them.
+// SPDX-License-Identifier: Apache-2.0
+
+import { CONFIG_FOLDER } from '#core/role.ts'
+import { type Anchor, readAnchors } from '#unlock/anchors.ts'
+import { command as define, JSON_OPTION } from './command.ts'
+import { inInitrd } from './initrd.ts'
+import { columns, print, printJson } from './term.ts'
+
+export const command = define({
+    options: JSON_OPTION,
+    examples: [['', 'each broker, by what it is known, its paths, and whether the initrd has it']],
+    async run({ json }) {
+        const rows = readAnchors(CONFIG_FOLDER).map((anchor) => ({ anchor, initrd: inInitrd(anchor.file) }))
+        if (json)
+            printJson(
+                rows.map(({ anchor, initrd }) => ({
+                    url: anchor.origin.origin,
+                    by: describeTrust(anchor),
+                    allowPaths: anchor.allowPaths,
+                    file: anchor.file,
+                    initrd,
+                })),
+            )
+        else if (rows.length === 0) print('no broker is trusted')
+        else
+            for (const { anchor, initrd } of rows) {
+                print(anchor.origin.origin)
+                const fields = [
+                    ['known by', describeTrust(anchor)],
+                    ['paths', anchor.allowPaths.join(', ')],
+                    ['file', anchor.file],
+                    ['initrd', initrd.text],
+                ]
+                for (const line of columns(fields, '  ')) print(line)
+            }
+        return 0
+    },
+})
+
+function describeTrust({ trust }: Anchor): string {
+    if (trust === null) return 'nothing: plain http on loopback (insecureHttp)'
+    return 'pins' in trust ? trust.pins.join(', ') : 'a CA'
+}

@@ -1,0 +1,29 @@
+// `trust rm`: trust a broker no more.
+// SPDX-License-Identifier: Apache-2.0
+
+import { rmSync } from 'node:fs'
+import { coreError } from '#core/errors.ts'
+import { parseOrigin } from '#core/http.ts'
+import { CONFIG_FOLDER } from '#core/role.ts'
+import { readAnchors } from '#unlock/anchors.ts'
+import { command as define } from './command.ts'
+import { initrdHint } from './initrd.ts'
+import { hint, note } from './term.ts'
+
+export const command = define({
+    positionals: { url: 'the broker' },
+    options: {},
+    examples: [['https://kbs.example:8443', 'forget it']],
+    async run({ url }) {
+        const { origin } = parseOrigin(String(url), { insecureHttp: true })
+        const known = readAnchors(CONFIG_FOLDER).find((anchor) => anchor.origin.origin === origin)
+        if (!known)
+            throw coreError('ERR_USAGE', `${origin} is not trusted`, {
+                hint: '`guest-attest trust list` shows those that are',
+            })
+        rmSync(known.file)
+        note(`${origin} is trusted no more`)
+        hint(initrdHint())
+        return 0
+    },
+})
