@@ -18,4 +18,5 @@ export const snp = {
     driver: async () => (await import('./driver.ts')).snpDriver,
     kbsEvidence: () => import('./kbs-evidence.ts'),
     verifier: async (trust) => (await import('./verifier.ts')).snpVerifier(trust),
+    emulator: async (options) => (await import('./emulate.ts')).snpEmulator(options),
 } as const satisfies Plugin

@@ -3,7 +3,7 @@
 // is missing. The name it is called by picks the program: `guest-attest`, or one of the clevis programs.
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, realpathSync } from 'node:fs'
 import { constants } from 'node:os'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -16,11 +16,8 @@ const program = PROGRAMS[basename(process.argv[1] ?? '')] ?? './main.ts'
 const own = fileURLToPath(new URL('../../node_modules/.bin/node', import.meta.url))
 
 if (process.features.typescript) await import(program)
-else if (existsSync(own) && process.execPath !== own && !process.env.GUEST_ATTEST_OWN_NODE) {
-    const child = spawnSync(own, process.argv.slice(1), {
-        stdio: 'inherit',
-        env: { ...process.env, GUEST_ATTEST_OWN_NODE: '1' },
-    })
+else if (existsSync(own) && realpathSync(own) !== realpathSync(process.execPath)) {
+    const child = spawnSync(own, process.argv.slice(1), { stdio: 'inherit' })
     process.exit(child.status ?? 128 + (constants.signals[child.signal] ?? 0))
 } else {
     console.error(

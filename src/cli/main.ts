@@ -17,6 +17,9 @@ const COMMANDS: readonly CommandRow[] = [
     { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy.ts') },
     { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust.ts') },
     { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },
+    { signature: 'luks', describe: 'disks and their headers', load: () => import('./luks.ts') },
+    { signature: 'broker', describe: 'run and administer a key broker', load: () => import('./broker.ts') },
+    { signature: 'emulate', describe: 'run a command in an emulated guest', load: () => import('./emulate.ts') },
     { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
 ]
 

@@ -1,0 +1,119 @@
+// `doctor --url`: the way to a broker, step by step, up to a key.
+// SPDX-License-Identifier: Apache-2.0
+
+import { lookup } from 'node:dns/promises'
+import { wipe } from '#core/bytes.ts'
+import { coreError, messageOf } from '#core/errors.ts'
+import { openSession, parseOrigin } from '#core/http.ts'
+import { silent } from '#core/log.ts'
+import { CONFIG_FOLDER } from '#core/role.ts'
+import { deadline } from '#core/wait.ts'
+import { attest } from '#kbs/client.ts'
+import { formatResourcePath, KBS_PREFIX, LUKS_KEY_USE, parseResourcePath } from '#kbs/messages.ts'
+import { type Anchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { UNLOCK_CONFIG } from '#unlock/release.ts'
+import { examine, type Note } from './doctor-machine.ts'
+import { readConfig } from './settings.ts'
+import { openAttester } from './unlock-deps.ts'
+
+const CLOCK_SKEW_MS = 5 * 60_000
+
+export async function examineBroker(url: string, path: string | undefined, note: Note): Promise<void> {
+    const origin = await examine(
+        note,
+        'address',
+        () => parseOrigin(url, { insecureHttp: true }),
+        ({ origin }) => origin,
+    )
+    if (!origin) return
+    await examine(
+        note,
+        'name',
+        () => resolve(origin),
+        (addresses) => addresses.join(', '),
+    )
+    const anchor = await examine(
+        note,
+        'anchor',
+        () => findAnchor(origin),
+        ({ file, allowPaths }) => `${file}: ${allowPaths.join(', ')}`,
+    )
+    if (!anchor) return
+    const date = await examine(
+        note,
+        'connection',
+        () => connect(anchor),
+        () => 'it answers, and is the server that is trusted',
+    )
+    if (date !== undefined) noteClock(date, note)
+    const wanted = path ?? onlyPath(anchor)
+    if (wanted === null) note({ state: 'unknown', what: 'release', detail: 'not asked: name a resource with --path' })
+    else
+        await examine(
+            note,
+            'release',
+            () => release(anchor, wanted),
+            (size) => `${size} bytes of ${wanted}, wiped; the broker has counted and recorded it`,
+        )
+}
+
+async function resolve({ hostname }: URL): Promise<string[]> {
+    try {
+        return (await lookup(hostname.replace(/^\[(.*)\]$/, '$1'), { all: true })).map(({ address }) => address)
+    } catch (cause) {
+        throw coreError('ERR_HTTP_CONNECT', `${hostname}: ${messageOf(cause)}`, {
+            cause,
+            hint: 'check the name, and /etc/resolv.conf',
+        })
+    }
+}
+
+function findAnchor(origin: URL): Anchor {
+    const found = readAnchors(CONFIG_FOLDER).find((anchor) => anchor.origin.origin === origin.origin)
+    if (found) return found
+    throw coreError('ERR_HTTP_TLS', `${origin.origin} is not trusted: nothing is sent to it`, {
+        hint: `guest-attest trust add ${origin.origin} --pin … --allow-path …`,
+    })
+}
+
+/** The Date that the server answers with; whatever else it says, it has shown who it is. */
+async function connect({ origin, trust }: Anchor): Promise<string> {
+    const session = openSession(origin, { trust })
+    try {
+        using signal = deadline(15_000, origin.origin)
+        const { headers } = await session.request({ method: 'POST', path: `${KBS_PREFIX}/auth`, body: '{}', signal })
+        return headers['date'] ?? ''
+    } finally {
+        session.close()
+    }
+}
+
+function noteClock(date: string, note: Note): void {
+    const skew = Math.round((Date.now() - Date.parse(date)) / 1000)
+    if (Number.isNaN(skew)) note({ state: 'unknown', what: 'clock', detail: 'the broker does not say what time it is' })
+    else if (Math.abs(skew) * 1000 <= CLOCK_SKEW_MS)
+        note({ state: 'good', what: 'clock', detail: `${skew} s off the broker's` })
+    else
+        note({
+            state: 'bad',
+            what: 'clock',
+            detail: `${skew} s off the broker's`,
+            todo: 'a broker that is known by its CA, and tokens, need a clock that is about right',
+        })
+}
+
+const onlyPath = ({ allowPaths: [first, second] }: Anchor): string | null =>
+    first !== undefined && second === undefined && !first.includes('*') ? first : null
+
+async function release({ origin }: Anchor, wanted: string): Promise<number> {
+    const path = parseResourcePath(wanted)
+    const { trust } = requireAnchor(readAnchors(CONFIG_FOLDER), origin.origin, path)
+    const config = readConfig()
+    const { requestTimeoutMs, deadlineMs } = config.get(UNLOCK_CONFIG)
+    using signal = deadline(deadlineMs, formatResourcePath(path))
+    const attester = await openAttester(config)
+    using session = await attest({ origin, trust }, attester, { log: silent, signal, requestTimeoutMs })
+    const resource = await session.resource(path, LUKS_KEY_USE)
+    wipe(resource)
+    return resource.length
+}

@@ -1,0 +1,119 @@
+// `doctor` on this machine: is it a guest, can its device be used, is what decides trust as it must be.
+// SPDX-License-Identifier: Apache-2.0
+
+import { readFileSync } from 'node:fs'
+import { AttestError, messageOf } from '#core/errors.ts'
+import { CONFIG_FOLDER, EMULATED } from '#core/role.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { PLUGINS } from '#plugins.ts'
+import { readAnchors } from '#unlock/anchors.ts'
+import { findGuest } from './guest.ts'
+import { inInitrd } from './initrd.ts'
+import { findProgram } from './programs.ts'
+import { readConfig } from './settings.ts'
+
+export interface Finding {
+    readonly state: 'good' | 'bad' | 'unknown'
+    readonly what: string
+    readonly detail: string
+    /** What to do about it. */
+    readonly todo?: string | undefined
+}
+
+export type Note = (finding: Finding) => void
+
+/** Runs one examination: what it returns is good, what it throws is bad and says what to do. */
+export async function examine<T>(note: Note, what: string, look: () => Promise<T> | T, tell: (found: T) => string) {
+    try {
+        const found = await look()
+        note({ state: 'good', what, detail: tell(found) })
+        return found
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        note({ state: 'bad', what, detail: `${messageOf(error)} (${error.code})`, todo: error.hint })
+        return undefined
+    }
+}
+
+/** The programs that unlocking through clevis needs, and the Debian package of each. */
+const PROGRAMS = [
+    { name: 'cryptsetup', package: 'cryptsetup-bin' },
+    { name: 'clevis', package: 'clevis' },
+    { name: 'clevis-luks-bind', package: 'clevis-luks' },
+    { name: 'jose', package: 'jose' },
+    { name: 'clevis-decrypt-kbs', package: 'this one: put its programs on PATH' },
+] as const
+
+export async function examineMachine(note: Note): Promise<void> {
+    const release = readFileSync('/proc/sys/kernel/osrelease', 'latin1').trim()
+    note({ state: 'good', what: 'kernel', detail: release })
+    await examineGuest(note)
+    await examine(note, 'system calls', libc, () => 'the foreign function interface loads')
+    await examine(
+        note,
+        'configuration',
+        () => readConfig().list(),
+        (list) => {
+            const set = list.filter(({ source }) => source !== 'default').length
+            return `${CONFIG_FOLDER}: ${set === 0 ? 'every value is the default' : `${set} values set`}`
+        },
+    )
+    examineTrust(note)
+    for (const { name, package: from } of PROGRAMS) {
+        const path = findProgram(name)
+        if (path) note({ state: 'good', what: name, detail: path })
+        else
+            note({
+                state: 'unknown',
+                what: name,
+                detail: 'not on PATH',
+                todo: `needed to unlock through clevis: ${from}`,
+            })
+    }
+}
+
+async function examineGuest(note: Note): Promise<void> {
+    const guest = await examine(
+        note,
+        'guest',
+        () => findGuest({}),
+        (found) => {
+            if (!found) return `none of ${PLUGINS.map(({ title }) => title).join(', ')}`
+            const { via, path, tried } = found.probe
+            const looked = tried.map((attempt) => `${attempt.path}: ${attempt.found}`).join('; ')
+            return `${found.tee} through ${via} (${path})${EMULATED ? ', EMULATED' : ''}; ${looked}`
+        },
+    )
+    if (guest?.evidence)
+        await examine(
+            note,
+            'evidence',
+            () => guest.evidence?.(Buffer.alloc(64, 1)),
+            (evidence) =>
+                evidence?.certificates
+                    ? 'a report, and the certificates of its key'
+                    : 'a report; the host gave no certificates, so a verifier must fetch that of the key',
+        )
+    guest?.close()
+}
+
+function examineTrust(note: Note): void {
+    try {
+        const anchors = readAnchors(CONFIG_FOLDER)
+        if (anchors.length === 0)
+            note({
+                state: 'unknown',
+                what: 'trust',
+                detail: 'no broker is trusted',
+                todo: 'guest-attest trust add URL --pin … --allow-path …',
+            })
+        for (const { origin, allowPaths, file } of anchors) {
+            const { known, text } = inInitrd(file)
+            const state = known === false ? 'bad' : 'good'
+            note({ state, what: 'trust', detail: `${origin.origin} for ${allowPaths.join(', ')}; initrd: ${text}` })
+        }
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        note({ state: 'bad', what: 'trust', detail: messageOf(error), todo: error.hint })
+    }
+}
