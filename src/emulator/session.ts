@@ -233,7 +233,7 @@ export function fuseSession(root: Folder, doors: SessionDoors, startS: number): 
         const request = pending.get(unique)
         if (!request) return
         if (doors.isBeingKilled(request.pid)) request.kill.abort()
-        else setTimeout(() => watchCaller(unique), INTERRUPT_POLL_MS).unref()
+        else setTimeout(() => watchCaller(unique), INTERRUPT_POLL_MS)
     }
 
     function answer(unique: bigint, errno: number, payload: readonly Uint8Array[] = []): void {
