@@ -42,6 +42,9 @@ const DRAIN_MS = 10_000
 /** Time for TLS handshakes and for the head of a request. */
 const HEAD_MS = 10_000
 
+/** How often the limits of time are looked after. */
+const CHECK_MS = 500
+
 const MAX_HEADER_BYTES = 16 * 1024
 
 /** @throws AttestError what openBroker says, and ERR_BROKER_TLS, ERR_BROKER_LISTEN */
@@ -100,7 +103,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 
 async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise<App> {
     const { requestTimeoutMs, idleTimeoutMs, maxConnections } = broker.settings
-    const server = { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEAD_MS }
+    const server = {
+        maxHeaderSize: MAX_HEADER_BYTES,
+        headersTimeout: Math.min(HEAD_MS, requestTimeoutMs),
+        connectionsCheckingInterval: CHECK_MS,
+    }
     const app = await createApp(broker, {
         title: 'guest-attest broker',
         description: 'The key broker protocol 0.4.0: a guest proves what it is, and gets what it may have.',

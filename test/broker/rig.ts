@@ -128,10 +128,10 @@ export async function rig(t: Pick<ExecutionContext, 'teardown'>, options: RigOpt
     })
     const agent = new Agent({ keepAlive: true, rejectUnauthorized: false })
     let closing: Promise<void> | undefined
-    const stop = () => {
-        agent.destroy()
+    const stop = async () => {
         closing ??= serving.close()
-        return closing
+        await closing
+        agent.destroy()
     }
     t.teardown(stop)
     const ask = asker(serving.url, agent)

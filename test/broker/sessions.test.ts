@@ -94,7 +94,7 @@ test('who asks without end in one session is told to stop', (t) => {
     t.throws(() => all.use(cookie), BUSY)
 })
 
-test('a million challenges cost no memory, and old ones stay burnt', (t) => {
+test('a hundred thousand challenges cost no memory, and old ones stay burnt', (t) => {
     const { all } = started()
     const { cookie } = all.challenge('snp')
     all.burn(cookie)
