@@ -1,6 +1,6 @@
 // The device model of an SNP guest: /dev/sev-guest and the provider of configfs-tsm, over a firmware that signs.
 // Linux drivers/virt/coco/sev-guest/sev-guest.c: what the kernel does with a request, and when it drops its message key.
-// What the firmware answers is emulated-firmware.ts.
+// What the firmware answers is emulated/firmware.ts.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash, randomBytes } from 'node:crypto'
@@ -25,10 +25,10 @@ import type {
     UserMem,
 } from '#emulator/model.ts'
 import { CERT_GUIDS, encodeCertTable, parseCertTable } from './cert-table.ts'
-import { faultOf, SNP_FAULTS } from './emulated-faults.ts'
-import { emulatedFirmware, type Firmware, keyResponse, reportResponse } from './emulated-firmware.ts'
-import { type EmulatedVendor, openVendor } from './emulated-vendor.ts'
-import { GENERATIONS } from './generations.ts'
+import { faultOf, SNP_FAULTS } from './emulated/faults.ts'
+import { emulatedFirmware, type Firmware, keyResponse, reportResponse } from './emulated/firmware.ts'
+import { GENERATIONS } from './emulated/generations.ts'
+import { type EmulatedVendor, openVendor } from './emulated/vendor.ts'
 import { POLICY } from './report.ts'
 
 /** What a guest is that nobody described: SMT allowed, nothing else. */

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext, type Implementation } from 'ava'
-import { openVendor } from '#plugins/snp/emulated-vendor.ts'
+import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { FUSE, needs, programs, ROOT } from '../needs.ts'
 import { emulate, type Guest, type GuestOptions, inTurn, type Processes } from './guest.ts'
 

@@ -73,8 +73,8 @@ test('every recorded message gets one answer, but for those that want none', asy
     for (const message of recorded.values()) receive(message)
     await sleep(10)
     const wanted = [...recorded].filter(([name]) => name !== 'batchForget')
-    t.deepEqual(new Set(replies), new Set(wanted.map(([, message]) => readMessage(message).header.unique)))
-    t.is(replies.length, wanted.length)
+    const ascending = (numbers: bigint[]) => numbers.toSorted((a, b) => Number(a - b))
+    t.deepEqual(ascending(replies), ascending(wanted.map(([, message]) => readMessage(message).header.unique)))
     t.deepEqual(complaints, [])
 })
 

@@ -14,9 +14,9 @@ import { createFile, readInput, syncFolder, writeFileAtomic } from '#core/files.
 import { parseJson } from '#core/json.ts'
 import { shape } from '#core/schema.ts'
 import { parseRevocationList } from '#core/x509.ts'
+import { PRODUCT_LINES } from '../tcb.ts'
 import { GENERATIONS, type GenerationName, isGeneration } from './generations.ts'
 import type { VendorCertificates, VendorKeys } from './mint.ts'
-import { PRODUCT_LINES } from './tcb.ts'
 
 export interface EmulatedVendor {
     readonly generation: GenerationName
