@@ -27,8 +27,8 @@ import type {
 import { CERT_GUIDS, encodeCertTable, parseCertTable } from './cert-table.ts'
 import { faultOf, SNP_FAULTS } from './emulated/faults.ts'
 import { emulatedFirmware, type Firmware, keyResponse, reportResponse } from './emulated/firmware.ts'
-import { GENERATIONS } from './emulated/generations.ts'
 import { type EmulatedVendor, openVendor } from './emulated/vendor.ts'
+import { GENERATIONS } from './generations.ts'
 import { POLICY } from './report.ts'
 
 /** What a guest is that nobody described: SMT allowed, nothing else. */

@@ -12,9 +12,9 @@ import {
     REPORT_RESP_HEADER,
     REPORT_RESP_SIZE,
 } from '#drivers/linux/sev-guest.ts'
+import { GENERATIONS, type Generation } from '../generations.ts'
 import { ECDSA_P384_SHA384, encodeReport, SIGNED_SIZE } from '../report.ts'
 import { writeTcb } from '../tcb.ts'
-import { GENERATIONS, type Generation } from './generations.ts'
 import type { EmulatedVendor } from './vendor.ts'
 
 /** What the launch of a guest fixes. */

@@ -14,9 +14,9 @@ import { createFile, readInput, syncFolder, writeFileAtomic } from '#core/files.
 import { parseJson } from '#core/json.ts'
 import { shape } from '#core/schema.ts'
 import { parseRevocationList } from '#core/x509.ts'
+import { GENERATIONS, type GenerationName, isGeneration } from '../generations.ts'
+import type { VendorCertificates, VendorKeys } from '../mint.ts'
 import { PRODUCT_LINES } from '../tcb.ts'
-import { GENERATIONS, type GenerationName, isGeneration } from './generations.ts'
-import type { VendorCertificates, VendorKeys } from './mint.ts'
 
 export interface EmulatedVendor {
     readonly generation: GenerationName
@@ -83,7 +83,7 @@ interface MadeVendor {
 
 async function makeVendor(generation: GenerationName, { now, progress }: VendorOptions): Promise<MadeVendor> {
     progress('making the keys of an emulated vendor (two of RSA-4096)')
-    const { generateVendorKeys, mintChain, mintList } = await import('./mint.ts')
+    const { generateVendorKeys, mintChain, mintList } = await import('../mint.ts')
     const row = GENERATIONS[generation]
     const keys = await generateVendorKeys()
     const chipId = Buffer.alloc(64)
@@ -108,7 +108,7 @@ async function readVendor(folder: string, { generation, now }: VendorOptions): P
     const certificate = (role: keyof VendorCertificates) => new X509Certificate(read(CERTIFICATE_FILES[role])).raw
     const list = parseRevocationList(read(LIST_FILE), join(folder, LIST_FILE))
     if ((list.nextUpdate?.getTime() ?? 0) < now.getTime() + RENEW_MS) {
-        const { mintList } = await import('./mint.ts')
+        const { mintList } = await import('../mint.ts')
         const keys = { ark: key('ark'), ask: key('ask'), vcek: key('vcek') }
         writeFileAtomic(join(folder, LIST_FILE), await mintList(GENERATIONS[chip.generation], keys, now), 0o644)
     }

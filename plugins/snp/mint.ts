@@ -13,10 +13,10 @@ import {
     type NameParts,
     type Signer,
 } from '#core/mint.ts'
-import { EMULATION_OID } from '../emulation-mark.ts'
-import { PRODUCT_LINES, type TcbPart } from '../tcb.ts'
-import { VEK_OIDS } from '../vek.ts'
+import { EMULATION_OID } from './emulation-mark.ts'
 import type { Generation } from './generations.ts'
+import { PRODUCT_LINES, type TcbPart } from './tcb.ts'
+import { VEK_OIDS } from './vek.ts'
 
 /** Private keys of the three roles. */
 export interface VendorKeys {

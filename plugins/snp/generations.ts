@@ -1,7 +1,7 @@
 // What the emulator makes of each generation: figures of real machines (reports seen in 2025 and 2026), one row each.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { ProductLineName, Tcb } from '../tcb.ts'
+import type { ProductLineName, Tcb } from './tcb.ts'
 
 export interface Generation {
     readonly line: ProductLineName
