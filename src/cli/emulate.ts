@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { isSea } from 'node:sea'
-import { fromHex } from '#core/bytes.ts'
 import { coreError, type Exit } from '#core/errors.ts'
 import type { EmulatorOptions } from '#emulator/model.ts'
 import { PLUGINS } from '#plugins.ts'
@@ -85,8 +84,8 @@ type Options = Args<typeof OPTIONS>
 
 function readOptions({ measurement, hostData, policy, vmpl, generation, trustDir }: Options): EmulatorOptions {
     return {
-        ...(measurement !== undefined && { measurement: fromHex(measurement, '--measurement') }),
-        ...(hostData !== undefined && { hostData: fromHex(hostData, '--host-data') }),
+        ...(measurement !== undefined && { measurement: readBytes(measurement, '--measurement') }),
+        ...(hostData !== undefined && { hostData: readBytes(hostData, '--host-data') }),
         ...(policy !== undefined && { policy: readNumber(policy, '--policy') }),
         ...(vmpl !== undefined && { vmpl }),
         ...(generation !== undefined && { generation }),
@@ -94,6 +93,11 @@ function readOptions({ measurement, hostData, policy, vmpl, generation, trustDir
         now: new Date(),
         progress,
     }
+}
+
+function readBytes(text: string, option: string): Buffer {
+    if (/^(?:[0-9a-f]{2})+$/i.test(text)) return Buffer.from(text, 'hex')
+    throw coreError('ERR_USAGE', `${option}: expected hex digits, two for each byte`)
 }
 
 function readNumber(text: string, option: string): bigint {

@@ -45,6 +45,8 @@ export interface GuestOptions {
     readonly env?: Readonly<Record<string, string>>
     readonly input?: 'pipe' | 'ignore'
     readonly timeoutMs?: number
+    /** The program, where it is not this checkout's. */
+    readonly main?: string
 }
 
 /** `emulate --tee snp ARGS… -- COMMAND…`, or the words of `prefix` before it. */
@@ -55,8 +57,9 @@ export function emulate({
     env = {},
     input = 'ignore',
     timeoutMs = 40_000,
+    main = MAIN,
 }: GuestOptions) {
-    const words = [process.execPath, MAIN, 'emulate', '--tee', 'snp', ...args, '--', ...command]
+    const words = [process.execPath, main, 'emulate', '--tee', 'snp', ...args, '--', ...command]
     return watched([...prefix, ...words], env, input, timeoutMs)
 }
 
