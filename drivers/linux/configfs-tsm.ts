@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, rmdir } from 'node:fs/promises'
+import { close, mkdir, open, readFile, rmdir, write } from 'node:fs'
+import { promisify } from 'node:util'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import { driverError } from '../errors.ts'
 import type { DeviceLock } from './device-lock.ts'
@@ -46,18 +47,21 @@ export const TSM_REPORT_FOLDER = '/sys/kernel/config/tsm/report'
 
 const MAX_TRIES = 3
 
+// Not node:fs/promises: to load that costs 7 ms at each start in an initrd.
+const [openFile, writeFile, closeFile] = [promisify(open), promisify(write), promisify(close)]
+
 export const realConfigFs: ConfigFs = {
-    mkdir: async (path) => void (await mkdir(path)),
+    mkdir: promisify<string, void>(mkdir),
     async write(path, data) {
-        const file = await open(path, 'w')
+        const fd = await openFile(path, 'w')
         try {
-            await file.write(data)
+            await writeFile(fd, data)
         } finally {
-            await file.close()
+            await closeFile(fd)
         }
     },
-    read: (path) => readFile(path),
-    rmdir: (path) => rmdir(path),
+    read: promisify<string, Buffer>(readFile),
+    rmdir: promisify<string, void>(rmdir),
 }
 
 export function tsmReports(

@@ -4,7 +4,7 @@
 import { decrypt } from '#clevis/pin.ts'
 import { startPin } from './clevis-start.ts'
 
-await startPin({
+startPin({
     name: 'clevis-decrypt-kbs',
     usage: 'Usage: clevis decrypt < JWE > PLAINTEXT\n\nOpens what `clevis encrypt kbs` sealed, with a key that a key broker releases to this attested guest.',
     summary: null,

@@ -5,7 +5,7 @@ import { clevisError } from '#clevis/errors.ts'
 import { encrypt } from '#clevis/pin.ts'
 import { startPin } from './clevis-start.ts'
 
-await startPin({
+startPin({
     name: 'clevis-encrypt-kbs',
     usage: `Usage: clevis encrypt kbs CONFIG < PLAINTEXT > JWE
 

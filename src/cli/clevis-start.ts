@@ -17,20 +17,22 @@ interface Pin extends Omit<PinProgram, 'run' | 'complain' | 'maxInput'> {
 /** Plaintexts are passphrases and shares; a file of this size passes as well. */
 const MAX_INPUT = 64 * 1024 * 1024
 
-export async function startPin(pin: Pin): Promise<void> {
+/** Runs a pin program; the exit status of the process is its answer. */
+export function startPin(pin: Pin): void {
     // clevis throws standard error away in an initrd: there the kernel's log is where a person can read why.
     const log = lineLogger(pin.name, ROLE === 'initrd' ? [stderrSink, kernelSink] : [stderrSink])
     const release: Release = async (request) => {
         libc().forbidCoreDumps()
         return releaseKey(request, releaseDeps(readConfig(), log))
     }
-    process.exitCode = await runPin(
-        {
-            ...pin,
-            maxInput: MAX_INPUT,
-            run: (argv, input) => pin.run(argv, input, release),
-            complain: (message) => log.error(message),
-        },
-        process.argv.slice(2),
-    )
+    const program = {
+        ...pin,
+        maxInput: MAX_INPUT,
+        run: (argv: readonly string[], input: Buffer) => pin.run(argv, input, release),
+        complain: (message: string) => log.error(message),
+    }
+    // Not awaited at the top of a module: bundles in the older module format cannot.
+    void runPin(program, process.argv.slice(2)).then((code) => {
+        process.exitCode = code
+    })
 }

@@ -1,0 +1,117 @@
+// Bundles: the whole program, and the pin alone, each without anything that it does not run.
+//   node packaging/build.ts [--out FOLDER]        (dist/ unless told)
+//     guest-attest.mjs and its chunks             the whole program
+//     clevis-encrypt-kbs.cjs, clevis-decrypt-kbs.cjs   the pin, one file each
+// The pin is built in the role of the initrd: no environment, no emulated device (src/core/role.ts).
+// SPDX-License-Identifier: Apache-2.0
+
+import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
+import type { Role } from '#core/role.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+/** Files of a plugin that a guest which only unlocks never runs. */
+const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:verifier|emulate|measure|launch)\.ts$/
+
+/** What must not be part of the pin: packages, and rooms of the house. */
+export const FORBIDDEN_IN_THE_PIN: readonly RegExp[] = [
+    /node_modules\/(?:yargs|undici|pino|fastify|@fastify|@cedar-policy|@peculiar|asn1js|jose|koffi)\//,
+    /^src\/(?:emulator|broker)\/(?!config\.ts|errors\.ts)/,
+    /^plugins\/[^/]+\/(?:verify|appraise|chain|emulated-\w+|mint)\.ts$/,
+]
+
+const COMMON: BuildOptions = {
+    absWorkingDir: ROOT,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    minifySyntax: true,
+    legalComments: 'external',
+    metafile: true,
+    logLevel: 'warning',
+}
+
+// Libraries in the older module format find their neighbours through `require` and `__dirname`.
+const COMMONJS_BANNER = `import { createRequire as createRequireHere } from 'node:module'
+const require = createRequireHere(import.meta.url)`
+
+/**
+ * The pin in a role; one file for each of its programs. In the older module format: importing node:http or node:crypto as
+ * a module evaluates everything that they offer, undici and WebCrypto too, which costs 30 ms at each start.
+ */
+export async function buildPin(out: string, role: Role): Promise<Metafile> {
+    const { metafile } = await build({
+        ...COMMON,
+        entryPoints: ['src/cli/clevis-encrypt-kbs.ts', 'src/cli/clevis-decrypt-kbs.ts'],
+        outdir: out,
+        format: 'cjs',
+        outExtension: { '.js': '.cjs' },
+        define: { GUEST_ATTEST_ROLE: JSON.stringify(role), 'import.meta.url': 'OWN_URL' },
+        banner: { js: "#!/usr/bin/env node\nconst OWN_URL = require('node:url').pathToFileURL(__filename).href" },
+        plugins: [leaveOut(NOT_IN_THE_PIN)],
+    })
+    for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs']) {
+        chmodSync(join(out, `${name}.cjs`), 0o755)
+    }
+    return metafile as Metafile
+}
+
+/** The whole program; commands are chunks that are loaded when they are called. */
+export async function buildProgram(out: string): Promise<Metafile> {
+    const { metafile } = await build({
+        ...COMMON,
+        entryPoints: { 'guest-attest': 'src/cli/main.ts', 'emulate-server': 'src/cli/emulate-server.ts' },
+        outdir: out,
+        format: 'esm',
+        outExtension: { '.js': '.mjs' },
+        splitting: true,
+        chunkNames: 'chunks/[name]-[hash]',
+        define: {
+            GUEST_ATTEST_ROLE: JSON.stringify('full' satisfies Role),
+            __dirname: 'import.meta.dirname',
+            __filename: 'import.meta.filename',
+        },
+        banner: { js: COMMONJS_BANNER },
+        // Loaded from its own file at run time.
+        external: ['@koromix/*'],
+    })
+    const require = createRequire(import.meta.url)
+    const cedar = dirname(require.resolve('@cedar-policy/cedar-wasm/nodejs'))
+    copyFileSync(join(cedar, 'cedar_wasm_bg.wasm'), join(out, 'chunks', 'cedar_wasm_bg.wasm'))
+    return metafile as Metafile
+}
+
+/** Sources of a bundle that must not be in it. */
+export const forbidden = ({ inputs }: Metafile): string[] =>
+    Object.keys(inputs).filter((path) => FORBIDDEN_IN_THE_PIN.some((pattern) => pattern.test(path)))
+
+// A module that is left out says so if it is called after all.
+const leaveOut = (pattern: RegExp): Plugin => ({
+    name: 'leave-out',
+    setup({ onLoad }) {
+        onLoad({ filter: pattern }, ({ path }) => ({
+            contents: `throw new TypeError('not part of this program: ${path.split('/').slice(-3).join('/')}')`,
+            loader: 'js',
+        }))
+    },
+})
+
+if (import.meta.main) {
+    const { values } = parseArgs({ options: { out: { type: 'string', default: join(ROOT, 'dist') } } })
+    const { out } = values
+    rmSync(out, { recursive: true, force: true })
+    mkdirSync(out, { recursive: true })
+    const metafiles = [await buildPin(out, 'initrd'), await buildProgram(out)]
+    const [pin] = metafiles
+    const wrong = pin ? forbidden(pin) : []
+    if (wrong.length > 0) throw new Error(`in the pin, and must not be: ${wrong.join(', ')}`)
+    for (const metafile of metafiles)
+        for (const [path, { bytes }] of Object.entries(metafile.outputs))
+            if (!/chunks|LEGAL/.test(path)) console.log(`${path}  ${Math.round(bytes / 1024)} KiB`)
+    writeFileSync(join(out, 'package.json'), '{"type":"module","private":true}\n')
+}

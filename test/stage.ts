@@ -1,0 +1,163 @@
+// A stage for tests of the whole: an emulated vendor, a broker of our own as a process, a guest's configuration that trusts
+// it, and one key. Everything lives in one folder under /tmp and ends with the test.
+// SPDX-License-Identifier: Apache-2.0
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { MAIN, type Ran, type RunOptions, run } from './cli/run.ts'
+
+const PROGRAMS = fileURLToPath(new URL('../packaging/bin', import.meta.url))
+
+export const KEY_PATH = 'default/luks/web'
+
+export interface Stage {
+    readonly folder: string
+    /** The emulated vendor: ark.pem and its like. */
+    readonly vendor: string
+    /** The guest's configuration. */
+    readonly config: string
+    readonly data: string
+    readonly url: string
+    readonly pin: string
+    readonly env: Readonly<Record<string, string>>
+    /** `guest-attest ARGS…` outside the guest. */
+    cli(...args: readonly string[]): Promise<Ran>
+    /** A program inside the emulated guest. */
+    guest(command: readonly string[], options?: GuestOptions): Promise<Ran>
+    /** `guest-attest broker ARGS…` against this broker. */
+    broker(...args: readonly string[]): Promise<Ran>
+    killBroker(signal?: NodeJS.Signals): Promise<void>
+    startBroker(): Promise<void>
+    /** What the broker has printed. */
+    brokerLog(): string
+    close(): Promise<void>
+}
+
+export interface GuestOptions extends RunOptions {
+    /** Of the guest; that of the broker's reference set unless told. */
+    readonly measurement?: string
+    /** Further options of `emulate`. */
+    readonly emulate?: readonly string[]
+}
+
+/** What the broker knows. */
+export const MEASUREMENT = 'a1'.repeat(48)
+
+const EMULATE = ['emulate', '--tee', 'snp', '--generation', 'genoa']
+
+const POLICY = `@id("web-disk")
+@insecureCustomRoot
+permit (principal, action == Action::"release", resource)
+when { principal.references.contains("web") && resource.path == "${KEY_PATH}" };
+`
+
+export async function openStage(config = '[drivers]\nspacingMs = 0\n'): Promise<Stage> {
+    const folder = mkdtempSync(join(tmpdir(), 'guest-attest-stage-'))
+    const [vendor, configFolder, data] = ['vendor', 'etc', 'broker'].map((name) => join(folder, name)) as [
+        string,
+        string,
+        string,
+    ]
+    mkdirSync(configFolder)
+    writeFileSync(join(configFolder, 'config.toml'), config, { mode: 0o644 })
+    const env = {
+        GUEST_ATTEST_CONFIG: configFolder,
+        PATH: [PROGRAMS, join(process.execPath, '..'), process.env['PATH'], '/usr/sbin', '/sbin'].join(delimiter),
+    }
+    const cli = (...args: readonly string[]): Promise<Ran> =>
+        must(run(process.execPath, [MAIN, ...args], { env }), args)
+    const guest = (command: readonly string[], options: GuestOptions = {}): Promise<Ran> => {
+        const { emulate = [], measurement = MEASUREMENT, ...rest } = options
+        const guestOptions = ['--trust-dir', vendor, '--measurement', measurement, ...emulate]
+        return run(process.execPath, [MAIN, ...EMULATE, ...guestOptions, '--', ...command], {
+            ...rest,
+            env: { ...env, ...rest.env },
+        })
+    }
+
+    const evidence = join(folder, 'evidence.json')
+    await must(guest([process.execPath, MAIN, 'evidence', '--report-data', 'hex:00', '--out', evidence]), ['evidence'])
+
+    const server = brokerProcess(data, vendor, env)
+    await server.start('127.0.0.1:0')
+    const broker = (...args: readonly string[]): Promise<Ran> => cli('broker', ...args, '--data', data)
+    const policy = join(folder, 'policy.cedar')
+    writeFileSync(policy, POLICY)
+    await broker('put', KEY_PATH, '--random')
+    await broker(
+        'reference',
+        'add',
+        '--from-evidence',
+        evidence,
+        '--name',
+        'web',
+        '--coverage',
+        'firmware+kernel+initrd+cmdline',
+    )
+    await broker('policy', 'put', 'disks', policy)
+    await cli('trust', 'add', server.url(), '--pin', server.pin(), '--allow-path', 'default/luks/*')
+
+    return {
+        folder,
+        vendor,
+        config: configFolder,
+        data,
+        url: server.url(),
+        pin: server.pin(),
+        env,
+        cli,
+        guest,
+        broker,
+        killBroker: server.kill,
+        startBroker: () => server.start(new URL(server.url()).host),
+        brokerLog: server.log,
+        async close() {
+            await server.kill('SIGTERM')
+            rmSync(folder, { recursive: true, force: true })
+        },
+    }
+}
+
+async function must(running: Promise<Ran>, what: readonly string[]): Promise<Ran> {
+    const ran = await running
+    if (ran.code !== 0) throw new Error(`${what.join(' ')} exits with ${ran.code}: ${ran.stderr}`)
+    return ran
+}
+
+function brokerProcess(data: string, vendor: string, env: Readonly<Record<string, string>>) {
+    let child: ChildProcess | undefined
+    let log = ''
+    const found = (pattern: RegExp): string => pattern.exec(log)?.[1] ?? ''
+    return {
+        url: () => found(/serving (https:\S+);/),
+        pin: () => found(/the key of this broker is (\S+)/),
+        log: () => log,
+        async start(listen: string) {
+            const args = ['broker', 'serve', '--data', data, '--listen', listen]
+            const trust = ['--trust-root', join(vendor, 'ark.pem'), '--collateral', vendor]
+            const started = log.length
+            child = spawn(process.execPath, [MAIN, ...args, ...trust], {
+                env: { ...process.env, ...env },
+                stdio: ['ignore', 'ignore', 'pipe'],
+            })
+            await new Promise<void>((resolve, reject) => {
+                child?.once('exit', (code) => reject(new Error(`the broker exits with ${code}: ${log}`)))
+                child?.stderr?.on('data', (chunk: Buffer) => {
+                    log += chunk.toString()
+                    if (/serving .*;/.test(log.slice(started))) resolve()
+                })
+            })
+            child.removeAllListeners('exit')
+        },
+        async kill(signal: NodeJS.Signals = 'SIGKILL') {
+            const dying = child
+            if (!dying || dying.exitCode !== null || dying.signalCode !== null) return
+            const gone = new Promise((resolve) => dying.once('exit', resolve))
+            dying.kill(signal)
+            await gone
+        },
+    }
+}
