@@ -12,6 +12,8 @@ export interface JsonLimits {
     readonly maxBytes?: number
     /** Deepest nesting of arrays and objects; 32 unless told. */
     readonly maxDepth?: number
+    /** Most members and elements in all; 65536 unless told. A schema that finds fault with each must come to an end. */
+    readonly maxValues?: number
 }
 
 /**
@@ -19,12 +21,12 @@ export interface JsonLimits {
  * @throws AttestError ERR_JSON
  */
 export function parseJson(source: string | Uint8Array, limits: JsonLimits): unknown {
-    const { title, maxBytes = 256 * 1024, maxDepth = 32 } = limits
+    const { title, maxBytes = 256 * 1024, maxDepth = 32, maxValues = 65_536 } = limits
     const size = typeof source === 'string' ? Buffer.byteLength(source) : source.length
     if (size > maxBytes)
         throw coreError('ERR_JSON', `${title}: ${size} bytes of JSON, at most ${maxBytes} are accepted`)
     const text = typeof source === 'string' ? source : decodeUtf8(source, title)
-    const { wideIntegers } = scan(text, title, maxDepth)
+    const { wideIntegers } = scan(text, title, maxDepth, maxValues)
     try {
         return wideIntegers ? JSON.parse(text, exactIntegers) : JSON.parse(text)
     } catch (cause) {
@@ -51,10 +53,11 @@ function decodeUtf8(bytes: Uint8Array, title: string): string {
 
 // JSON.parse judges the grammar afterwards, so this pass only has to follow strings and brackets. It goes character by
 // character: evidence is thousands of small numbers, and a regular expression costs more than the rest of the parsing.
-function scan(text: string, title: string, maxDepth: number): { wideIntegers: boolean } {
+function scan(text: string, title: string, maxDepth: number, maxValues: number): { wideIntegers: boolean } {
     const open: (Set<string> | null)[] = []
     let wideIntegers = false
     let digits = 0
+    let values = 1
     for (let at = 0; at < text.length; at++) {
         const code = text.charCodeAt(at)
         if (code >= DIGIT_0 && code <= DIGIT_9) {
@@ -71,11 +74,13 @@ function scan(text: string, title: string, maxDepth: number): { wideIntegers: bo
             open.push(code === OPEN_BRACE ? new Set() : null)
             if (open.length > maxDepth) throw coreError('ERR_JSON', `${title}: nested deeper than ${maxDepth}`)
         } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) open.pop()
+        else if (code === COMMA && ++values > maxValues)
+            throw coreError('ERR_JSON', `${title}: more than ${maxValues} values`)
     }
     return { wideIntegers }
 }
 
-const [QUOTE, DIGIT_0, DIGIT_9] = [0x22, 0x30, 0x39]
+const [QUOTE, COMMA, DIGIT_0, DIGIT_9] = [0x22, 0x2c, 0x30, 0x39]
 const [OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE] = [0x5b, 0x5d, 0x7b, 0x7d]
 
 // Where the string that begins at `start` ends; the end of the text where nothing closes it. A regular expression would

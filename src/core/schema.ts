@@ -19,11 +19,14 @@ export function shape<T>(schema: Schema<T>, value: unknown, title: string, code:
     throw coreError(code, `${title}: ${issues(result.error)}`)
 }
 
-/** What a schema says against a value, on one line, with the path of each member. */
-export const issues = (error: z.core.$ZodError): string =>
-    error.issues
-        .map((issue) => {
-            const at = issue.path.map(String).join('.')
-            return at ? `${at}: ${issue.message}` : issue.message
-        })
-        .join('; ')
+/** What a schema says against a value, on one line, with the path of each member: the first few that do not fit. */
+export function issues({ issues: all }: z.core.$ZodError): string {
+    const told = all.slice(0, MAX_TOLD).map((issue) => {
+        const at = issue.path.map(String).join('.')
+        return at ? `${at}: ${issue.message}` : issue.message
+    })
+    const more = all.length - told.length
+    return told.join('; ') + (more > 0 ? `; and ${more} more` : '')
+}
+
+const MAX_TOLD = 5

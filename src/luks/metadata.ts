@@ -9,7 +9,7 @@ import { parseJson } from '#core/json.ts'
 import { issues, type Schema } from '#core/schema.ts'
 import { brief, type LuksCode, luksError } from './errors.ts'
 
-/** Keys, strings, numbers and all: 32 of each kind of object have some 2000. */
+/** Members and elements: 32 of each kind of object have some 1000. */
 const MAX_VALUES = 10_000
 
 /** The salt of every key derivation: cryptsetup takes no other length. */
@@ -133,8 +133,12 @@ export function parseMetadata(area: Buffer): Metadata {
     if (area[0] !== 0x7b) throw refuse('expected { at its start')
     const hidden = area.subarray(end).findIndex((byte) => byte !== 0)
     if (hidden >= 0) throw refuse(`byte ${end + hidden} is not zero, the text ends at ${end}`)
-    const value = parseJson(area.subarray(0, end), { title: 'JSON area', maxBytes: area.length })
-    checkValues(value)
+    const value = parseJson(area.subarray(0, end), {
+        title: 'JSON area',
+        maxBytes: area.length,
+        maxValues: MAX_VALUES,
+    })
+    refuseZeros(value)
     return fit(METADATA, value, 'JSON area', 'ERR_LUKS_METADATA')
 }
 
@@ -146,22 +150,16 @@ export function fit<T>(schema: Schema<T>, value: unknown, where: string, code: L
     throw luksError(code, `${where}: ${text.length > 300 ? `${text.slice(0, 300)}…` : text}`)
 }
 
-// Two things that no schema sees in time. How many values there are: a schema that refuses very many runs out of stack.
-// And a zero character, at which cryptsetup's strings end: it reads the key `segments\0x` as `segments`, where it
-// replaces the member that everybody else sees, and the cipher `cipher_null-ecb\0…` as the null cipher.
-function checkValues(root: unknown): void {
-    let count = 0
-    const visit = (value: unknown): void => {
-        if (++count > MAX_VALUES) throw luksError('ERR_LUKS_METADATA', `JSON area: more than ${MAX_VALUES} values`)
-        if (typeof value === 'string' && value.includes('\0'))
-            throw luksError('ERR_LUKS_METADATA', `JSON area: a zero character in ${brief(value)}`)
-        if (typeof value !== 'object' || value === null) return
-        for (const [key, member] of Object.entries(value)) {
-            visit(key)
-            visit(member)
-        }
+// What no schema sees: a zero character, at which cryptsetup's strings end. It reads the key `segments\0x` as `segments`,
+// where it replaces the member that everybody else sees, and the cipher `cipher_null-ecb\0…` as the null cipher.
+function refuseZeros(value: unknown): void {
+    if (typeof value === 'string' && value.includes('\0'))
+        throw luksError('ERR_LUKS_METADATA', `JSON area: a zero character in ${brief(value)}`)
+    if (typeof value !== 'object' || value === null) return
+    for (const [key, member] of Object.entries(value)) {
+        refuseZeros(key)
+        refuseZeros(member)
     }
-    visit(root)
 }
 
 const isNumber = (key: string): boolean => /^(?:[12]?\d|3[01])$/.test(key)

@@ -14,6 +14,7 @@ for (const { name, text, want } of [
     { name: '__proto__', text: '{"__proto__":{"admin":true}}', want: /__proto__/ },
     { name: 'depth', text: '['.repeat(33) + ']'.repeat(33), want: /nested deeper than 32/ },
     { name: 'size', text: `"${'x'.repeat(300 * 1024)}"`, want: /at most 262144/ },
+    { name: 'very many values', text: `[${'0,'.repeat(70_000)}0]`, want: /more than 65536 values/ },
     { name: 'trailing text', text: '{} x', want: /not JSON/ },
     { name: 'nothing', text: '', want: /not JSON/ },
     { name: 'an open string', text: '{"a', want: /not JSON/ },
