@@ -52,19 +52,22 @@ function decodeUtf8(bytes: Uint8Array, title: string): string {
 }
 
 // JSON.parse judges the grammar afterwards, so this pass only has to follow strings and brackets. Evidence is thousands of
-// small numbers: the expressions are such that the engine runs over those without stopping.
-function scan(text: string, title: string, maxDepth: number): { wideIntegers: boolean } {
+// small numbers: the expressions are such that the engine runs over those without stopping. Commas are counted only in
+// a text that is long enough to hold too many values.
+function scan(text: string, title: string, maxDepth: number, maxValues: number): { wideIntegers: boolean } {
     const open: (Set<string> | null)[] = []
-    const token = /["[\]{}]/g
+    const token = text.length > 2 * maxValues ? /["[\]{},]/g : /["[\]{}]/g
+    let values = 1
     for (let match = token.exec(text); match !== null; match = token.exec(text)) {
         const [found] = match
-        if (found === '{' || found === '[') {
-            open.push(found === '{' ? new Set() : null)
-            if (open.length > maxDepth) throw coreError('ERR_JSON', `${title}: nested deeper than ${maxDepth}`)
-        } else if (found === '"') {
+        if (found === '"') {
             token.lastIndex = stringEnd(text, match.index)
             noteKey(text, match.index, token.lastIndex, open.at(-1), title)
-        } else open.pop()
+        } else if (found === '{' || found === '[') {
+            open.push(found === '{' ? new Set() : null)
+            if (open.length > maxDepth) throw coreError('ERR_JSON', `${title}: nested deeper than ${maxDepth}`)
+        } else if (found !== ',') open.pop()
+        else if (++values > maxValues) throw coreError('ERR_JSON', `${title}: more than ${maxValues} values`)
     }
     // Fewer digits fit a double; whether these do, exactIntegers looks.
     return { wideIntegers: /\d{16}/.test(text) }
