@@ -1,0 +1,26 @@
+// `npm run bench`: how we stand against real peers and physical limits, as ratios. Absolute times depend on the machine.
+// Name one or more benchmarks to run only those: verify, pin, broker.
+// SPDX-License-Identifier: Apache-2.0
+
+import { benchBroker } from './broker.ts'
+import { benchPin } from './pin.ts'
+import type { Row } from './table.ts'
+import { benchVerify } from './verify.ts'
+
+const BENCHMARKS: Readonly<Record<string, () => Promise<Row[]>>> = {
+    verify: benchVerify,
+    pin: benchPin,
+    broker: benchBroker,
+}
+
+const named = process.argv.slice(2)
+const unknown = named.filter((name) => !Object.hasOwn(BENCHMARKS, name))
+if (unknown.length > 0)
+    throw new Error(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}`)
+
+for (const [name, bench] of Object.entries(BENCHMARKS)) {
+    if (named.length > 0 && !named.includes(name)) continue
+    process.stderr.write(`${name} …\n`)
+    for (const { what, against, ratio, budget, within, detail } of await bench())
+        console.log(`${within ? '  ' : '! '}${what}: ${ratio.toFixed(2)} × ${against} (budget ${budget}; ${detail})`)
+}
