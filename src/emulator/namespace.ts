@@ -15,8 +15,8 @@ export const DESCRIPTORS = {
 } as const
 
 export interface GuestCommand {
-    /** Whether to be root already; otherwise the caller becomes root of a user namespace. */
-    readonly asRoot: boolean
+    /** Whose the namespaces are: the machine's root, the root of a container, or a user who becomes root in them. */
+    readonly as: 'root' | 'contained' | 'user'
     /** The program that serves the devices, without what follows `--`. */
     readonly server: readonly string[]
     readonly command: readonly string[]
@@ -26,14 +26,14 @@ export interface GuestCommand {
  * The command line that runs a command in an emulated guest. When whoever starts it dies, the kernel kills it, with it the
  * first process in the namespace of processes, and with that one all others.
  */
-export function guestCommandLine({ asRoot, server, command }: GuestCommand): string[] {
+export function guestCommandLine({ as, server, command }: GuestCommand): string[] {
     const unshare = ['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child']
-    if (!asRoot) unshare.push('--user', '--map-root-user')
+    if (as === 'user') unshare.push('--user', '--map-root-user')
     const words = [...server, '--', ...command]
     return [
         ...['sh', '-c', START, 'guest-attest'],
         ...['setpriv', '--pdeathsig', 'KILL', '--', ...unshare, '--'],
-        ...['sh', '-c', GUEST, 'guest-attest', asRoot ? 'root' : 'user', BECOME, String(server.length + 1), ...words],
+        ...['sh', '-c', GUEST, 'guest-attest', as, BECOME, String(server.length + 1), ...words],
     ]
 }
 
@@ -51,7 +51,7 @@ umount -n -l "$0"
 export GUEST_ATTEST_INSECURE_EMULATED_DEVICE=1
 exec "$@" 2>&4 3>&- 4>&-`
 
-// The first process in the namespaces. Arguments: root or user, BECOME, how many words start the server, those words (the
+// The first process in the namespaces. Arguments: as whom, BECOME, how many words start the server, those words (the
 // last is --), the command. The scratch folder is one that exists wherever FUSE does; it is covered, and uncovered at the end.
 const GUEST = String.raw`set -eu
 who=$1
@@ -86,8 +86,8 @@ exec 5>&-
 
 # A folder of which everything stays what it was, and in which new names can be made: a tmpfs into which its entries are
 # bound back, in one call, and which then covers it. (Made elsewhere: mount -a leaves out what is mounted at a place, even
-# below what covers it.) Root's /dev is an overlay instead, in which nodes that the machine makes later appear; it cannot
-# be that for others, to whom an overlay does not open devices, nor for /run, whose sockets it would hide.
+# below what covers it.) /dev is an overlay instead, in which nodes that the machine makes later appear, if the machine's
+# root calls: for others an overlay opens no devices. For /run, whose sockets it would hide, it cannot be one.
 covered=' '
 cover() {
     case $covered in *" $1 "*) return ;; esac

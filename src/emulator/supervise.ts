@@ -16,7 +16,7 @@ import type { Readable } from 'node:stream'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import { abortConnection } from './abort.ts'
 import { emulatorError } from './errors.ts'
-import { type GuestLine, guestCommandLine } from './namespace.ts'
+import { type GuestCommand, type GuestLine, guestCommandLine } from './namespace.ts'
 
 export interface Supervised {
     /** The program that serves the devices: it calls `followSupervisor` and `serve`. */
@@ -47,8 +47,8 @@ const OF_TERMINALS: readonly string[] = ['SIGINT', 'SIGQUIT']
  */
 export async function supervise({ server, command, note, silenceMs = SILENCE_MS }: Supervised): Promise<number> {
     checkMachine()
-    const asRoot = process.geteuid?.() === 0
-    const [file = '', ...words] = guestCommandLine({ asRoot, server, command })
+    const as = caller()
+    const [file = '', ...words] = guestCommandLine({ as, server, command })
     const child = spawn(file, words, { stdio: ['inherit', 'inherit', 'pipe', 'pipe', 2] })
     const ended = exitOf(child)
 
@@ -92,7 +92,7 @@ export async function supervise({ server, command, note, silenceMs = SILENCE_MS 
     try {
         const { code, signal } = await ended
         if (known.command === undefined && received) return 128 + constants.signals[received]
-        if (known.command === undefined && setupErrors.length > 0) throw setupError(asRoot, setupErrors)
+        if (known.command === undefined && setupErrors.length > 0) throw setupError(as, setupErrors)
         return signal ? 128 + constants.signals[signal] : (code ?? 1)
     } finally {
         clearInterval(watch)
@@ -118,6 +118,12 @@ function checkMachine(): void {
             hint: 'run this as root, or chmod 0666 /dev/fuse, which is what most distributions do',
         })
     }
+}
+
+// user_namespaces(7): the machine's own user namespace maps every id to itself.
+function caller(): GuestCommand['as'] {
+    if (process.geteuid?.() !== 0) return 'user'
+    return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1')) ? 'root' : 'contained'
 }
 
 function exitOf(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
@@ -159,14 +165,17 @@ function inForeground(): boolean {
     return terminal !== '0' && group === foreground
 }
 
-function setupError(asRoot: boolean, lines: readonly string[]) {
+function setupError(as: GuestCommand['as'], lines: readonly string[]) {
     const text = lines.slice(0, 3).join('; ')
     if (/not found/.test(text))
         return emulatorError('ERR_EMULATOR_MISSING', `a program of util-linux or coreutils is missing: ${text}`)
     const refused = /unshare failed|Operation not permitted|Permission denied|No space left/.test(text)
     if (!refused) return emulatorError('ERR_EMULATOR_NAMESPACE', `the emulated guest could not be set up: ${text}`)
     return emulatorError('ERR_EMULATOR_MISSING', `namespaces may not be made here: ${text}`, {
-        hint: asRoot ? 'this container lacks CAP_SYS_ADMIN: run it privileged, or on the machine itself' : userHint(),
+        hint:
+            as === 'user'
+                ? userHint()
+                : 'this container lacks CAP_SYS_ADMIN: run it privileged, or on the machine itself',
     })
 }
 

@@ -9,8 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext, type Implementation } from 'ava'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
-import { FUSE, needs, programs, ROOT } from '../needs.ts'
-import { emulate, type Guest, type GuestOptions, inTurn, type Processes } from './guest.ts'
+import { MAIN } from '../cli/run.ts'
+import { FUSE, programs, ROOT } from '../machine.ts'
+import { needs } from '../needs.ts'
+import { emulate, type Guest, type GuestOptions, inTurn, type Processes, watched } from './guest.ts'
 
 const possible = needs(FUSE, ROOT, programs('unshare', 'setpriv', 'setsid'))
 const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
@@ -84,6 +86,29 @@ it('a signal that the command does not handle ends it, and the status says which
     t.is(await running.ended, 128 + 15)
     await nothingLeft(t, running)
 })
+
+needs(
+    FUSE,
+    ROOT,
+    programs('script', 'setpriv'),
+)(
+    'Ctrl-C on a terminal reaches the command, once',
+    inTurn(async (t) => {
+        const script =
+            'on() { count=x$count; sleep 0.3; echo got $count; }; trap on INT; echo re""ady; while :; do sleep 0.05; done'
+        const words = `${process.execPath} ${MAIN} emulate --tee snp --trust-dir ${vendor} -- sh -c`.split(' ')
+        const line = [...words, script].map((word) => `'${word}'`).join(' ')
+        const running = watched(['script', '--quiet', '--return', '--command', line, '/dev/null'], {}, 'pipe', 40_000)
+        await running.said('ready')
+        running.child.stdin?.write('\x03')
+        await running.said('got x\r')
+        await sleep(500)
+        t.false(running.out().includes('xx'))
+        running.child.stdin?.write('\x1c') // SIGQUIT, which it does not handle
+        t.is(await running.ended, 128 + 3, running.out())
+        await nothingLeft(t, running)
+    }),
+)
 
 // Sudden deaths.
 

@@ -12,7 +12,8 @@ import { fromHex } from '#core/bytes.ts'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { parseReport } from '#plugins/snp/report.ts'
 import { guestAttest } from '../cli/run.ts'
-import { FUSE, needs, programs, ROOT } from '../needs.ts'
+import { FUSE, programs, ROOT } from '../machine.ts'
+import { needs } from '../needs.ts'
 import { emulate, type GuestOptions, inTurn } from './guest.ts'
 
 const possible = needs(FUSE, ROOT, programs('unshare', 'setpriv', 'setsid'))
@@ -309,6 +310,19 @@ it('as an ordinary user: root inside, both doors, nothing left', async (t) => {
         answers.map((line) => Object.keys(JSON.parse(line) as object)[0]),
         ['report', 'report', 'key'],
     )
+    t.deepEqual(await running.left(), [])
+})
+
+it('as the root of a container: devices open, and nothing is left', async (t) => {
+    const running = emulate({
+        args: ['--trust-dir', vendor],
+        prefix: ['unshare', '--user', '--map-root-user', '--mount', '--'],
+        command: ['sh', '-c', `head -c 4 /dev/zero | wc -c; ${client('report', 'ioctl', '01').join(' ')}`],
+    })
+    t.is(await running.ended, 0, running.err())
+    const [read, answer = ''] = running.out().trim().split('\n')
+    t.is(read, '4')
+    t.is(parsed(JSON.parse(answer) as Answer).reportData[0], 1)
     t.deepEqual(await running.left(), [])
 })
 

@@ -1,0 +1,86 @@
+// A peer of the emulator: the `attest` tool of google/go-sev-guest, unmodified, from Debian's packages (install.sh beside
+// this file). It finds the guest at the kernel's own paths, through configfs-tsm and through the ioctl.
+// SPDX-License-Identifier: Apache-2.0
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type Implementation } from 'ava'
+import { parseCertTable } from '#plugins/snp/cert-table.ts'
+import { openVendor } from '#plugins/snp/emulated/vendor.ts'
+import { parseReport } from '#plugins/snp/report.ts'
+import { guestAttest } from '../cli/run.ts'
+import { emulate, inTurn } from '../emulator/guest.ts'
+import { FUSE, type Need, ROOT } from '../machine.ts'
+import { needs } from '../needs.ts'
+
+const GO = '/usr/lib/go-1.24/bin/go'
+const PACKAGE = 'github.com/google/go-sev-guest/tools/attest'
+
+const installed: Need = {
+    what: 'golang-1.24-go and golang-github-google-go-sev-guest-dev of Debian 13 (test/peers/install.sh)',
+    met: existsSync(GO) && existsSync(`/usr/share/gocode/src/${PACKAGE}`),
+}
+
+const possible = needs(FUSE, ROOT, installed)
+const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
+
+const work = mkdtempSync(join(tmpdir(), 'go-sev-guest-'))
+const attest = join(work, 'attest')
+const vendor = join(work, 'vendor')
+
+test.before(async () => {
+    if (!installed.met) return
+    // Everything is in the packages: no module is fetched.
+    const env = {
+        ...process.env,
+        GO111MODULE: 'off',
+        GOPATH: '/usr/share/gocode',
+        GOFLAGS: '',
+        GOCACHE: process.env['GOCACHE'] ?? join(tmpdir(), 'guest-attest-go-cache'),
+    }
+    const built = spawnSync(GO, ['build', '-o', attest, PACKAGE], { env, encoding: 'utf8', timeout: 170_000 })
+    if (built.status !== 0) throw new Error(`${PACKAGE} does not build: ${built.stderr}`)
+    await openVendor({ folder: vendor, now: new Date(), progress: () => undefined })
+})
+test.after.always(() => rmSync(work, { recursive: true, force: true }))
+
+const NONCE = Buffer.alloc(64, 0x5a)
+
+for (const door of ['configfs', 'ioctl'] as const)
+    for (const extended of [false, true])
+        it(`go-sev-guest attest, ${door}${extended ? ', with certificates' : ''}`, async (t) => {
+            const out = join(work, `${door}-${extended}.bin`)
+            const words = [
+                attest,
+                '-inform',
+                'hex',
+                '-in',
+                NONCE.toString('hex'),
+                '-out',
+                out,
+                ...(extended ? ['-extended'] : []),
+            ]
+            // Without configfs the tool takes the device.
+            const script = door === 'ioctl' ? 'umount -n /sys/kernel/config && exec "$@"' : 'exec "$@"'
+            const running = emulate({ args: ['--trust-dir', vendor], command: ['sh', '-c', script, 'sh', ...words] })
+            t.is(await running.ended, 0, running.err())
+            t.deepEqual(await running.left(), [])
+            const got = readFileSync(out)
+            t.deepEqual(parseReport(got.subarray(0, 1184)).reportData, NONCE)
+            t.is(parseCertTable(got.subarray(1184)).length, extended ? 3 : 0)
+
+            const certs = ['vcek.pem', 'ask.pem'].flatMap((name) => ['--certs', join(vendor, name)])
+            const trust = ['--trust-root', join(vendor, 'ark.pem'), '--collateral', vendor]
+            const nonce = ['--nonce', `hex:${NONCE.toString('hex')}`]
+            const verified = await guestAttest(['verify', out, ...nonce, ...certs, ...trust])
+            t.is(verified.code, 0, verified.stdout)
+        })
+
+it('go-sev-guest attest: a level that the guest may not ask for is refused', async (t) => {
+    const words = [attest, '-inform', 'hex', '-in', '00', '-vmpl', '0', '-out', join(work, 'refused.bin')]
+    const running = emulate({ args: ['--trust-dir', vendor, '--vmpl', '2'], command: words })
+    t.not(await running.ended, 0)
+    t.deepEqual(await running.left(), [])
+})
