@@ -178,16 +178,16 @@ test('the engine decides the same with the claims that are mentioned as with all
         const text = `permit (principal, action, resource) when { ${expression} };`
         const parsed = cedar.policyToJson(text)
         if (parsed.type === 'failure') return t.fail(expression)
-        const decisions = [[snp], mentioned([snp], [parsed.json])].map((plugins) => {
+        const decisions = [{ plugins: [snp], guestId: true }, mentioned([snp], [parsed.json])].map((reach) => {
             const answer = cedar.isAuthorized({
                 principal: GUEST,
                 action: RELEASE,
                 resource: resourceUid(target),
                 context: {},
-                schema: cedarSchema(plugins),
+                schema: cedarSchema(reach.plugins),
                 validateRequest: true,
                 policies: { staticPolicies: text },
-                entities: entities(authentic, ['web'], target, plugins),
+                entities: entities(authentic, ['web'], target, reach),
             })
             return answer.type === 'success'
                 ? [answer.response.decision, answer.response.diagnostics.errors.length]
@@ -203,7 +203,9 @@ test('what no rule mentions is left out', (t) => {
         'permit (principal, action, resource) when { principal has snp && principal.snp.policy.debugAllowed && principal.snp.launchTcb == principal.snp.launchTcb };',
     )
     if (parsed.type === 'failure') return t.fail()
-    const [left] = mentioned([snp], [parsed.json])
+    const { plugins, guestId } = mentioned([snp], [parsed.json])
+    const [left] = plugins
+    t.false(guestId)
     t.deepEqual(Object.keys(left?.claims ?? {}), ['policy', 'launchTcb'])
     t.deepEqual(Object.keys(left?.claims['policy']?.type ?? {}), ['debugAllowed'])
     t.true(Object.keys(left?.claims['launchTcb']?.type ?? {}).length > 3)

@@ -1,10 +1,11 @@
 // Which claims do the rules look at? A guest has some hundred; to hand all of them to the engine costs ten times the
-// decision. So the engine is given the vocabulary that is left when everything no rule mentions is taken out.
+// decision. So the engine is given what is left when everything no rule mentions is taken out; then guests that differ
+// in nothing that matters are one question, and the answer can be kept.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { ClaimRow, ClaimTable } from '#evidence/claims.ts'
-import type { Vocabulary } from './schema.ts'
+import type { Reach, Vocabulary } from './schema.ts'
 
 /** What is mentioned below one name. */
 interface Mention {
@@ -13,12 +14,15 @@ interface Mention {
     readonly below: Map<string, Mention>
 }
 
-/** The vocabulary with the claims that these rules can reach. */
-export function mentioned(plugins: readonly Vocabulary[], rules: readonly PolicyJson[]): readonly Vocabulary[] {
+/** What of a guest these rules can reach. */
+export function mentioned(plugins: readonly Vocabulary[], rules: readonly PolicyJson[]): Reach {
     const root: Mention = { whole: false, below: new Map() }
     for (const { conditions } of rules) for (const { body } of conditions) walk(body, root)
-    if (root.whole) return plugins
-    return plugins.map((plugin) => ({ ...plugin, claims: prune(plugin.claims, root.below.get(plugin.id)) }))
+    if (root.whole) return { plugins, guestId: true }
+    const reached = plugins
+        .filter(({ id }) => root.below.has(id))
+        .map((plugin) => ({ ...plugin, claims: prune(plugin.claims, root.below.get(plugin.id)) }))
+    return { plugins: reached, guestId: root.below.has('guestId') }
 }
 
 function prune(table: ClaimTable, mention: Mention | undefined): ClaimTable {

@@ -7,6 +7,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { randomUUID } from 'node:crypto'
+import type { EntityJson } from '@cedar-policy/cedar-wasm/nodejs'
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import type { Authentic } from '#evidence/verifier.ts'
 import { brokerError } from '../errors.ts'
@@ -52,6 +53,9 @@ export interface Policies {
 export const switchesOf = (plugins: readonly Vocabulary[]): Readonly<Record<string, string>> =>
     Object.assign({}, COMMON_SWITCHES, ...plugins.map(({ switches }) => switches))
 
+/** Answers that are kept. */
+const MAX_KEPT = 1024
+
 /** Annotations that are no switch. */
 const ANNOTATIONS = ['id', 'maxReleases', 'description']
 
@@ -77,35 +81,50 @@ export function compilePolicies(files: readonly PolicyFile[], plugins: readonly 
     }
     // The engine keeps parsed sets by name for as long as the process lives.
     const name = randomUUID()
-    const vocabulary = mentioned(plugins, parsed)
-    demand(cedar.preparseSchema(name, cedarSchema(vocabulary)))
+    const reach = mentioned(plugins, parsed)
+    const kept = new Map<string, Evaluation>()
+    demand(cedar.preparseSchema(name, cedarSchema(reach.plugins)))
     demand(cedar.preparsePolicySet(name, { staticPolicies: texts }))
     return {
         rules: [...rules.values()],
         evaluate(authentic, references, target) {
-            const answer = cedar.statefulIsAuthorized({
-                principal: GUEST,
-                action: RELEASE,
-                resource: resourceUid(target),
-                context: {},
-                preparsedSchemaName: name,
-                validateRequest: true,
-                preparsedPolicySetId: name,
-                entities: entities(authentic, references, target, vocabulary),
-            })
-            if (answer.type === 'failure')
-                return { permits: [], forbids: [], errors: answer.errors.map(({ message }) => message) }
-            const { decision, diagnostics } = answer.response
-            const determining = diagnostics.reason.flatMap((id) => rules.get(id) ?? [])
-            return {
-                permits: decision === 'allow' ? determining : [],
-                forbids: decision === 'deny' ? determining : [],
-                errors: diagnostics.errors.map(({ policyId, error }) => `${policyId}: ${error.message}`),
-            }
+            const question = entities(authentic, references, target, reach)
+            const key = JSON.stringify(question)
+            const known = kept.get(key)
+            if (known) return known
+            const answer = evaluate(name, rules, question, target)
+            if (kept.size >= MAX_KEPT) kept.clear()
+            kept.set(key, answer)
+            return answer
         },
         close() {
+            kept.clear()
             demand(cedar.preparsePolicySet(name, { staticPolicies: '' }))
         },
+    }
+}
+
+// The answer follows from the rules and the two entities alone.
+function evaluate(name: string, rules: ReadonlyMap<string, Rule>, question: EntityJson[], target: Target): Evaluation {
+    const answer = cedar.statefulIsAuthorized({
+        principal: GUEST,
+        action: RELEASE,
+        resource: resourceUid(target),
+        context: {},
+        preparsedSchemaName: name,
+        validateRequest: true,
+        preparsedPolicySetId: name,
+        entities: question,
+    })
+    if (answer.type === 'failure')
+        return { permits: [], forbids: [], errors: answer.errors.map(({ message }) => message) }
+    const { decision, diagnostics } = answer.response
+    // The engine names them in no order.
+    const determining = diagnostics.reason.toSorted().flatMap((id) => rules.get(id) ?? [])
+    return {
+        permits: decision === 'allow' ? determining : [],
+        forbids: decision === 'deny' ? determining : [],
+        errors: diagnostics.errors.map(({ policyId, error }) => `${policyId}: ${error.message}`),
     }
 }
 

@@ -12,6 +12,12 @@ import { brokerError } from '../errors.ts'
 /** What of a plugin the policies know. */
 export type Vocabulary = Pick<Plugin, 'id' | 'title' | 'claims' | 'switches'>
 
+/** What of a guest is looked at. */
+export interface Reach {
+    readonly plugins: readonly Vocabulary[]
+    readonly guestId: boolean
+}
+
 /** What a request is for. */
 export interface Target {
     /** `repository/type/tag`. */
@@ -76,10 +82,10 @@ export function entities(
     authentic: Authentic,
     references: readonly string[],
     target: Target,
-    plugins: readonly Vocabulary[],
+    reach: Reach,
 ): EntityJson[] {
     const { tee, guestId } = authentic
-    const table = plugins.find(({ id }) => id === tee)?.claims
+    const table = reach.plugins.find(({ id }) => id === tee)?.claims
     const [repository = '', type = '', tag = ''] = target.path.split('/')
     return [
         {
@@ -87,7 +93,7 @@ export function entities(
             attrs: {
                 tee,
                 references: [...references],
-                ...(guestId === null ? {} : { guestId }),
+                ...(reach.guestId && guestId !== null ? { guestId } : {}),
                 ...(table ? { [tee]: record(table, authentic.claims, tee) } : {}),
             },
             parents: [],
