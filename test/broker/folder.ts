@@ -4,10 +4,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { ExecutionContext } from 'ava'
 
 /** A folder that goes when the test ends. */
-export function temporaryFolder(t: Pick<ExecutionContext, 'teardown'>): string {
+export function temporaryFolder(t: { teardown(end: () => unknown): void }): string {
     const folder = mkdtempSync(join(tmpdir(), 'guest-attest-'))
     t.teardown(() => rmSync(folder, { recursive: true, force: true }))
     return folder

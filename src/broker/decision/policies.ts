@@ -120,7 +120,7 @@ function evaluate(name: string, rules: ReadonlyMap<string, Rule>, question: Enti
         return { permits: [], forbids: [], errors: answer.errors.map(({ message }) => message) }
     const { decision, diagnostics } = answer.response
     // The engine names them in no order.
-    const determining = diagnostics.reason.toSorted().flatMap((id) => rules.get(id) ?? [])
+    const determining = diagnostics.reason.toSorted((a, b) => (a < b ? -1 : 1)).flatMap((id) => rules.get(id) ?? [])
     return {
         permits: decision === 'allow' ? determining : [],
         forbids: decision === 'deny' ? determining : [],

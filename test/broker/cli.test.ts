@@ -1,0 +1,267 @@
+// The commands of the broker, as a person types them: one broker, and a process for each command.
+// SPDX-License-Identifier: Apache-2.0
+
+import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { Agent } from 'node:https'
+import { join } from 'node:path'
+import test from 'ava'
+import { stringifyJson } from '#core/json.ts'
+import { toKbs } from '#plugins/snp/kbs-evidence.ts'
+import { report, table } from '#test/plugins/snp/minted.ts'
+import { temporaryFolder } from './folder.ts'
+import { PROGRAM, run, startBroker } from './process.ts'
+import { asker, attest, POLICY, REFERENCE, theVendor } from './rig.ts'
+
+const after: (() => unknown)[] = []
+const folder = temporaryFolder({ teardown: (end) => after.push(end) })
+const data = join(folder, 'data')
+const vendor = await theVendor()
+const broker = await startBroker({ folder, vendor })
+after.unshift(() => broker.end('SIGKILL'))
+test.after.always(() => Promise.all(after.map((end) => end())))
+
+const file = (name: string, content: string | Buffer): string => {
+    writeFileSync(join(folder, name), content)
+    return join(folder, name)
+}
+const command = (...words: string[]) => run('broker', ...words, '--data', data)
+
+test.serial('the first start says what it made, and how guests trust it', (t) => {
+    const text = broker.log.join('\n')
+    for (const name of ['master', 'audit', 'token', 'ca', 'server']) {
+        t.true(text.includes(`made ${data}/keys/${name}.key: `), name)
+        t.is(statSync(join(data, 'keys', `${name}.key`)).mode & 0o777, 0o600)
+    }
+    t.regex(text, /nothing is released yet: there is no policy .*, no reference set .*, no resource/)
+    t.regex(text, /WARNING: the vendors' roots are NOT trusted/)
+    t.regex(text, /guest-attest trust add https:\/\/127\.0\.0\.1:\d+ --pin sha256\/[A-Za-z0-9+/]{43}= --allow-path/)
+    const master = readFileSync(join(data, 'keys/master.key'))
+    for (const form of ['hex', 'base64', 'latin1'] as const) t.false(text.includes(master.toString(form)))
+    t.is(statSync(join(data, 'admin.sock')).mode & 0o777, 0o600)
+})
+
+test.serial('put: made by the broker, from a file, from standard input', async (t) => {
+    const made = await command('put', 'web/disk/root', '--random')
+    t.is(made.code, 0, made.stderr)
+    t.regex(made.stderr, /web\/disk\/root is stored: version 1, luks-key/)
+    t.is(made.stdout, '')
+    const secret = randomBytes(30)
+    t.is((await command('put', 'web/files/key', file('secret', secret), '--max-releases', '2')).code, 0)
+    const piped = spawnSync(process.execPath, [PROGRAM, 'broker', 'put', 'web/files/piped', '-', '--data', data], {
+        input: 'from a pipe',
+    })
+    t.is(piped.status, 0, piped.stderr.toString())
+    const listed = await command('list')
+    t.regex(listed.stdout, /web\/disk\/root +luks-key +1 .* 0$/m)
+    t.regex(listed.stdout, /web\/files\/key +opaque +1 .* 0 of 2$/m)
+    const entries = JSON.parse((await command('list', '--json')).stdout)
+    t.is(entries.length, 3)
+    t.false(JSON.stringify(entries).includes(secret.toString('hex')))
+})
+
+for (const { words, code, message } of [
+    { words: ['put', 'web/x/y'], code: 2, message: /say where the bytes come from/ },
+    { words: ['put', 'web/x/y', '/etc/hostname', '--random'], code: 2, message: /say where the bytes come from/ },
+    { words: ['put', 'web/x', '--random'], code: 2, message: /names no resource.*ERR_KBS_URI/ },
+    { words: ['put', 'web/x/y', '--random', '--max-releases', '0'], code: 2, message: /number from 1 on/ },
+    { words: ['put', 'web/x/y', '/dev/null'], code: 2, message: /nothing is in it/ },
+    { words: ['rm', 'web/x/none'], code: 1, message: /there is no resource web\/x\/none/ },
+    { words: ['policy', 'rm', 'none'], code: 1, message: /there is no policy none/ },
+    { words: ['policy', 'show', 'none'], code: 1, message: /there is no policy none/ },
+    { words: ['reference', 'show', 'none'], code: 1, message: /there is no reference set none/ },
+    { words: ['reference', 'add'], code: 2, message: /name a file, or evidence/ },
+    {
+        words: ['reference', 'add', '--from-evidence', '/etc/hostname'],
+        code: 2,
+        message: /needs --name and --coverage/,
+    },
+    { words: ['audit', '--since', 'yesterday'], code: 2, message: /expected a time/ },
+    { words: ['explain', '/etc/hostname', 'a/b/c'], code: 1, message: /ERR_EVIDENCE_UNKNOWN/ },
+])
+    test.serial(`refused: ${words.join(' ')}`, async (t) => {
+        const { code: got, stdout, stderr } = await command(...words)
+        t.is(got, code, stderr)
+        t.regex(stderr, message)
+        t.is(stdout, '')
+    })
+
+test.serial('policies: checked, put, listed, shown, taken out of force', async (t) => {
+    const bad = await command(
+        'policy',
+        'check',
+        file('bad.cedar', '\npermit (principal, action, resource);'),
+        '--name',
+        'bad',
+    )
+    t.is(bad.code, 2)
+    t.regex(bad.stderr, /bad:2: a permit needs a name/)
+    const good = file('good.cedar', POLICY)
+    t.regex((await command('policy', 'check', good)).stderr, /valid: 1 permit, 0 forbid/)
+    t.is((await command('policy', 'list')).stdout, 'there is no policy: nothing is released\n')
+    t.is((await command('policy', 'put', 'main', good)).code, 0)
+    t.regex((await command('policy', 'list')).stdout, /web-disks +main:2 +permit +any number +insecureCustomRoot/)
+    t.is((await command('policy', 'show', 'main')).stdout, POLICY)
+    const twin = await command('policy', 'put', 'other', good)
+    t.is(twin.code, 2)
+    t.regex(twin.stderr, /stands in main:2 too/)
+    t.regex(
+        (await command('policy', 'schema')).stdout,
+        /\/\/ \[the HOST\] what the host put in at launch\n +hostData: String,/,
+    )
+})
+
+test.serial('reference sets: from a file and from evidence', async (t) => {
+    t.is((await command('reference', 'add', file('web.toml', REFERENCE))).code, 0)
+    t.is((await command('reference', 'show', 'web')).stdout, REFERENCE)
+    const evidence = file(
+        'other.bin',
+        Buffer.concat([report(vendor, { measurement: Buffer.alloc(48, 5) }), table(vendor)]),
+    )
+    const made = await command(
+        'reference',
+        'add',
+        '--from-evidence',
+        evidence,
+        '--name',
+        'other',
+        '--coverage',
+        'firmware',
+    )
+    t.is(made.code, 0, made.stderr)
+    t.true(made.stdout.includes(`measurements = ["${'05'.repeat(48)}"]`))
+    const listed = await command('reference', 'list')
+    t.regex(listed.stdout, /web +snp +firmware\+kernel\+initrd\+cmdline +always +2222/)
+    t.regex(listed.stdout, /other +snp +firmware +always +0505/)
+    const again = file('again.toml', made.stdout)
+    t.is((await command('reference', 'add', again)).code, 0, 'what was printed can be added')
+    t.is((await command('reference', 'rm', 'other')).code, 0)
+    const broken = await command(
+        'reference',
+        'add',
+        file('broken.toml', REFERENCE.replace('[policy]', '[policy]\nfoo = 1')),
+    )
+    t.is(broken.code, 2)
+    t.regex(broken.stderr, /foo/)
+})
+
+test.serial('explain: would it be released, and why', async (t) => {
+    const known = file(
+        'known.json',
+        stringifyJson(toKbs({ tee: 'snp', report: report(vendor), certificates: table(vendor) })),
+    )
+    const yes = await command('explain', known, 'web/disk/root')
+    t.is(yes.code, 0, yes.stderr)
+    t.regex(yes.stdout, /WOULD BE RELEASED\n {2}permitted by web-disks \(main:2\)/)
+    t.regex(yes.stdout, /freshness +not checked/)
+    t.regex(yes.stdout, /! +insecureCustomRoot/)
+    const unknown = file(
+        'unknown.bin',
+        Buffer.concat([report(vendor, { measurement: Buffer.alloc(48, 5) }), table(vendor)]),
+    )
+    const no = await command('explain', unknown, 'web/disk/root', '--json')
+    t.is(no.code, 1)
+    const told = JSON.parse(no.stdout)
+    t.is(told.code, 'ERR_BROKER_DENIED_REFERENCE')
+    t.regex(told.references[0].detail, /expected 2222.*, got 0505/, 'the operator sees what is accepted')
+    const forged = report(vendor)
+    forged[0x90] = 9
+    const never = await command(
+        'explain',
+        file('forged.bin', Buffer.concat([forged, table(vendor)])),
+        'web/disk/root',
+        '--json',
+    )
+    t.is(never.code, 1)
+    t.is(JSON.parse(never.stdout).code, 'ERR_SNP_SIGNATURE')
+    const nothing = await command('explain', known, 'web/disk/none')
+    t.is(nothing.code, 1)
+    t.regex(nothing.stdout, /there is no such resource \(ERR_KBS_NOT_FOUND\)/)
+})
+
+test.serial('a guest gets its key, until the resource is erased', async (t) => {
+    const agent = new Agent({ keepAlive: true, rejectUnauthorized: false })
+    const guest = await attest(asker(broker.url, agent), vendor)
+    t.is(guest.open(await guest.get('web/disk/root', 'luks-key')).length, 32)
+    t.is((await command('rm', 'web/disk/root')).code, 0)
+    t.is((await guest.get('web/disk/root', 'luks-key')).status, 404)
+    await command('put', 'web/disk/root', '--random')
+    t.is(
+        JSON.parse((await command('list', '--json')).stdout).find((r: { path: string }) => r.path === 'web/disk/root')
+            .version,
+        2,
+    )
+    agent.destroy()
+})
+
+test.serial('SIGHUP reads the revocation lists again', async (t) => {
+    const list = join(folder, 'collateral/list.crl')
+    const bytes = readFileSync(list)
+    const known = join(folder, 'known.json')
+    const findings = async () => {
+        const { stdout } = await command('explain', known, 'web/disk/root', '--json')
+        return JSON.parse(stdout).floor.map((finding: { switch: string }) => finding.switch)
+    }
+    t.deepEqual(await findings(), ['insecureCustomRoot'])
+    rmSync(list)
+    broker.child.kill('SIGHUP')
+    await until(() => broker.log.some((line) => line.includes('were read again')))
+    t.deepEqual(await findings(), ['insecureCustomRoot', 'insecureNoRevocation'])
+    writeFileSync(list, 'no list')
+    broker.child.kill('SIGHUP')
+    await until(() => broker.log.some((line) => line.includes('cannot be read; those read before stay')))
+    writeFileSync(list, bytes)
+    broker.child.kill('SIGHUP')
+    await until(() => broker.log.filter((line) => line.includes('were read again')).length === 2)
+    t.deepEqual(await findings(), ['insecureCustomRoot'])
+})
+
+test.serial('logs are JSON lines, whatever is not said to a person', (t) => {
+    const lines = broker.log.filter((line) => !/^(?:guest-attest: | {2}hint: )/.test(line))
+    t.true(lines.length > 5)
+    for (const line of lines) t.is(JSON.parse(line).name, 'guest-attest')
+})
+
+test.serial('SIGTERM ends it; then its commands say so', async (t) => {
+    t.is(await broker.end('SIGTERM'), 0)
+    t.false(existsSync(join(data, 'admin.sock')))
+    const { code, stderr } = await command('list')
+    t.is(code, 3)
+    t.regex(stderr, /no broker answers at .*ERR_BROKER_STOPPED/)
+})
+
+for (const { words, code, message } of [
+    { words: ['--no-init', '--data', join(folder, 'nowhere')], code: 3, message: /nowhere does not exist/ },
+    { words: ['--data', join(folder, 'a'), '--tls-cert', '/etc/hostname'], code: 2, message: /belong together/ },
+    { words: ['--data', join(folder, 'b'), '--listen', 'nowhere'], code: 2, message: /expected HOST:PORT/ },
+    {
+        words: ['--data', join(folder, 'c'), '--listen', '192.0.2.1:0'],
+        code: 3,
+        message: /cannot listen on 192\.0\.2\.1:0/,
+    },
+    {
+        words: ['--data', join(folder, 'd'), '--listen', '0.0.0.0:0', '--insecure-http'],
+        code: 2,
+        message: /for loopback alone/,
+    },
+])
+    test.serial(`serve is refused: ${words.join(' ').replaceAll(folder, '')}`, async (t) => {
+        const refused = await run('broker', 'serve', ...words)
+        t.is(refused.code, code, refused.stderr)
+        t.regex(refused.stderr, message)
+        t.is(existsSync(join(folder, 'nowhere')), false)
+    })
+
+test.serial('a master key that others may read stops the start', async (t) => {
+    mkdirSync(join(folder, 'x'), { recursive: true })
+    spawnSync('chmod', ['644', join(data, 'keys/master.key')])
+    const refused = await run('broker', 'serve', '--data', data, '--listen', '127.0.0.1:0')
+    t.is(refused.code, 3)
+    t.regex(refused.stderr, /master\.key can be read by others \(mode 0644\) \(ERR_BROKER_KEY\)/)
+})
+
+async function until(holds: () => boolean): Promise<void> {
+    for (let i = 0; i < 200 && !holds(); i++) await new Promise((resolve) => setTimeout(resolve, 50))
+    if (!holds()) throw new Error('it did not happen')
+}
