@@ -12,7 +12,8 @@ import { gate } from './gate.ts'
 import { processMemory } from './memory.ts'
 import type { DeviceModel } from './model.ts'
 import { DESCRIPTORS } from './namespace.ts'
-import { fuseSession, MESSAGE_SIZE } from './session.ts'
+import { MESSAGE_SIZE } from './operations.ts'
+import { fuseSession } from './session.ts'
 import { folder } from './tree.ts'
 
 /** How often the server tells the supervisor that it is not stuck. */
