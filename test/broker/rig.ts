@@ -139,6 +139,21 @@ export async function rig(t: Pick<ExecutionContext, 'teardown'>, options: RigOpt
     return { folder, vendor: own, serving, log, ask, admin, attest: (changed) => attest(ask, own, changed), stop }
 }
 
+/** With a guest that is known, a rule for it, a disk key and a text. */
+export async function filled(broker: Rig): Promise<Rig> {
+    await broker.admin('POST', '/v1/references', REFERENCE)
+    await broker.admin('PUT', '/v1/policies/main', POLICY)
+    await broker.admin('POST', '/v1/resources/web/disk/root/random')
+    await broker.admin('PUT', '/v1/resources/web/files/key', Buffer.from('a well known text'))
+    return broker
+}
+
+/** The audit log. */
+export async function records({ admin }: Rig) {
+    const { json } = await admin('GET', '/v1/audit')
+    return (json as { kind: string; subject: string; data: string }[]).map((r) => ({ ...r, data: JSON.parse(r.data) }))
+}
+
 /** Requests to one origin, whatever its certificate. */
 export const asker =
     (url: string, agent: Agent): Rig['ask'] =>
