@@ -144,9 +144,6 @@ export function watched(
                 ...everyProcess()
                     .filter((pid) => namespaces.has(namespaceOf(pid) ?? ''))
                     .map((pid) => `process ${pid} in the namespace`),
-                ...[...connections]
-                    .filter((number) => openConnections().includes(number))
-                    .map((n) => `connection ${n}`),
                 ...mountsHere(),
             ]
             // The kernel takes things back a moment after the last process has been waited for.
