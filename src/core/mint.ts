@@ -99,10 +99,12 @@ export const certificatePem = (der: Buffer): string => new X509Certificate(der).
 /** id-ce-cRLNumber (RFC 5280 §5.2.3). */
 const CRL_NUMBER = '2.5.29.20'
 
-// The decorators of its ASN.1 schemas want Reflect.getMetadata to be there before.
+// The decorators of its ASN.1 schemas want Reflect.getMetadata to be there before. A bundle has an older module as its
+// default export alone.
 async function load(): Promise<X509> {
     await import('reflect-metadata')
-    return import('@peculiar/x509')
+    const module: X509 & { readonly default?: X509 } = await import('@peculiar/x509')
+    return module.default ?? module
 }
 
 // UTF8String, but for the country's PrintableString (RFC 5280 §4.1.2.4, appendix A.1).
