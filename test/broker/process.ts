@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Vendor } from '#test/plugins/snp/minted.ts'
 
-export const PROGRAM = fileURLToPath(new URL('program.ts', import.meta.url))
+export const PROGRAM = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 
 export interface BrokerProcess {
     readonly child: ChildProcess
