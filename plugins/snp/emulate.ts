@@ -1,5 +1,5 @@
-// The device model of an SNP guest, for `emulate --tee snp`: the firmware of a chip (emulated/firmware.ts) that an emulated
-// vendor has made (emulated/vendor.ts), behind the kernel's driver (emulated/kernel.ts).
+// The device model of an SNP guest, for `emulate --tee snp`: the firmware of a chip (emulated/firmware.ts) that an
+// emulated vendor has made (emulated/vendor.ts), behind the kernel's driver (emulated/kernel.ts).
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash, randomBytes } from 'node:crypto'

@@ -1,5 +1,5 @@
-// Breaks a FUSE connection from outside: whoever waits for an answer on it gets ECONNABORTED, whatever state its server is
-// in. Linux fs/fuse/control.c. Nothing on the mount itself is touched, for that would ask the server.
+// Breaks a FUSE connection from outside: whoever waits for an answer on it gets ECONNABORTED, whatever state its
+// server is in. Linux fs/fuse/control.c. Nothing on the mount itself is touched, for that would ask the server.
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
@@ -13,8 +13,8 @@ const PRIVATELY = `mount -n -t fusectl guest-attest ${CONNECTIONS} && echo 1 > "
 const TIMEOUT_MS = 5000
 
 /**
- * Breaks the connection of this number, the minor device number of its mount. False where it cannot be reached: then the
- * end of the server's process ends it.
+ * Breaks the connection of this number, the minor device number of its mount. False where it cannot be reached: then
+ * the end of the server's process ends it.
  */
 export function abortConnection(number: number): boolean {
     try {

@@ -1,4 +1,5 @@
-// Faults by script: which request meets which fault. The model brings the kinds of its technology; these here need none.
+// Faults by script: which request meets which fault. The model brings the kinds of its technology; these here need
+// none.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'

@@ -171,7 +171,8 @@ export function encodeReply(unique: bigint, errno: number, ...payload: readonly 
 /** One entry of a folder; `off` is where the next one is read from. */
 export function encodeDirent(ino: bigint, off: number, isFolder: boolean, name: string): Buffer {
     const text = Buffer.from(name)
-    const header = DIRENT.encode({ ino, off: BigInt(off), namelen: text.length, type: isFolder ? 4 : 8 }) // DT_DIR, DT_REG
+    const type = isFolder ? 4 : 8 // DT_DIR, DT_REG
+    const header = DIRENT.encode({ ino, off: BigInt(off), namelen: text.length, type })
     return Buffer.concat([header, text, Buffer.alloc(-text.length & 7)])
 }
 

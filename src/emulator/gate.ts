@@ -1,5 +1,5 @@
-// The way of each request to the model: one at a time, as the mutex of the real drivers has it, and past the faults that
-// a script has for it.
+// The way of each request to the model: one at a time, as the mutex of the real drivers has it, and past the faults
+// that a script has for it.
 // SPDX-License-Identifier: Apache-2.0
 
 import { pause } from '#core/wait.ts'

@@ -12,7 +12,7 @@ export interface EmulatorOptions {
     readonly policy?: bigint
     readonly vmpl?: number
     readonly generation?: string
-    /** A folder that keeps the vendor's keys: those of an earlier emulator are used again. Absent: new keys, never written. */
+    /** A folder that keeps the vendor's keys, so that they are used again. Absent: new keys, never written. */
     readonly trustDir?: string
     readonly now: Date
     /** Says what takes long. */

@@ -1,6 +1,6 @@
-// The namespaces of an emulated guest: processes and mounts of its own (and users, where the caller is not root), so that
-// the kernel itself takes everything back when the first process in them ends, and nothing of the machine is changed.
-// unshare(1), setpriv(1), mount(8) and umount(8) of util-linux enter them; Node has no system call for it.
+// The namespaces of an emulated guest: processes and mounts of its own (and users, where the caller is not root), so
+// that the kernel itself takes everything back when the first process in them ends, and nothing of the machine is
+// changed. unshare(1), setpriv(1), mount(8) and umount(8) of util-linux enter them; Node has no system call for it.
 // SPDX-License-Identifier: Apache-2.0
 
 /** Descriptors of the script and of the server. */
@@ -23,8 +23,8 @@ export interface GuestCommand {
 }
 
 /**
- * The command line that runs a command in an emulated guest. When whoever starts it dies, the kernel kills it, with it the
- * first process in the namespace of processes, and with that one all others.
+ * The command line that runs a command in an emulated guest. When whoever starts it dies, the kernel kills it, with it
+ * the first process in the namespace of processes, and with that one all others.
  */
 export function guestCommandLine({ as, server, command }: GuestCommand): string[] {
     const unshare = ['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child']
@@ -37,12 +37,15 @@ export function guestCommandLine({ as, server, command }: GuestCommand): string[
     ]
 }
 
-/** What the script says on the control socket: `WORD VALUE`, a line each. Process ids are those of the supervisor. */
-export type GuestLine = 'server' | 'connection' | 'command'
+/**
+ * What the script and the server say on the control socket, `WORD NUMBER` a line each: process ids as the supervisor
+ * knows them, the number of the FUSE connection, and that the server is not stuck.
+ */
+export type GuestLine = 'server' | 'connection' | 'command' | 'alive'
 
 // What a terminal sends to everybody in its foreground is for the command: the processes between it and the supervisor
-// ignore it. No shell can take back that a signal is ignored, only env(1); so it starts the last shell, which says that the
-// command is there, leaves no trace of how it came there, and becomes it.
+// ignore it. No shell can take back that a signal is ignored, only env(1); so it starts the last shell, which says
+// that the command is there, leaves no trace of how it came there, and becomes it.
 const START = `trap '' HUP INT QUIT TERM
 exec "$@"`
 const BECOME = `read -r pid rest < "$0/proc/self/stat"
@@ -52,7 +55,8 @@ export GUEST_ATTEST_INSECURE_EMULATED_DEVICE=1
 exec "$@" 2>&4 3>&- 4>&-`
 
 // The first process in the namespaces. Arguments: as whom, BECOME, how many words start the server, those words (the
-// last is --), the command. The scratch folder is one that exists wherever FUSE does; it is covered, and uncovered at the end.
+// last is --), the command. The scratch folder is one that exists wherever FUSE does; it is covered, and uncovered when
+// all is done. mount -n: without it notes would be left in the machine's own /run.
 const GUEST = String.raw`set -eu
 who=$1
 become=$2
@@ -67,7 +71,7 @@ mount -n --rbind /proc "$scratch/proc"
 mount -n -t proc -o nosuid,nodev,noexec proc /proc
 
 exec 5<> /dev/fuse
-# -i: mount(8) does it itself, without a helper of FUSE's; -n, everywhere: it leaves no notes in the machine's /run.
+# -i: mount(8) does it itself, without a helper of FUSE's.
 mount -n -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions guest-attest "$scratch/fuse"
 while read -r _ _ device _ point _; do
     [ "$point" != "$scratch/fuse" ] || echo "connection ${'$'}{device#*:}" >&3
@@ -84,10 +88,11 @@ mkfifo "$scratch/ready"
 server=$!
 exec 5>&-
 
-# A folder of which everything stays what it was, and in which new names can be made: a tmpfs into which its entries are
-# bound back, in one call, and which then covers it. (Made elsewhere: mount -a leaves out what is mounted at a place, even
-# below what covers it.) /dev is an overlay instead, in which nodes that the machine makes later appear, if the machine's
-# root calls: for others an overlay opens no devices. For /run, whose sockets it would hide, it cannot be one.
+# A folder of which everything stays what it was, and in which new names can be made: a tmpfs into which its entries
+# are bound back, in one call, and which then covers it. (Made elsewhere: mount -a leaves out what is mounted at a
+# place, even below what covers it.) /dev is an overlay instead, in which nodes that the machine makes later appear, if
+# the machine's root calls: for others an overlay opens no devices. For /run, whose sockets it would hide, it cannot be
+# one.
 covered=' '
 cover() {
     case $covered in *" $1 "*) return ;; esac

@@ -1,5 +1,5 @@
-// The supervisor's half of the emulator: starts the namespaces with the server and the command in them, passes signals and
-// the exit status through, and breaks the connection when the server falls silent.
+// The supervisor's half of the emulator: starts the namespaces with the server and the command in them, passes signals
+// and the exit status through, and breaks the connection when the server falls silent.
 //
 // What ends when something dies:
 //   - the command: the namespaces, with whatever it left running, end with it;
@@ -131,7 +131,8 @@ function exitOf(child: ChildProcess): Promise<{ code: number | null; signal: Nod
         child.once('error', (cause) =>
             reject(emulatorError('ERR_EMULATOR_MISSING', `sh could not be started: ${messageOf(cause)}`, { cause })),
         )
-        child.once('exit', (code, signal) => resolve({ code, signal }))
+        // Not `exit`: what the processes have said must have been heard.
+        child.once('close', (code, signal) => resolve({ code, signal }))
     })
 }
 

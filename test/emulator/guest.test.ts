@@ -1,5 +1,5 @@
-// A whole emulated guest, as root and as an ordinary user: the drivers of this program at the kernel's own paths, faults
-// on their way, and a machine that is afterwards what it was before.
+// A whole emulated guest, as root and as an ordinary user: the drivers of this program at the kernel's own paths,
+// faults on their way, and a machine that is afterwards what it was before.
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
@@ -276,8 +276,8 @@ it('verify takes the evidence of a guest, where it is told to trust its root', a
 
 const MAIN_FILE = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 
-// Without root: a node of /dev/fuse that everybody may open, as most distributions have it, bound over the machine's in a
-// namespace of the test's own; then everything as an ordinary user.
+// Without root: a node of /dev/fuse that everybody may open, as most distributions have it, bound over the machine's
+// in a namespace of the test's own; then everything as an ordinary user.
 
 const NOBODY = 65534
 

@@ -1,5 +1,6 @@
-// Starts `emulate` under a watchdog, and looks at what is left of it. A guest that outlives its time is taken down by all
-// means: its connection is broken and its processes are killed, so that no test can leave a mount that hangs the machine.
+// Starts `emulate` under a watchdog, and looks at what is left of it. A guest that outlives its time is taken down by
+// all means: its connection is broken and its processes are killed, so that no test can leave a mount that hangs the
+// machine.
 // SPDX-License-Identifier: Apache-2.0
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -80,7 +81,8 @@ export function watched(
     const text = (chunks: Buffer[]) => Buffer.concat(chunks).toString('utf8')
 
     const seen = new Map<number, string>() // processes by id, with when they started: ids are used again
-    const namespaces = new Map<string, number>() // held open until the end, or another guest's could have the same number
+    // Held open until the end: another guest's could have the same number.
+    const namespaces = new Map<string, number>()
     const connections = new Set<number>()
     const look = () => {
         for (const pid of descendants(supervisor)) {
@@ -183,8 +185,8 @@ function killAll(pids: readonly number[]): void {
         }
 }
 
-// All of /proc that is read here can be read whatever the process does: cmdline and maps would wait for one that hangs in a
-// page fault.
+// All of /proc that is read here can be read whatever the process does: cmdline and maps would wait for one that hangs
+// in a page fault.
 const read = (path: string): string => {
     try {
         return readFileSync(path, 'latin1')

@@ -1,5 +1,5 @@
-// The FUSE session against messages of a real kernel, and against one in memory: what files can do, what they refuse, and
-// how a caller that is killed stops waiting.
+// The FUSE session against messages of a real kernel, and against one in memory: what files can do, what they refuse,
+// and how a caller that is killed stops waiting.
 // SPDX-License-Identifier: Apache-2.0
 
 import { readFileSync } from 'node:fs'

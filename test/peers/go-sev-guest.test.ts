@@ -1,5 +1,5 @@
-// A peer of the emulator: the `attest` tool of google/go-sev-guest, unmodified, from Debian's packages (install.sh beside
-// this file). It finds the guest at the kernel's own paths, through configfs-tsm and through the ioctl.
+// A peer of the emulator: the `attest` tool of google/go-sev-guest, unmodified, from Debian's packages (install.sh
+// beside this file). It finds the guest at the kernel's own paths, through configfs-tsm and through the ioctl.
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'

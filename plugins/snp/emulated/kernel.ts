@@ -1,5 +1,6 @@
 // The kernel's driver of an SNP guest, between its two doors and a firmware: what it does with a request, and when it
-// drops its message key. Linux drivers/virt/coco/sev-guest/sev-guest.c. Pure: what a request changes, its answer commits.
+// drops its message key. Linux drivers/virt/coco/sev-guest/sev-guest.c. Pure: what a request changes, its answer
+// commits.
 // SPDX-License-Identifier: Apache-2.0
 
 import {
@@ -75,8 +76,8 @@ export function snpGuest(
         })
     }
 
-    // get_ext_report: if the host's table does not fit, the driver sends the plain request after all, so that its sequence
-    // number is used up, and then says how much it needs. The message key stays.
+    // get_ext_report: if the host's table does not fit, the driver sends the plain request after all, so that its
+    // sequence number is used up, and then says how much it needs. The message key stays.
     function sendExtended(call: Call, request: Buffer, capacity: number): Sent & { table: Buffer } {
         const held = faultOf(call, 'no-certificates') ? Buffer.alloc(0) : table
         const needed = Math.ceil((faultOf(call, 'short-buffer')?.size ?? held.length) / PAGE_SIZE) * PAGE_SIZE

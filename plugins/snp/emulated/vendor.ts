@@ -1,5 +1,5 @@
-// The vendor and the chip of an emulated guest, and the folder that keeps both (`emulate --trust-dir`): emulators with one
-// folder live on one chip, whose certificates a verifier that trusts its root accepts.
+// The vendor and the chip of an emulated guest, and the folder that keeps both (`emulate --trust-dir`): emulators with
+// one folder live on one chip, whose certificates a verifier that trusts its root accepts.
 //   ark.pem ask.pem vcek.pem crl.der    what a verifier needs
 //   private/                            the keys, and what makes the chip (version 1 of this format)
 // SPDX-License-Identifier: Apache-2.0

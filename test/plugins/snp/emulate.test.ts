@@ -1,5 +1,5 @@
-// The device model of SNP without a device: what it answers at both doors, as the kernel's driver and the firmware would,
-// and the vendor behind it, whose reports a verifier that trusts its root takes for authentic.
+// The device model of SNP without a device: what it answers at both doors, as the kernel's driver and the firmware
+// would, and the vendor behind it, whose reports a verifier that trusts its root takes for authentic.
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
