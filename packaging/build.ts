@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
 import type { Role } from '#core/role.ts'
 
+const require = createRequire(import.meta.url)
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 /** Files of a plugin that a guest which only unlocks never runs. */
@@ -55,9 +56,8 @@ export async function buildPin(out: string, role: Role): Promise<Metafile> {
         banner: { js: "#!/usr/bin/env node\nconst OWN_URL = require('node:url').pathToFileURL(__filename).href" },
         plugins: [leaveOut(NOT_IN_THE_PIN)],
     })
-    for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs']) {
-        chmodSync(join(out, `${name}.cjs`), 0o755)
-    }
+    for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs']) chmodSync(join(out, `${name}.cjs`), 0o755)
+    copyKoffi(out)
     return metafile as Metafile
 }
 
@@ -80,10 +80,17 @@ export async function buildProgram(out: string): Promise<Metafile> {
         // Loaded from its own file at run time.
         external: ['@koromix/*'],
     })
-    const require = createRequire(import.meta.url)
+    copyKoffi(out)
     const cedar = dirname(require.resolve('@cedar-policy/cedar-wasm/nodejs'))
     copyFileSync(join(cedar, 'cedar_wasm_bg.wasm'), join(out, 'chunks', 'cedar_wasm_bg.wasm'))
     return metafile as Metafile
+}
+
+// The native half of the FFI, beside the bundles: drivers/linux/libc.ts looks for it there.
+function copyKoffi(out: string): void {
+    const { arch } = process
+    const main = require.resolve(`@koromix/koffi-linux-${arch}`)
+    copyFileSync(join(dirname(main), `linux_${arch}`, 'koffi.node'), join(out, `koffi-${arch}.node`))
 }
 
 /** Sources of a bundle that must not be in it. */

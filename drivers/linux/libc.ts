@@ -4,6 +4,7 @@
 
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { driverError } from '../errors.ts'
 
 export interface CallResult {
@@ -73,24 +74,32 @@ function bind(koffi: Koffi): Libc {
 }
 
 function loadKoffi(): Koffi {
-    const { arch } = process
-    const require = createRequire(import.meta.url)
     const tried: unknown[] = []
-    try {
-        const folder = dirname(require.resolve(`@koromix/koffi-linux-${arch}`))
-        for (const kind of ['linux', 'musl'])
-            try {
-                const module = { exports: {} }
-                process.dlopen(module, join(folder, `${kind}_${arch}`, 'koffi.node'))
-                return module.exports as Koffi
-            } catch (error) {
-                tried.push(error)
-            }
-    } catch (error) {
-        tried.push(error)
-    }
-    throw driverError('ERR_DEVICE_IO', `the foreign function interface does not load on ${process.platform}-${arch}`, {
-        cause: new AggregateError(tried),
-        hint: 'only Linux on x64 and arm64 has the devices; the verifying half runs everywhere',
-    })
+    for (const find of [besideTheBundle, glibcPackage, muslPackage])
+        try {
+            const module = { exports: {} }
+            process.dlopen(module, find())
+            return module.exports as Koffi
+        } catch (error) {
+            tried.push(error)
+        }
+    throw driverError(
+        'ERR_DEVICE_IO',
+        `the foreign function interface does not load on ${process.platform}-${process.arch}`,
+        {
+            cause: new AggregateError(tried),
+            hint: 'only Linux on x64 and arm64 has the devices; the verifying half runs everywhere',
+        },
+    )
+}
+
+/** The name that packaging/build.ts gives it in the folder of the bundles. */
+const besideTheBundle = (): string => fileURLToPath(new URL(`./koffi-${process.arch}.node`, import.meta.url))
+
+const glibcPackage = (): string => inPackage('linux')
+const muslPackage = (): string => inPackage('musl')
+
+function inPackage(kind: string): string {
+    const main = createRequire(import.meta.url).resolve(`@koromix/koffi-linux-${process.arch}`)
+    return join(dirname(main), `${kind}_${process.arch}`, 'koffi.node')
 }

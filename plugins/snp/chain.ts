@@ -71,7 +71,7 @@ export function readAnchors(trust: Trust): Anchors {
  * The intermediate whose key signed this VEK, among those that a root vouches for.
  * @throws AttestError ERR_SNP_CHAIN
  */
-export function findIssuer(vek: Vek, anchors: Anchors, fromEvidence: readonly Certificate[]): Issuer {
+export function findIssuer(vek: Vek, anchors: Anchors, fromEvidence: () => readonly Certificate[]): Issuer {
     const { certificate, kind, line } = vek
     if (ISSUER_CN[kind].exec(certificate.issuerCn)?.[1] !== line)
         throw snpError(
@@ -83,10 +83,13 @@ export function findIssuer(vek: Vek, anchors: Anchors, fromEvidence: readonly Ce
             'ERR_SNP_CHAIN',
             `no trusted root is one of ${line}: ${anchors.roots.map(({ cn }) => cn).join(', ')}`,
         )
-    const candidates = [...anchors.issuers, ...fromEvidence.flatMap((c) => issuerFrom(c, anchors.roots) ?? [])]
-    const named = candidates.filter(({ cn }) => cn === certificate.issuerCn)
-    const found = named.find((issuer) => signedBy(certificate, issuer.key))
+    const signs = ({ cn, key }: Issuer): boolean => cn === certificate.issuerCn && signedBy(certificate, key)
+    const known = anchors.issuers.find(signs)
+    if (known) return known
+    const brought = fromEvidence().flatMap((given) => issuerFrom(given, anchors.roots) ?? [])
+    const found = brought.find(signs)
     if (found) return found
+    const named = [...anchors.issuers, ...brought].filter(({ cn }) => cn === certificate.issuerCn)
     if (named.length > 0)
         throw snpError('ERR_SNP_CHAIN', `the ${kind} is not signed by ${certificate.issuerCn}`, {
             hint: anchors.custom ? undefined : 'an emulated or a forged guest has another root: --trust-root names one',

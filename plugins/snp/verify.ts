@@ -152,8 +152,7 @@ function findVek(report: Report, anchors: Anchors, table: readonly CertEntry[]) 
 
 function verifyChain(der: Buffer, anchors: Anchors, table: readonly CertEntry[]): VerifiedVek {
     const vek = readVek(parseCertificate(der, 'VEK certificate'))
-    const fromEvidence = [certOf(table, 'ASK')].flatMap((bytes) => parsedOrNothing(bytes))
-    return { vek, issuer: findIssuer(vek, anchors, fromEvidence) }
+    return { vek, issuer: findIssuer(vek, anchors, () => parsedOrNothing(certOf(table, 'ASK'))) }
 }
 
 // Some hosts store intermediates that do not parse; a built-in key or a given certificate may still do.

@@ -56,7 +56,14 @@ export const toBase64Url = (bytes: Uint8Array): string =>
 /** Equal in constant time; of different length is different. */
 export const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b)
 
-export const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0)
+export function isZero(bytes: Uint8Array): boolean {
+    for (let at = 0; at < bytes.length; at += ZEROS.length)
+        if (!ZEROS.subarray(0, Math.min(ZEROS.length, bytes.length - at)).equals(bytes.subarray(at, at + ZEROS.length)))
+            return false
+    return true
+}
+
+const ZEROS = Buffer.alloc(4096)
 
 // Node's decoder skips what it does not know; encoding again shows whether it skipped anything.
 function decode64(text: string, encoding: 'base64' | 'base64url', title: string, length?: number): Buffer {

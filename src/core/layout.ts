@@ -2,7 +2,7 @@
 // Little-endian unless a field says otherwise. A gap or an overlap in a table throws when it is loaded.
 // SPDX-License-Identifier: Apache-2.0
 
-import { toHex, wantLength } from './bytes.ts'
+import { isZero, toHex, wantLength } from './bytes.ts'
 import { coreError } from './errors.ts'
 
 /** One row of a layout. `T` is undefined for bytes that carry nothing: they vanish from the parsed type. */
@@ -146,8 +146,8 @@ export const ignored = (offset: number, size: number): Field<undefined> => ({
 })
 
 function mustBeZero(range: Buffer, offset: number, where: string): undefined {
+    if (isZero(range)) return undefined
     const at = range.findIndex((byte) => byte !== 0)
-    if (at < 0) return undefined
     throw coreError(
         'ERR_RESERVED',
         `${where}: [${hex(offset)}, +${range.length}) is reserved and must be zero, got ${toHex(range.subarray(at, at + 1))} at ${hex(offset + at)}`,

@@ -52,6 +52,7 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
     } catch (cause) {
         throw coreError('ERR_CERTIFICATE', `${title}: not a certificate`, { cause })
     }
+    let extensions: ReadonlyMap<string, Buffer> | undefined
     // OpenSSL reads the first structure of a buffer; what it did not read, nobody has signed.
     if (!equalBytes(x509.raw, der)) throw coreError('ERR_CERTIFICATE', `${title}: not plain DER, or bytes follow it`)
     return {
@@ -62,7 +63,11 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
         serial: normalSerial(x509.serialNumber),
         notBefore: x509.validFromDate,
         notAfter: x509.validToDate,
-        extensions: readExtensions(der, title),
+        // Most certificates of a chain are never asked for theirs, and reading them costs more than all the rest.
+        get extensions() {
+            extensions ??= readExtensions(der, title)
+            return extensions
+        },
     }
 }
 

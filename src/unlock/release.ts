@@ -73,7 +73,7 @@ export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDep
                 if (errnoOf(error) === 'ERR_KBS_DENIED' || errnoOf(error) === 'ERR_KBS_ATTESTATION')
                     deps.denials.remember(anchor.origin.origin, named, messageOf(error))
                 if (isFinal(error)) throw error
-                deps.log.warn(`${anchor.origin.origin}: ${messageOf(error)}`)
+                deps.log.warn(messageOf(error), { broker: anchor.origin.origin })
             }
         }
         // What has failed for good everywhere does not get better by waiting.

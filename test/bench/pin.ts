@@ -37,6 +37,7 @@ export async function benchPin(): Promise<Row[]> {
         const theirs = await run('clevis', ['encrypt', 'tang', JSON.stringify({ url: tang.url }), '-y'], {
             input: 'passphrase',
         })
+        if (ours.code !== 0 || theirs.code !== 0) throw new Error(`${ours.stderr}${theirs.stderr}`)
         writeFileSync(join(folder, 'kbs.jwe'), ours.stdout)
         writeFileSync(join(folder, 'tang.jwe'), theirs.stdout)
         const inside = await stage.guest([process.execPath, INSIDE, folder], { timeoutMs: 300_000 })

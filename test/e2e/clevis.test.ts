@@ -1,15 +1,16 @@
 // The pin with the real clevis, cryptsetup and tang, in an emulated guest, against a broker of our own.
 // SPDX-License-Identifier: Apache-2.0
 
-import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { Ran } from '../cli/run.ts'
 import { run } from '../cli/run.ts'
-import { FUSE, needs, programs, ROOT } from '../needs.ts'
+import { FUSE, programs, ROOT } from '../machine.ts'
+import { needs } from '../needs.ts'
 import { KEY_PATH, openStage, type Stage } from '../stage.ts'
+import { startTang } from '../tang.ts'
 
 const all = [FUSE, ROOT, programs('cryptsetup', 'clevis', 'clevis-luks-bind', 'jose')]
 const ready = all.every(({ met }) => met)
@@ -68,20 +69,26 @@ e2e('outside the guest nothing opens', async (t) => {
     t.is(ran.stdout, '')
 })
 
-e2e('sss with tang: either opens, and a threshold of two needs both', async (t) => {
-    if (!needsTang()) return t.pass('no tang on this machine')
-    const tang = await startTang(t.teardown)
-    for (const threshold of [1, 2]) {
-        const what = JSON.stringify({ t: threshold, pins: { kbs: [JSON.parse(config())], tang: [{ url: tang.url }] } })
-        const image = await formatted(`sss-${threshold}`)
-        const bound = await bind(image, 'sss', what)
-        t.is(bound.code, 0, bound.stderr)
-        const passed = await stage.guest(['clevis', 'luks', 'pass', '-d', image, '-s', '1'])
-        t.is((await opensWith(image, passed.stdout)).code, 0, passed.stderr)
-        const outside = await run('clevis', ['luks', 'pass', '-d', image, '-s', '1'], { env: stage.env })
-        t.is(outside.code === 0, threshold === 1)
-    }
-})
+needs(...all, programs('tangd', 'socat'))(
+    'sss with tang: either opens, and a threshold of two needs both',
+    async (t) => {
+        const tang = await startTang(stage.folder)
+        t.teardown(tang.stop)
+        for (const threshold of [1, 2]) {
+            const what = JSON.stringify({
+                t: threshold,
+                pins: { kbs: [JSON.parse(config())], tang: [{ url: tang.url }] },
+            })
+            const image = await formatted(`sss-${threshold}`)
+            const bound = await bind(image, 'sss', what)
+            t.is(bound.code, 0, bound.stderr)
+            const passed = await stage.guest(['clevis', 'luks', 'pass', '-d', image, '-s', '1'])
+            t.is((await opensWith(image, passed.stdout)).code, 0, passed.stderr)
+            const outside = await run('clevis', ['luks', 'pass', '-d', image, '-s', '1'], { env: stage.env })
+            t.is(outside.code === 0, threshold === 1)
+        }
+    },
+)
 
 e2e('a wrong passphrase binds nothing', async (t) => {
     const image = await formatted('wrong')
@@ -172,22 +179,3 @@ e2e('a denial is final, and is not asked again in this boot', async (t) => {
     const denials = (await stage.broker('audit', '--json')).stdout.match(/"denial"/g) ?? []
     t.true(denials.length >= 1)
 })
-
-const TANGD = '/usr/libexec/tangd'
-const needsTang = (): boolean => programs('tangd', 'socat').met
-
-async function startTang(teardown: (undo: () => void) => void): Promise<{ url: string }> {
-    const keys = join(stage.folder, 'tang')
-    mkdirSync(keys)
-    await run('/usr/libexec/tangd-keygen', [keys])
-    const port = 20_000 + (process.pid % 20_000)
-    const server = spawn('socat', [`TCP-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr`, `EXEC:${TANGD} ${keys}`], {
-        stdio: 'ignore',
-    })
-    teardown(() => {
-        server.kill('SIGKILL')
-        rmSync(keys, { recursive: true, force: true })
-    })
-    await new Promise((resolve) => setTimeout(resolve, 300))
-    return { url: `http://127.0.0.1:${port}` }
-}
