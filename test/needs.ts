@@ -2,53 +2,12 @@
 // the runner (run.ts) gathers these at the end.
 // SPDX-License-Identifier: Apache-2.0
 
-import { spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync } from 'node:fs'
-import { resolve } from 'node:path'
 import test, { type Implementation } from 'ava'
-
-/** The real reports, messages and certificates of other projects; not part of this repository. */
-export const VECTORS = resolve(process.env['GUEST_ATTEST_VECTORS'] ?? '../shared/vectors')
-
-export interface Need {
-    readonly what: string
-    readonly met: boolean
-}
-
-export const ROOT: Need = { what: 'root', met: process.geteuid?.() === 0 }
-
-export const VECTOR_FILES: Need = { what: 'GUEST_ATTEST_VECTORS', met: existsSync(VECTORS) }
-
-export const FUSE: Need = { what: '/dev/fuse', met: mayUse('/dev/fuse') }
-
-/** Programs by their names, found on PATH or in the system's folders. */
-export const programs = (...names: string[]): Need => {
-    const missing = names.filter((name) => !isProgram(name))
-    return { what: missing.join(', '), met: missing.length === 0 }
-}
-
-/** A variable that turns on what is slow or needs more than the machine usually has. */
-export const variable = (name: string): Need => ({ what: `${name}=1`, met: process.env[name] === '1' })
+import type { Need } from './machine.ts'
 
 /** `test`, or `test.skip` with the reason in the title. */
 export function needs(...all: readonly Need[]): (title: string, implementation: Implementation<[]>) => void {
     const missing = all.filter(({ met }) => !met).map(({ what }) => what)
     if (missing.length === 0) return (title, implementation) => test(title, implementation)
     return (title, implementation) => test.skip(`${title} [needs ${missing.join(', ')}]`, implementation)
-}
-
-const FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/libexec']
-
-/** The path of a program, also where an ordinary user's PATH has no /sbin. */
-export function isProgram(name: string): boolean {
-    return FOLDERS.some((folder) => existsSync(`${folder}/${name}`)) || spawnSync('which', [name]).status === 0
-}
-
-function mayUse(path: string): boolean {
-    try {
-        accessSync(path, constants.R_OK | constants.W_OK)
-        return true
-    } catch {
-        return false
-    }
 }

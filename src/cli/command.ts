@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs'
-import { coreError, type Exit } from '#core/errors.ts'
+import { coreError } from '#core/errors.ts'
 
 export interface CommandRow {
     /** In yargs' notation: `verify <file>`, `get-resource <uri>`; what follows `--` is not part of it. */
@@ -20,7 +20,8 @@ export interface Command<O extends OptionTable = OptionTable> {
     readonly examples: readonly (readonly [line: string, what: string])[]
     /** What a person should know beyond the options. */
     readonly details?: string
-    run(args: Args<O>): Promise<0 | Exit>
+    /** The exit status: 0, or as term.ts says; `emulate` hands over that of its command. */
+    run(args: Args<O>): Promise<number>
 }
 
 type OptionTable = Readonly<Record<string, Options>>

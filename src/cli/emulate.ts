@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { isSea } from 'node:sea'
-import { coreError, type Exit } from '#core/errors.ts'
+import { coreError } from '#core/errors.ts'
 import type { EmulatorOptions } from '#emulator/model.ts'
 import { PLUGINS } from '#plugins.ts'
 import { type Args, command as define } from './command.ts'
@@ -76,7 +76,7 @@ export const command = define({
             })
         const { supervise } = await import('#emulator/supervise.ts')
         // Any status from 0 to 255: it is the command's, not this program's.
-        return (await supervise({ server: serverCommand(), command, note })) as 0 | Exit
+        return supervise({ server: serverCommand(), command, note })
     },
 })
 

@@ -5,7 +5,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { Judgement } from '#evidence/verdict.ts'
-import { needs, VECTOR_FILES, VECTORS } from '../needs.ts'
+import { VECTOR_FILES, VECTORS } from '../machine.ts'
+import { needs } from '../needs.ts'
 import { guestAttest } from './run.ts'
 
 const FOLDER = join(VECTORS, 'snp-tdx')

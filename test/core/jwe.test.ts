@@ -9,7 +9,8 @@ import test from 'ava'
 import fc from 'fast-check'
 import { decryptWith, ecJwk, encryptDirect, encryptTo, type FlattenedJwe, importEcJwk, parseDirect } from '#core/jwe.ts'
 import { run } from '../cli/run.ts'
-import { needs, programs, VECTOR_FILES, VECTORS } from '../needs.ts'
+import { programs, VECTOR_FILES, VECTORS } from '../machine.ts'
+import { needs } from '../needs.ts'
 
 interface Vector {
     readonly tee_private_d_hex: string

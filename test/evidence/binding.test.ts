@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import test from 'ava'
 import { digestJson, type RuntimeData, runtimeDigest } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
-import { needs, VECTOR_FILES, VECTORS } from '../needs.ts'
+import { VECTOR_FILES, VECTORS } from '../machine.ts'
+import { needs } from '../needs.ts'
 
 type Vector = Record<'primary_sha384' | 'device_sha384' | 'snp_tdx_report_data_hex', string>
 

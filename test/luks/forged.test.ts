@@ -4,7 +4,8 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { checkHeader } from '#luks/check.ts'
-import { needs, programs } from '#test/needs.ts'
+import { programs } from '#test/machine.ts'
+import { needs } from '#test/needs.ts'
 import { imageOf, run } from './cryptsetup.ts'
 import { type Case, forge, UUID } from './forge.ts'
 import { FORGED_DATA } from './forged-data.ts'

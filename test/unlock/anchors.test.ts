@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { parseResourcePath } from '#kbs/messages.ts'
 import { formatAnchor, matchesPath, parseAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
-import { needs, ROOT } from '../needs.ts'
+import { ROOT } from '../machine.ts'
+import { needs } from '../needs.ts'
 
 const PIN = `sha256/${'A'.repeat(43)}=`
 const GOOD = { url: 'https://kbs.example:8443', pins: [PIN], allowPaths: ['default/luks/web-*'] }

@@ -12,7 +12,8 @@ import { judge } from '#evidence/judge.ts'
 import { recognise } from '#evidence/recognise.ts'
 import { CERT_GUIDS, encodeCertTable } from '#plugins/snp/cert-table.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
-import { needs, VECTOR_FILES, VECTORS } from '../../needs.ts'
+import { VECTOR_FILES, VECTORS } from '../../machine.ts'
+import { needs } from '../../needs.ts'
 
 const FLIPS = 300
 const AT = new Date('2026-06-01T00:00:00Z')

@@ -10,7 +10,8 @@ import { recognise } from '#evidence/recognise.ts'
 import { fromKbs, toKbs } from '#plugins/snp/kbs-evidence.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
-import { needs, VECTOR_FILES, VECTORS } from '../../needs.ts'
+import { VECTOR_FILES, VECTORS } from '../../machine.ts'
+import { needs } from '../../needs.ts'
 import { report, resign, table, vendor } from './minted.ts'
 
 const keys = await generateVendorKeys()

@@ -1,0 +1,127 @@
+// `npm run vectors`: fetches real reports of other projects, checks that they are the ones that the manifest names, and
+// prints our verdict on each beside the expected one.
+//   --out FOLDER      where they go: GUEST_ATTEST_VECTORS unless told (there under snp-tdx/)
+//   --mirror ORIGIN   fetch from here what the manifest has at https://raw.githubusercontent.com
+//   --manifest FILE   another list: test/vectors.tsv unless told
+// SPDX-License-Identifier: Apache-2.0
+
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { judge } from '#evidence/judge.ts'
+import { recognise } from '#evidence/recognise.ts'
+import { PLUGINS } from '#plugins.ts'
+import { VECTORS } from './machine.ts'
+
+const UPSTREAM = 'https://raw.githubusercontent.com'
+const AT_ONCE = 4
+const TIMEOUT_MS = 30_000
+
+const { values: options } = parseArgs({
+    options: {
+        out: { type: 'string', default: VECTORS },
+        mirror: { type: 'string', default: UPSTREAM },
+        manifest: { type: 'string', default: fileURLToPath(new URL('./vectors.tsv', import.meta.url)) },
+    },
+})
+
+interface FileRow {
+    readonly path: string
+    readonly url: string
+    readonly sha256: string
+    readonly bytes: number
+}
+
+interface VerdictRow {
+    readonly path: string
+    readonly certificate: string
+    readonly at: string
+    readonly expected: string
+}
+
+const rows = readFileSync(options.manifest, 'utf8')
+    .split('\n')
+    .filter((line) => line && !line.startsWith('#'))
+    .map((line) => line.split('\t'))
+const files = rows
+    .filter(([kind]) => kind === 'file')
+    .map(([, path = '', url = '', sha256 = '', bytes = '']): FileRow => ({ path, url, sha256, bytes: Number(bytes) }))
+const verdicts = rows
+    .filter(([kind]) => kind === 'verdict')
+    .map(([, path = '', certificate = '', at = '', expected = '']): VerdictRow => ({ path, certificate, at, expected }))
+
+const folder = join(options.out, 'snp-tdx')
+const problems: string[] = []
+const queue = [...files]
+await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+        for (let file = queue.shift(); file; file = queue.shift()) {
+            const problem = await fetchFile(file).catch((error: unknown) =>
+                String(error instanceof Error ? error.message : error),
+            )
+            if (problem) problems.push(`${file.path}: ${problem}`)
+        }
+    }),
+)
+for (const problem of problems) console.error(`vectors: ${problem}`)
+
+let wrong = 0
+for (const { path, certificate, at, expected } of verdicts) {
+    const files = [path, ...(certificate === '-' ? [] : [certificate])]
+    if (files.some((name) => !existsSync(placeOf(name)))) continue
+    const verdict = await verdictOn(path, certificate, at)
+    const right = verdict.startsWith(expected.split(':')[0] ?? '')
+    if (!right) wrong++
+    console.log(`${right ? 'ok' : 'WRONG'}\t${verdict}\texpected ${expected}\t${path}\t${at}`)
+}
+console.log(`${files.length - problems.length} of ${files.length} files; ${verdicts.length} verdicts, ${wrong} wrong`)
+process.exitCode = problems.length > 0 ? 3 : wrong > 0 ? 1 : 0
+
+/** Null: it is there. What is there already is not fetched again. */
+async function fetchFile({ path, url, sha256, bytes }: FileRow): Promise<string | null> {
+    const place = placeOf(path)
+    if (existsSync(place) && digest(readFileSync(place)) === sha256) return null
+    const response = await fetch(url.replace(UPSTREAM, options.mirror), {
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+        redirect: 'error',
+    })
+    if (!response.ok || !response.body) return `the server answers ${response.status}`
+    const chunks: Uint8Array[] = []
+    let total = 0
+    for await (const chunk of response.body) {
+        total += chunk.length
+        if (total > bytes) return `more than the ${bytes} bytes that the manifest names`
+        chunks.push(chunk)
+    }
+    const body = Buffer.concat(chunks)
+    if (digest(body) !== sha256) return `expected SHA-256 ${sha256}, got ${digest(body)}`
+    mkdirSync(dirname(place), { recursive: true })
+    writeFileSync(`${place}.part`, body)
+    renameSync(`${place}.part`, place)
+    return null
+}
+
+async function verdictOn(path: string, certificate: string, at: string): Promise<string> {
+    const certificates = certificate === '-' ? [] : [{ name: certificate, bytes: readFileSync(placeOf(certificate)) }]
+    const trust = { certificates, revocationLists: [], withoutRevocation: true }
+    const verifiers = await Promise.all(PLUGINS.map((plugin) => plugin.verifier(trust)))
+    try {
+        const { verifier, evidence } = recognise(readFileSync(placeOf(path)), verifiers)
+        const { verdict, code } = judge(verifier, evidence, {}, new Date(at))
+        return code ? `${verdict}: ${code}` : verdict
+    } catch (error) {
+        return `rejected: ${error instanceof Error && 'code' in error ? String(error.code) : error}`
+    }
+}
+
+function placeOf(path: string): string {
+    const place = normalize(join(folder, path))
+    if (!place.startsWith(folder)) throw new Error(`${path} leaves the folder`)
+    return place
+}
+
+function digest(bytes: Uint8Array): string {
+    return createHash('sha256').update(bytes).digest('hex')
+}
