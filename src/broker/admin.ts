@@ -81,11 +81,11 @@ async function changePolicies(broker: Broker, name: string, text: string | null)
     try {
         if (text === null) await record(broker, 'policy-rm', name, {})
         else await record(broker, 'policy-put', name, { text })
-    } catch (error) {
-        compiled.close()
-        throw error
+    } finally {
+        // A record can stand although its caller was told that it could not be written: what it says is in force.
+        if ((broker.data.state.policies.get(name)?.text ?? null) === text) broker.rules.use(compiled)
+        else compiled.close()
     }
-    broker.rules.use(compiled)
     return compiled
 }
 
@@ -93,8 +93,11 @@ async function changePolicies(broker: Broker, name: string, text: string | null)
 export async function putReference(broker: Broker, text: string): Promise<string> {
     const { name } = readReference(text, 'reference set', broker.verifiers.current)
     await broker.change(async () => {
-        await record(broker, 'reference-put', name, { text })
-        broker.rules.reload()
+        try {
+            await record(broker, 'reference-put', name, { text })
+        } finally {
+            broker.rules.reload()
+        }
     })
     return name
 }
@@ -111,8 +114,11 @@ export function referenceFromEvidence(broker: Broker, name: string, coverage: Co
 export const removeReference = (broker: Broker, name: string): Promise<void> =>
     broker.change(async () => {
         demand(broker.data.state.references.has(name), 'reference set', name)
-        await record(broker, 'reference-rm', name, {})
-        broker.rules.reload()
+        try {
+            await record(broker, 'reference-rm', name, {})
+        } finally {
+            broker.rules.reload()
+        }
     })
 
 /** @throws AttestError ERR_BROKER_NOT_FOUND */

@@ -15,6 +15,7 @@ import { brokerError } from './errors.ts'
 import type { Session } from './sessions.ts'
 import { pendingReleases, type ReleaseCount, type ResourceEntry } from './state.ts'
 import { digestResource, openResource } from './store/seal.ts'
+import type { StoredRecord } from './store/store.ts'
 
 /** What was asked for, and by what name the log knows the request. */
 export interface ReleaseRequest {
@@ -39,25 +40,36 @@ export async function release(broker: Broker, session: Session, request: Release
     let plaintext: Secret | undefined
     let decision: Decision | undefined
     try {
-        const entry = findResource(broker, request)
-        plaintext = await open(broker, entry)
-        // From here to the append nothing waits: no other request comes between the counts and this record.
-        const repeats = session.given.get(givenKey(entry)) ?? null
-        decision = ask(broker, session, entry, repeats)
-        if (!decision.rule) throw denied(broker, session, decision)
-        const count: ReleaseCount = { rule: decision.rule.id, version: entry.version, repeats }
-        const record = await data.ledger.append(
-            draft(broker, 'release', session, request, {
+        for (;;) {
+            const entry = findResource(broker, request)
+            const given = givenKey(entry)
+            // Another request of this session may be having it recorded at this moment.
+            const repeats = (await session.given.get(given)) ?? null
+            // What is denied is not even decrypted.
+            decision = ask(broker, session, entry, repeats)
+            if (!decision.rule) throw denied(broker, session, decision)
+            plaintext = await open(broker, entry)
+            if (!isCurrent(broker, entry) || (repeats === null && session.given.has(given))) {
+                wipe(plaintext)
+                continue
+            }
+            // From here to the append nothing waits: no other request comes between the counts and this record.
+            decision = ask(broker, session, entry, repeats)
+            if (!decision.rule) throw denied(broker, session, decision)
+            const count: ReleaseCount = { rule: decision.rule.id, version: entry.version, repeats }
+            const what = {
                 ...count,
                 kind: entry.kind,
                 references: decision.appraisal.matched,
                 let: decision.appraisal.findings.map((finding) => finding.switch),
-            }),
-        )
-        if (repeats === null) session.given.set(givenKey(entry), record.seq)
-        metrics.count('releases')
-        log.info('released', { path, rule: count.rule, correlation, audit: record.seq })
-        return encryptTo(session.teeKey, plaintext)
+            }
+            const recorded = data.ledger.append(draft(broker, 'release', session, request, what))
+            if (repeats === null) remember(session, given, recorded)
+            const { seq } = await recorded
+            metrics.count('releases')
+            log.info('released', { path, rule: count.rule, correlation, audit: seq })
+            return encryptTo(session.teeKey, plaintext)
+        }
     } catch (error) {
         if (error instanceof AttestError && error.code !== 'ERR_BROKER_STORE')
             await recordDenial(broker, session, request, error, decision)
@@ -105,6 +117,15 @@ async function open({ data }: Broker, { path, version, digest }: ResourceEntry):
             `${path}: version ${version} in the database is not the one that was recorded`,
         )
     return openResource(data.masterKey, row)
+}
+
+const isCurrent = ({ data }: Broker, { path, version }: ResourceEntry): boolean =>
+    data.state.resources.get(path)?.version === version
+
+function remember({ given }: Session, key: string, recorded: Promise<StoredRecord>): void {
+    const seq = recorded.then((record) => record.seq)
+    given.set(key, seq)
+    seq.catch(() => given.delete(key))
 }
 
 const ask = (broker: Broker, session: Session, entry: ResourceEntry, repeats: number | null): Decision =>

@@ -47,6 +47,9 @@ const CHECK_MS = 500
 
 const MAX_HEADER_BYTES = 16 * 1024
 
+/** sockaddr_un: 108 bytes with the zero behind them. */
+const MAX_SOCKET_PATH = 107
+
 /** @throws AttestError what openBroker says, and ERR_BROKER_TLS, ERR_BROKER_LISTEN */
 export async function serve(options: ServeOptions): Promise<Serving> {
     const { listen, tls, insecureHttp = false, clock, log } = options
@@ -143,6 +146,10 @@ const secureContext = ({ certificate, key }: TlsIdentity) =>
 
 // The folder is closed to others, and so is the socket; one that a killed broker left is nobody's: we hold the lock.
 async function listenOnSocket(app: App, path: string): Promise<void> {
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
+        throw brokerError('ERR_BROKER_LISTEN', `${path}: a socket's path has at most ${MAX_SOCKET_PATH} bytes`, {
+            hint: 'choose a folder with a shorter name',
+        })
     rmSync(path, { force: true })
     await takeAddress(() => app.listen({ path }), path)
     chmodSync(path, 0o600)

@@ -32,7 +32,7 @@ export interface Session {
     /** What resources are encrypted to. */
     readonly teeKey: KeyObject
     /** Resources that this session was given, by path and version, with the record of it: a repetition counts once. */
-    readonly given: Map<string, number>
+    readonly given: Map<string, Promise<number>>
     requests: number
 }
 

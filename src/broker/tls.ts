@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -37,7 +37,8 @@ const SERVER_NAME: NameParts = [['CN', 'guest-attest broker']]
 /** The operator's certificate and key. @throws AttestError ERR_BROKER_TLS, ERR_BROKER_KEY, ERR_NOT_FOUND_FILE */
 export function givenIdentity(certificatePath: string, keyFile: string): TlsIdentity {
     const certificate = readInput(certificatePath).toString()
-    const key = readKeyFile(keyFile)
+    // Certificate managers keep the current key behind a link.
+    const key = existsSync(keyFile) ? readKeyFile(realpathSync(keyFile)) : null
     if (!key) throw brokerError('ERR_BROKER_TLS', `${keyFile}: no such file`)
     try {
         const privateKey = createPrivateKey(key)

@@ -1,7 +1,9 @@
 // Administration, over the unix socket alone.
 // SPDX-License-Identifier: Apache-2.0
 
+import type { FastifyRequest } from 'fastify'
 import * as z from 'zod/mini'
+import { secret, wipe } from '#core/bytes.ts'
 import { recognise } from '#evidence/recognise.ts'
 import { formatResourcePath, MAX_ATTESTATION_BYTES, parseResourcePath } from '#kbs/messages.ts'
 import {
@@ -21,6 +23,7 @@ import { explain } from '../decision/explain.ts'
 import { type Policies, type Rule, switchesOf } from '../decision/policies.ts'
 import { COVERAGES, type Coverage } from '../decision/references.ts'
 import { cedarSchema } from '../decision/schema.ts'
+import { brokerError } from '../errors.ts'
 import { countsOf } from '../release.ts'
 import { type App, metricsText, typed } from './server.ts'
 
@@ -46,7 +49,7 @@ const pathOf = ({ repository, type, tag }: z.infer<typeof AT>): string =>
 
 export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
     const { data, rules, plugins } = broker
-    app.addContentTypeParser(BYTES, { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) => body)
+    app.addContentTypeParser(BYTES, readBytes)
     app.addContentTypeParser(TEXT, { parseAs: 'string' }, async (_request: unknown, body: string) => body)
     const admin = typed(app)
 
@@ -60,8 +63,7 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
             schema: { summary: 'Store the bytes of the body', params: AT, querystring: PUT_QUERY, consumes: [BYTES] },
         },
         async ({ params, query, body }) => {
-            demand(Buffer.isBuffer(body) && body.length > 0, 'body of', BYTES)
-            return putOpaque(broker, pathOf(params), body, { maxReleases: query.maxReleases ?? null })
+            return putOpaque(broker, pathOf(params), bytesOf(body), { maxReleases: query.maxReleases ?? null })
         },
     )
     admin.post(
@@ -161,8 +163,7 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
             },
         },
         async ({ query: { name, coverage }, body }, reply) => {
-            demand(Buffer.isBuffer(body), 'body of', BYTES)
-            const text = referenceFromEvidence(broker, name, coverage, body)
+            const text = referenceFromEvidence(broker, name, coverage, bytesOf(body))
             await putReference(broker, text)
             return reply.type(TEXT).serializer(String).send(text)
         },
@@ -183,8 +184,7 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
             schema: { summary: 'Walk through one decision', params: AT, consumes: [BYTES] },
         },
         async ({ params, body }) => {
-            demand(Buffer.isBuffer(body), 'body of', BYTES)
-            const { verifier, evidence, form } = recognise(body, [...broker.verifiers.current.values()])
+            const { verifier, evidence, form } = recognise(bytesOf(body), [...broker.verifiers.current.values()])
             const path = pathOf(params)
             const resource = data.state.resources.get(path) ?? null
             const { references, policies } = rules
@@ -210,6 +210,29 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
     admin.get('/metrics', { schema: { summary: 'Counters, in Prometheus’ text format' } }, async (_request, reply) =>
         reply.type('text/plain; version=0.0.4').serializer(String).send(metricsText(broker)),
     )
+}
+
+/** @throws AttestError ERR_BROKER_REQUEST */
+function bytesOf(body: unknown): Buffer {
+    if (Buffer.isBuffer(body) && body.length > 0) return body
+    throw brokerError('ERR_BROKER_REQUEST', `a body of ${BYTES} was expected`)
+}
+
+// What an administrator stores is secret: no copy of it stays behind.
+async function readBytes({ routeOptions }: FastifyRequest, payload: AsyncIterable<Buffer>): Promise<Buffer> {
+    const most = routeOptions.bodyLimit ?? 0
+    const chunks: Buffer[] = []
+    try {
+        let total = 0
+        for await (const chunk of payload) {
+            chunks.push(chunk)
+            total += chunk.length
+            if (total > most) throw brokerError('ERR_BROKER_REQUEST', `the body has more than ${most} bytes`)
+        }
+        return secret(Buffer.concat(chunks))
+    } finally {
+        wipe(...chunks)
+    }
 }
 
 const rulesOf = (policies: Policies, file: string) =>

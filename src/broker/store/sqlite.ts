@@ -82,6 +82,8 @@ export function sqliteStore(path: string, { existing = false }: SqliteOptions = 
                     if (db.isTransaction) db.exec('ROLLBACK')
                     throw error
                 }
+                // What was erased must not outlive it in the log file.
+                if (changes.some((change) => 'erase' in change)) db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
             })
         },
         async resource(resourcePath, version) {

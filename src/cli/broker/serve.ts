@@ -92,13 +92,13 @@ function announce({ broker, url, pin, caPath }: Serving, settings: BrokerSetting
     if (missing.length > 0) note(`nothing is released yet: there is ${missing.join(', ')}`)
     note(`administration at ${paths.socket}`)
     if (settings.publicMetrics) note('/metrics is served to everybody')
-    if (pin === null) note(`WARNING: plain HTTP: whoever is on this machine can read what is released`)
-    else note(`the key of this broker is ${pin}`)
     const reachable = url.replace(/\/\/(?:0\.0\.0\.0|\[::\])(?=:)/, `//${hostname()}`)
+    if (pin === null) note('WARNING: plain HTTP: whoever is on this machine can read what is released')
+    else note(`the key of this broker is ${pin}; a guest trusts it with:`)
     const known = pin === null ? '--insecure-http' : `--pin ${pin}`
-    note(`serving ${reachable}; a guest trusts it with:`)
     hint(`${PROGRAM} trust add ${reachable} ${known} --allow-path 'REPOSITORY/TYPE/TAG'`)
     if (caPath !== null) hint(`clients that check names want the CA instead: ${caPath}`)
+    note(`serving ${reachable}`)
 }
 
 async function untilToldToStop(serving: Serving): Promise<void> {
