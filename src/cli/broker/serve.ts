@@ -90,15 +90,14 @@ function announce({ broker, url, pin, caPath }: Serving, settings: BrokerSetting
         ...(state.resources.size === 0 ? ['no resource (`broker put`)'] : []),
     ]
     if (missing.length > 0) note(`nothing is released yet: there is ${missing.join(', ')}`)
-    note(`administration at ${paths.socket}`)
     if (settings.publicMetrics) note('/metrics is served to everybody')
     const reachable = url.replace(/\/\/(?:0\.0\.0\.0|\[::\])(?=:)/, `//${hostname()}`)
     if (pin === null) note('WARNING: plain HTTP: whoever is on this machine can read what is released')
-    else note(`the key of this broker is ${pin}; a guest trusts it with:`)
+    else note(`the key of this broker is ${pin}`)
     const known = pin === null ? '--insecure-http' : `--pin ${pin}`
-    hint(`${PROGRAM} trust add ${reachable} ${known} --allow-path 'REPOSITORY/TYPE/TAG'`)
+    hint(`a guest trusts it with: ${PROGRAM} trust add ${reachable} ${known} --allow-path 'REPOSITORY/TYPE/TAG'`)
     if (caPath !== null) hint(`clients that check names want the CA instead: ${caPath}`)
-    note(`serving ${reachable}`)
+    note(`serving ${reachable}; administration at ${paths.socket}`)
 }
 
 async function untilToldToStop(serving: Serving): Promise<void> {
