@@ -3,9 +3,10 @@
 
 import { randomBytes } from 'node:crypto'
 import test from 'ava'
+import { openData } from '#broker/data.ts'
 import { decryptWith } from '#core/jwe.ts'
 import { ERROR_TYPE_PREFIX } from '#kbs/messages.ts'
-import { filled, POLICY, REFERENCE, records, rig } from './rig.ts'
+import { clock, filled, POLICY, REFERENCE, records, rig } from './rig.ts'
 
 test('a key that nobody has seen reaches the guest that the rules name, once it is recorded', async (t) => {
     const broker = await filled(await rig(t))
@@ -217,4 +218,64 @@ test('no secret reaches the log', async (t) => {
         t.false(all.includes(form))
     t.false(all.includes(guest.cookie.split('=')[1] ?? '?'), 'a session is named, its cookie is not')
     t.true(broker.log.some((line) => line.includes('released')))
+})
+
+test('repetitions at the same time count once, too', async (t) => {
+    const broker = await filled(await rig(t))
+    await broker.admin('PUT', '/v1/resources/web/files/one?maxReleases=1', Buffer.from('x'))
+    const [one, two] = await Promise.all([broker.attest(), broker.attest()])
+    const answers = await Promise.all([1, 2, 3].map(() => one.get('web/files/one')))
+    t.deepEqual(
+        answers.map(({ status }) => status),
+        [200, 200, 200],
+    )
+    t.is((await two.get('web/files/one')).json.code, 'ERR_BROKER_DENIED_COUNT')
+    const releases = (await records(broker)).filter(({ kind }) => kind === 'release')
+    t.deepEqual(
+        releases.map(({ data }) => data.repeats === null),
+        [true, false, false],
+    )
+})
+
+test('a resource that is replaced while it is asked for is released in one version or the other', async (t) => {
+    const broker = await filled(await rig(t))
+    const guest = await broker.attest()
+    for (let i = 0; i < 10; i++) {
+        const text = `version ${i}`
+        const [answer] = await Promise.all([
+            guest.get('web/files/key'),
+            broker.admin('PUT', '/v1/resources/web/files/key', Buffer.from(text)),
+        ])
+        t.is(answer.status, 200)
+        t.true([text, i === 0 ? 'a well known text' : `version ${i - 1}`].includes(guest.open(answer).toString()))
+    }
+})
+
+test('stored rules and sets that are not valid any more deny, and can be put right', async (t) => {
+    const first = await filled(await rig(t))
+    await first.stop()
+    const data = await openData(first.folder, { init: false, now: clock.now })
+    const draft = (kind: 'policy-put' | 'reference-put', subject: string, text: string) =>
+        data.ledger.append({ kind, subject, data: { text }, at: clock.now() })
+    await draft('policy-put', 'main', POLICY.replace('principal.references', 'principal.renamed'))
+    await draft('reference-put', 'web', REFERENCE.replace('[policy]', '[policy]\nrenamed = 1'))
+    await data.close()
+    const second = await rig(t, { folder: first.folder })
+    t.true(second.log.some((line) => line.includes('the stored policies are not valid')))
+    t.true(second.log.some((line) => line.includes('a stored reference set cannot be read')))
+    const guest = await second.attest()
+    t.is((await guest.get('web/files/key')).json.code, 'ERR_BROKER_DENIED_EVALUATION')
+    t.is((await second.admin('PUT', '/v1/policies/main', POLICY)).status, 200)
+    t.is((await guest.get('web/files/key')).json.code, 'ERR_BROKER_DENIED_REFERENCE')
+    t.is((await second.admin('POST', '/v1/references', REFERENCE)).status, 200)
+    t.is((await guest.get('web/files/key')).status, 200)
+})
+
+test('rules are in force, and out of it, with the answer to the administrator', async (t) => {
+    const broker = await filled(await rig(t))
+    const guest = await broker.attest()
+    t.is((await broker.admin('PUT', '/v1/policies/more', 'forbid (principal, action, resource);')).status, 200)
+    t.is((await guest.get('web/files/key')).status, 403)
+    t.is((await broker.admin('DELETE', '/v1/policies/more')).status, 204)
+    t.is((await guest.get('web/files/key')).status, 200)
 })
