@@ -2,6 +2,7 @@
 //   node packaging/build.ts [--out FOLDER]        (dist/ unless told)
 //     guest-attest.mjs and its chunks             the whole program
 //     clevis-encrypt-kbs.cjs, clevis-decrypt-kbs.cjs   the pin, one file each
+//     man/                                        manual pages
 // The pin is built in the role of the initrd: no environment, no emulated device (src/core/role.ts).
 // SPDX-License-Identifier: Apache-2.0
 
@@ -12,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
 import type { Role } from '#core/role.ts'
+import { writeManuals } from './man.ts'
 
 const require = createRequire(import.meta.url)
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -121,5 +123,6 @@ if (import.meta.main) {
     for (const metafile of metafiles)
         for (const [path, { bytes }] of Object.entries(metafile.outputs))
             if (!/chunks|LEGAL/.test(path)) console.log(`${path}  ${Math.round(bytes / 1024)} KiB`)
+    for (const name of await writeManuals(join(out, 'man'))) console.log(join(out, 'man', name))
     writeFileSync(join(out, 'package.json'), '{"type":"module","private":true}\n')
 }

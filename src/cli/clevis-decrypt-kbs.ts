@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { decrypt } from '#clevis/pin.ts'
+import { DECRYPT_USAGE } from '#clevis/usage.ts'
 import { startPin } from './clevis-start.ts'
 
 startPin({
     name: 'clevis-decrypt-kbs',
-    usage: 'Usage: clevis decrypt < JWE > PLAINTEXT\n\nOpens what `clevis encrypt kbs` sealed, with a key that a key broker releases to this attested guest.',
+    usage: DECRYPT_USAGE,
     summary: null,
     run: (_argv, input, release) => decrypt(input.toString('latin1'), release),
 })

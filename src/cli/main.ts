@@ -1,27 +1,12 @@
-// The program: a table of commands.
+// The program: parses its words, runs one command, and exits as that says.
 // SPDX-License-Identifier: Apache-2.0
 
 import yargs from 'yargs'
 import { AttestError, coreError } from '#core/errors.ts'
 import packageJson from '#package.json' with { type: 'json' }
-import { addCommands, type CommandRow } from './command.ts'
+import { addCommands } from './command.ts'
+import { COMMANDS } from './commands.ts'
 import { complain, hint, PROGRAM } from './term.ts'
-
-const COMMANDS: readonly CommandRow[] = [
-    { signature: 'detect', describe: 'what this guest is', load: () => import('./detect.ts') },
-    { signature: 'doctor', describe: 'what is there, what is missing, what to do', load: () => import('./doctor.ts') },
-    { signature: 'evidence', describe: 'prove what this guest is', load: () => import('./evidence.ts') },
-    { signature: 'derive-key', describe: 'a key that only this guest has', load: () => import('./derive-key.ts') },
-    { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
-    { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
-    { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy.ts') },
-    { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust.ts') },
-    { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },
-    { signature: 'luks', describe: 'disks and their headers', load: () => import('./luks.ts') },
-    { signature: 'broker', describe: 'run and administer a key broker', load: () => import('./broker.ts') },
-    { signature: 'emulate', describe: 'run a command in an emulated guest', load: () => import('./emulate.ts') },
-    { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
-]
 
 // A reader that has seen enough (`| head`) changes nothing of the verdict.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

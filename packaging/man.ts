@@ -1,0 +1,104 @@
+// Manual pages, made from the tables of commands that the program itself is made from: `guest-attest.1` with every command,
+// and one for the clevis pin.
+// SPDX-License-Identifier: Apache-2.0
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Options } from 'yargs'
+import { ENCRYPT_USAGE } from '#clevis/usage.ts'
+import type { CommandRow } from '#cli/command.ts'
+import { COMMANDS } from '#cli/commands.ts'
+import packageJson from '#package.json' with { type: 'json' }
+
+/** Writes the pages into a folder; returns their names. */
+export async function writeManuals(folder: string): Promise<string[]> {
+    mkdirSync(folder, { recursive: true })
+    const pages = { 'guest-attest.1': await programPage(), 'clevis-encrypt-kbs.1': pinPage() }
+    for (const [name, text] of Object.entries(pages)) writeFileSync(join(folder, name), text)
+    return Object.keys(pages)
+}
+
+async function programPage(): Promise<string> {
+    const sections: string[] = []
+    for (const row of COMMANDS) sections.push(...(await commandSections(row, '')))
+    return page('GUEST-ATTEST', 'attestation of confidential VMs, and what it unlocks', [
+        ['SYNOPSIS', '.B guest-attest\n.I COMMAND\n[\\fIOPTION\\fR ...]'],
+        [
+            'DESCRIPTION',
+            paragraph(
+                'Proves what a confidential VM is, judges such proofs, and releases and uses keys. Standard output carries the result alone; everything else goes to standard error.',
+            ),
+        ],
+        ['COMMANDS', sections.join('\n')],
+        ['EXIT STATUS', EXITS.map(([code, means]) => `.TP\n.B ${code}\n${roff(means)}`).join('\n')],
+        ['FILES', FILES.map(([path, means]) => `.TP\n.I ${path}\n${roff(means)}`).join('\n')],
+        ['SEE ALSO', '.BR clevis-encrypt-kbs (1),\n.BR clevis (1),\n.BR cryptsetup (8)'],
+    ])
+}
+
+const EXITS = [
+    ['0', 'yes'],
+    ['1', 'no'],
+    ['2', 'the command line or a file that it names is wrong'],
+    ['3', 'cannot decide now: a network, a file, something that decides is missing'],
+] as const
+
+const FILES = [
+    ['/etc/guest-attest/config.toml', 'the configuration; config.d/*.toml is read after it'],
+    ['/etc/guest-attest/trust.d/', 'the brokers that this guest trusts'],
+    ['/run/guest-attest/', 'what must not outlive the boot: the lock of the device, denials'],
+    ['/var/lib/guest-attest/', "the broker's data and keys"],
+] as const
+
+const pinPage = (): string =>
+    page('CLEVIS-ENCRYPT-KBS', 'clevis pin that a key broker opens for attested guests', [
+        ['DESCRIPTION', `.nf\n${roff(ENCRYPT_USAGE)}\n.fi`],
+        ['SEE ALSO', '.BR guest-attest (1),\n.BR clevis (1),\n.BR clevis-luks-bind (1)'],
+    ])
+
+async function commandSections(row: CommandRow, prefix: string): Promise<string[]> {
+    const loaded = await row.load()
+    const [name = '', ...words] = row.signature.split(' ')
+    const full = `${prefix}${name}`
+    if ('group' in loaded)
+        return (await Promise.all(loaded.group.map((inner) => commandSections(inner, `${full} `)))).flat()
+    const { positionals = {}, options, examples, details } = loaded.command
+    const lines = [`.SS "${roff([full, ...words].join(' '))}"`, roff(`${row.describe}.`)]
+    for (const [positional, means] of Object.entries(positionals))
+        lines.push(`.TP\n.I ${roff(positional)}`, roff(means))
+    for (const [option, spec] of Object.entries(options as Record<string, Options>))
+        if (!spec.hidden) lines.push(`.TP\n.B \\-\\-${roff(optionName(option, spec))}`, roff(optionText(spec)))
+    if (details) lines.push(paragraph(details))
+    for (const [line, what] of examples)
+        lines.push(`.PP\n${roff(what)}:\n.RS\n.nf\nguest\\-attest ${roff(`${full} ${line}`.trim())}\n.fi\n.RE`)
+    return lines
+}
+
+const optionName = (name: string, { type, choices }: Options): string => {
+    if (type === 'boolean') return name
+    return `${name} ${choices ? choices.join('|') : name.toUpperCase().replaceAll('-', '_')}`
+}
+
+const optionText = ({ describe = '', demandOption }: Options): string =>
+    `${String(describe)}${demandOption ? ' (required)' : ''}`
+
+const page = (title: string, summary: string, sections: readonly (readonly [name: string, text: string])[]): string =>
+    [
+        `.TH "${title}" "1" "" "guest-attest ${packageJson.version}"`,
+        `.SH NAME\n${title.toLowerCase().replaceAll('-', '\\-')} \\- ${roff(summary)}`,
+        ...sections.map(([name, text]) => `.SH ${name}\n${text}`),
+        '',
+    ].join('\n')
+
+const paragraph = (text: string): string =>
+    text
+        .split('\n\n')
+        .map((part) => `.PP\n${roff(part)}`)
+        .join('\n')
+
+// A backslash begins a request in the middle of a line, a dot or a quote at its start; hyphens of options stay hyphens.
+const roff = (text: string): string =>
+    text
+        .replaceAll('\\', '\\e')
+        .replaceAll('-', '\\-')
+        .replaceAll(/^([.'])/gm, '\\&$1')

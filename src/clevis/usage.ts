@@ -1,0 +1,31 @@
+// What the pin's programs say of themselves.
+// SPDX-License-Identifier: Apache-2.0
+
+export const ENCRYPT_SUMMARY = 'Encrypts using a key that a key broker releases to attested guests'
+
+export const ENCRYPT_USAGE = `Usage: clevis encrypt kbs CONFIG < PLAINTEXT > JWE
+       clevis luks bind -d DEVICE kbs CONFIG
+
+Seals with a key that a key broker releases to an attested confidential guest.
+
+CONFIG is a JSON object:
+  url       the broker, https://HOST[:PORT]; or
+  servers   several of them, tried in this order
+  path      the resource, REPOSITORY/TYPE/TAG
+  key_file  on a machine that is no guest: a file with the 32 random bytes of
+            the resource (read, not stored)
+
+Without key_file the broker must be trusted here (guest-attest trust add) and
+release the key to this guest.
+
+Examples:
+  clevis luks bind -d /dev/vda3 kbs \\
+      '{"url": "https://kbs.example:8443", "path": "default/luks/web-1"}'
+  clevis luks bind -d disk.img sss '{"t": 1, "pins": {
+      "kbs": [{"url": "https://kbs.example:8443", "path": "default/luks/web-1"}],
+      "tang": [{"url": "http://tang.example"}]}}'`
+
+export const DECRYPT_USAGE = `Usage: clevis decrypt < JWE > PLAINTEXT
+
+Opens what \`clevis encrypt kbs\` sealed, with a key that a key broker releases to
+this attested guest.`
