@@ -26,7 +26,7 @@ const MAX_ENTRIES = 64
 const GUID = /^(.{8})(.{4})(.{4})(.{4})(.{12})$/
 
 /**
- * The entries in their order. An empty table, or one of zeros alone, has none.
+ * The entries in their order, as views of the table. An empty table, or one of zeros alone, has none.
  * @throws AttestError ERR_SNP_CERT_TABLE
  */
 export function parseCertTable(table: Buffer): CertEntry[] {
@@ -41,7 +41,7 @@ export function parseCertTable(table: Buffer): CertEntry[] {
         if (offset < headerEnd || length === 0 || offset + length > table.length)
             throw malformed(`entry ${guid} spans [${offset}, +${length}) of a table of ${table.length} bytes`)
         if (entries.some((entry) => entry.guid === guid)) throw malformed(`entry ${guid} stands twice`)
-        entries.push({ guid, data: Buffer.from(table.subarray(offset, offset + length)) })
+        entries.push({ guid, data: table.subarray(offset, offset + length) })
     }
     return entries
 }

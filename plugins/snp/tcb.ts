@@ -62,8 +62,9 @@ export function productLineOf(family: number, model: number): ProductLineName {
 /** The parts of a TCB_VERSION. @throws AttestError ERR_SNP_FIELD where a reserved byte is not zero */
 export function readTcb(line: ProductLineName, word: bigint, title: string): Tcb {
     const tcb: { -readonly [P in TcbPart]?: number } = {}
+    const halves = [Number(word & 0xffffffffn), Number(word >> 32n)]
     for (const [index, part] of PRODUCT_LINES[line].tcb.entries()) {
-        const value = Number((word >> BigInt(8 * index)) & 0xffn)
+        const value = ((halves[index >> 2] ?? 0) >>> (8 * (index & 3))) & 0xff
         if (part) tcb[part] = value
         else if (value !== 0)
             throw snpError('ERR_SNP_FIELD', `${title}: byte ${index} is reserved on ${line}, got ${value}`)

@@ -2,7 +2,7 @@
 // AMD 56860 (SEV-SNP Firmware ABI) rev 1.58 §7.3, AMD 57230 (KDS) rev 1.05. What is acceptable is appraise.ts.
 // SPDX-License-Identifier: Apache-2.0
 
-import { verify as verifySignature } from 'node:crypto'
+import { type KeyObject, verify as verifySignature } from 'node:crypto'
 import { equalBytes, isZero, toHex } from '#core/bytes.ts'
 import type { Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
@@ -45,6 +45,9 @@ export const AUTHENTIC_CHECKS = [
 interface VerifiedVek {
     readonly vek: Vek
     readonly issuer: Issuer
+    readonly key: KeyObject
+    /** What the checks of chain and validity say of it. */
+    readonly told: { readonly chain: string; readonly validity: string }
 }
 
 /** Chains that are kept: a chip or a provider each. */
@@ -73,17 +76,21 @@ export function authenticator(trust: Trust) {
             anchors ??= readAnchors(trust)
             return findVek(report, anchors, table)
         })
-        const { vek, issuer } = checks.run('chain', () => {
-            const known = kept.get(fingerprint(der)) ?? verifyChain(der, anchors as Anchors, table)
-            keep(kept, fingerprint(der), known)
-            return { ...known, detail: describeChain(known, anchors as Anchors) }
+        const { vek, issuer, key, told } = checks.run('chain', () => {
+            const id = fingerprint(der)
+            const known = kept.get(id) ?? verifyChain(der, anchors as Anchors, table)
+            keep(kept, id, known)
+            return { ...known, detail: known.told.chain }
         })
-        checks.run('validity', () => checkValidity(vek, issuer, at))
+        checks.run('validity', () => {
+            checkValidity(vek, issuer, at)
+            return { detail: told.validity }
+        })
         const revocationChecked = runRevocation(checks, issuer, anchors as Anchors, at, trust.withoutRevocation)
         checks.run('product-line', () => checkProductLine(report, vek))
         checks.run('tcb', () => checkTcb(report, vek))
         checks.run('chip-id', () => checkChipId(report, vek))
-        checks.run('signature', () => checkSignature(raw, report, vek, kind))
+        checks.run('signature', () => checkSignature(raw, report, key, kind))
 
         const emulated = vek.emulated || issuer.emulated || issuer.root.emulated
         const claims = {
@@ -152,7 +159,12 @@ function findVek(report: Report, anchors: Anchors, table: readonly CertEntry[]) 
 
 function verifyChain(der: Buffer, anchors: Anchors, table: readonly CertEntry[]): VerifiedVek {
     const vek = readVek(parseCertificate(der, 'VEK certificate'))
-    return { vek, issuer: findIssuer(vek, anchors, () => parsedOrNothing(certOf(table, 'ASK'))) }
+    const issuer = findIssuer(vek, anchors, () => parsedOrNothing(certOf(table, 'ASK')))
+    const key = vek.certificate.x509.publicKey
+    if (key.asymmetricKeyDetails?.namedCurve !== 'secp384r1')
+        throw snpError('ERR_SNP_SIGNATURE', `the key of the ${vek.kind} is not on P-384`)
+    const validity = `${vek.kind} until ${vek.certificate.notAfter.toISOString()}`
+    return { vek, issuer, key, told: { chain: describeChain(vek, issuer, anchors), validity } }
 }
 
 // Some hosts store intermediates that do not parse; a built-in key or a given certificate may still do.
@@ -172,17 +184,16 @@ function keep(kept: Map<string, VerifiedVek>, key: string, value: VerifiedVek): 
     if (kept.size > MAX_KEPT && oldest !== undefined) kept.delete(oldest)
 }
 
-function describeChain({ vek, issuer }: VerifiedVek, { custom }: Anchors): string {
+function describeChain(vek: Vek, issuer: Issuer, { custom }: Anchors): string {
     const anchor = custom ? 'a root that the caller gave' : "AMD's key, built in"
     const mark = vek.emulated || issuer.root.emulated ? '; EMULATED: these keys were made by an emulator' : ''
     return `${vek.kind} ← ${issuer.cn} ← ${issuer.root.cn} (${anchor}${mark})`
 }
 
-function checkValidity({ kind, certificate }: Vek, issuer: Issuer, at: Date) {
+function checkValidity({ kind, certificate }: Vek, issuer: Issuer, at: Date): void {
     checkTime(`the certificate of the ${kind}`, certificate, at)
     checkTime(issuer.cn, issuer, at)
     checkTime(issuer.root.cn, issuer.root, at)
-    return { detail: `${kind} until ${certificate.notAfter.toISOString()}` }
 }
 
 function runRevocation(checks: Checks, issuer: Issuer, anchors: Anchors, at: Date, without: boolean): boolean {
@@ -238,12 +249,10 @@ function checkChipId({ chipId, keyInfo }: Report, { hwId, line }: Vek) {
     )
 }
 
-/** ECDSA over the raw bytes, never over fields that were parsed and encoded again. AMD 56860, table 138. */
-function checkSignature(raw: Buffer, report: Report, { certificate }: Vek, kind: VekKind) {
+/** ECDSA over the raw bytes, never over fields that were parsed and encoded again. */
+function checkSignature(raw: Buffer, report: Report, publicKey: KeyObject, kind: VekKind) {
     const signature = Buffer.concat([scalar(report.signatureR, 'R'), scalar(report.signatureS, 'S')])
-    const key = { key: certificate.x509.publicKey, dsaEncoding: 'ieee-p1363' } as const
-    if (key.key.asymmetricKeyDetails?.namedCurve !== 'secp384r1')
-        throw snpError('ERR_SNP_SIGNATURE', `the key of the ${kind} is not on P-384`)
+    const key = { key: publicKey, dsaEncoding: 'ieee-p1363' } as const
     if (verifySignature('sha384', raw.subarray(0, SIGNED_SIZE), key, signature))
         return { detail: 'ECDSA P-384, SHA-384' }
     throw snpError('ERR_SNP_SIGNATURE', `the ${kind} has not signed this report`)

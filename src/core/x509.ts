@@ -94,7 +94,7 @@ export function isRevocationList(bytes: Uint8Array, title: string): boolean {
 export function derInteger(der: Uint8Array, title: string): number {
     const item = decode(der, title)
     const bytes = item instanceof Integer ? item.valueBlock.valueHexView : new Uint8Array(9)
-    if (bytes.length > 6) throw malformed(title)
+    if (bytes.length < 1 || bytes.length > 6) throw malformed(title)
     return Buffer.from(bytes).readIntBE(0, bytes.length)
 }
 
@@ -166,9 +166,14 @@ function readList(der: Buffer, title: string): RevocationList {
 type Asn1 = ReturnType<typeof fromBER>['result']
 
 function decode(der: Uint8Array, title: string): Asn1 {
-    const { offset, result } = fromBER(der)
-    if (offset !== der.length) throw malformed(title)
-    return result
+    let decoded: ReturnType<typeof fromBER>
+    try {
+        decoded = fromBER(der)
+    } catch (cause) {
+        throw coreError('ERR_CERTIFICATE', `${title}: malformed`, { cause })
+    }
+    if (decoded.offset !== der.length) throw malformed(title)
+    return decoded.result
 }
 
 function children(item: Asn1 | undefined, title: string): Asn1[] {

@@ -10,7 +10,7 @@ import { snpVerifier } from '#plugins/snp/verifier.ts'
 import { report, table, trustIn, type Vendor, vendor } from '../plugins/snp/minted.ts'
 import { atMost, inTurn, milliseconds, type Row } from './table.ts'
 
-const ROUNDS = 31
+const ROUNDS = 61
 const CALLS = 20
 
 export async function benchVerify(): Promise<Row[]> {
@@ -36,7 +36,7 @@ export async function benchVerify(): Promise<Row[]> {
         judge(verifier, evidence, {}, genoa.now)
         return each((i) => void judge(verifier, chips[i] as Evidence, {}, genoa.now))()
     }
-    await inTurn(5, warmly, fully)
+    await inTurn(30, warmly, fully) // compiled by then, as in a broker that has served for a while
     const [warmMs, bareMs] = await inTurn(ROUNDS, warmly, bare)
     const [fullMs, bareAgainMs] = await inTurn(ROUNDS, fully, bare)
     const what = 'bare P-384 verification with a ready key'

@@ -90,11 +90,13 @@ export async function createApp(
         void reply.status(404).send(problemBody(answer, request.id))
     })
 
-    app.addHook('onSend', async (_request, reply) => {
+    app.addHook('onSend', (_request, reply, payload, done) => {
         void reply.header('cache-control', 'no-store')
+        done(null, payload)
     })
-    app.addHook('onResponse', async (request, reply) => {
+    app.addHook('onResponse', (request, reply, done) => {
         broker.metrics.observe(`${request.method} ${request.routeOptions.url ?? 'other'}`, reply.elapsedTime / 1000)
+        done()
     })
 
     await app.register(swagger, {

@@ -1,0 +1,112 @@
+// Certificates and revocation lists: malformed ones are refused with a code, whatever the bytes; real lists are read.
+// SPDX-License-Identifier: Apache-2.0
+
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { AttestError } from '#core/errors.ts'
+import { certificatePem, mintCertificate, mintRevocationList, type NameParts } from '#core/mint.ts'
+import {
+    derInteger,
+    derOctets,
+    derText,
+    isRevocationList,
+    parseCertificate,
+    parseCertificates,
+    parseRevocationList,
+} from '#core/x509.ts'
+import { VECTOR_FILES, VECTORS } from '../machine.ts'
+import { needs } from '../needs.ts'
+
+const keys = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const name: NameParts = [
+    ['C', 'US'],
+    ['CN', 'ARK-Test'],
+]
+const signer = { name, privateKey: keys.privateKey, signature: 'rsaPss384' } as const
+const [from, to] = [new Date('2026-01-01T00:00:00Z'), new Date('2060-01-01T00:00:00Z')]
+const certificate = await mintCertificate(
+    {
+        subject: name,
+        publicKey: keys.publicKey,
+        serial: '0a',
+        notBefore: from,
+        notAfter: to,
+        extensions: (x) => [new x.Extension('1.2.3.4', false, Buffer.from('0203010001', 'hex'))],
+    },
+    signer,
+)
+const list = await mintRevocationList({ thisUpdate: from, nextUpdate: to, revoked: ['0b', '0c01'], number: 1 }, signer)
+
+test('a certificate: names, serial, dates of both centuries, extensions', (t) => {
+    const { subjectCn, issuerCn, serial, notBefore, notAfter, extensions } = parseCertificate(certificate, 'c')
+    t.deepEqual([subjectCn, issuerCn, serial], ['ARK-Test', 'ARK-Test', 'a'])
+    t.deepEqual([notBefore, notAfter], [from, to])
+    t.is(derInteger(extensions.get('1.2.3.4') ?? Buffer.alloc(0), 'x'), 65537)
+})
+
+test('a list: issuer, dates, serials, signature; in DER, PEM and hex', (t) => {
+    const pem = `-----BEGIN X509 CRL-----\n${list.toString('base64')}\n-----END X509 CRL-----\n`
+    for (const form of [list, Buffer.from(pem), Buffer.from(list.toString('hex'))]) {
+        const { issuerCn, thisUpdate, nextUpdate, revoked, verifyPss384 } = parseRevocationList(form, 'l')
+        t.deepEqual([issuerCn, thisUpdate, nextUpdate, [...revoked]], ['ARK-Test', from, to, ['b', 'c01']])
+        t.true(verifyPss384(keys.publicKey))
+        t.true(isRevocationList(form, 'l'))
+    }
+    t.false(isRevocationList(certificate, 'c'))
+    t.false(isRevocationList(Buffer.from(certificatePem(certificate)), 'c'))
+})
+
+for (const { what, parse } of [
+    {
+        what: 'bytes behind a certificate',
+        parse: () => parseCertificate(Buffer.concat([certificate, Buffer.alloc(1)]), 'x'),
+    },
+    { what: 'a certificate that is cut', parse: () => parseCertificate(certificate.subarray(0, -1), 'x') },
+    { what: 'nothing', parse: () => parseCertificates(Buffer.alloc(0), 'x') },
+    {
+        what: 'a PEM of another kind',
+        parse: () =>
+            parseCertificates(Buffer.from('-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----'), 'x'),
+    },
+    {
+        what: 'two lists in one file',
+        parse: () =>
+            parseRevocationList(
+                Buffer.from(`-----BEGIN X509 CRL-----\n${list.toString('base64')}\n-----END X509 CRL-----\n`.repeat(2)),
+                'x',
+            ),
+    },
+    { what: 'a certificate in the place of a list', parse: () => parseRevocationList(certificate, 'x') },
+    { what: 'an INTEGER without bytes', parse: () => derInteger(Buffer.from('0200', 'hex'), 'x') },
+    { what: 'an INTEGER of seven bytes', parse: () => derInteger(Buffer.from('020701000000000000', 'hex'), 'x') },
+    { what: 'text in the place of an INTEGER', parse: () => derInteger(Buffer.from('160141', 'hex'), 'x') },
+    { what: 'an INTEGER in the place of text', parse: () => derText(Buffer.from('020101', 'hex'), 'x') },
+    { what: 'a text with a control character', parse: () => derText(Buffer.from('16011b', 'hex'), 'x') },
+    { what: 'an INTEGER in the place of an OCTET STRING', parse: () => derOctets(Buffer.from('020101', 'hex'), 'x') },
+])
+    test(`refused: ${what}`, (t) => void t.throws(parse, { code: 'ERR_CERTIFICATE' }))
+
+test('5 000 mutated certificates and lists: an error says what is wrong, or it is read', (t) => {
+    for (let i = 0; i < 5000; i++) {
+        const source = i % 2 === 0 ? certificate : list
+        const bytes = Buffer.from(source)
+        for (let n = 0; n <= i % 4; n++)
+            bytes[randomBytes(4).readUInt32LE() % bytes.length] = randomBytes(1).readUInt8()
+        try {
+            if (i % 2 === 0) t.true(parseCertificate(bytes, 'x').extensions.size >= 0)
+            else t.true(parseRevocationList(bytes, 'x').revoked.size >= 0)
+        } catch (error) {
+            if (!(error instanceof AttestError)) throw error
+        }
+    }
+})
+
+needs(VECTOR_FILES)('real lists of another vendor are read', (t) => {
+    const file = join(VECTORS, 'snp-tdx/tdx/attestation-rs--collateral-pck_crl_platform.der')
+    const { issuerCn, revoked, nextUpdate } = parseRevocationList(readFileSync(file), 'l')
+    t.is(issuerCn, 'Intel SGX PCK Platform CA')
+    t.true(revoked.size > 10)
+    t.truthy(nextUpdate)
+})
