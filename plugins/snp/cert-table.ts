@@ -23,7 +23,12 @@ export interface CertEntry {
 
 const ENTRY_SIZE = 24
 const MAX_ENTRIES = 64
-const GUID = /^(.{8})(.{4})(.{4})(.{4})(.{12})$/
+const guidText = (bytes: Buffer): string => toHex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+
+const guidBytes = (guid: string): Buffer => Buffer.from(guid.replaceAll('-', ''), 'hex')
+
+/** The text of each known GUID by its bytes: to write one out anew costs more than the rest of an entry. */
+const KNOWN = new Map(Object.values(CERT_GUIDS).map((guid) => [guidBytes(guid).toString('latin1'), guid as string]))
 
 /**
  * The entries in their order, as views of the table. An empty table, or one of zeros alone, has none.
@@ -34,7 +39,7 @@ export function parseCertTable(table: Buffer): CertEntry[] {
     if (isZero(table)) return entries
     const headerEnd = findEnd(table)
     for (let at = 0; at < headerEnd - ENTRY_SIZE; at += ENTRY_SIZE) {
-        const guid = toHex(table.subarray(at, at + 16)).replace(GUID, '$1-$2-$3-$4-$5')
+        const guid = KNOWN.get(table.toString('latin1', at, at + 16)) ?? guidText(table.subarray(at, at + 16))
         const offset = table.readUInt32LE(at + 16)
         const length = table.readUInt32LE(at + 20)
         // Both are 32 bits wide, so their sum cannot run over here.
@@ -51,7 +56,7 @@ export function encodeCertTable(entries: readonly CertEntry[]): Buffer {
     const header = Buffer.alloc(ENTRY_SIZE * (entries.length + 1))
     let offset = header.length
     for (const [index, { guid, data }] of entries.entries()) {
-        header.set(Buffer.from(guid.replaceAll('-', ''), 'hex'), index * ENTRY_SIZE)
+        header.set(guidBytes(guid), index * ENTRY_SIZE)
         header.writeUInt32LE(offset, index * ENTRY_SIZE + 16)
         header.writeUInt32LE(data.length, index * ENTRY_SIZE + 20)
         offset += data.length

@@ -119,7 +119,8 @@ export function checkTime(
  * Null where none was given.
  * @throws AttestError ERR_SNP_CRL, ERR_SNP_REVOKED
  */
-export function checkRevocation({ root, ...issuer }: Issuer, anchors: Anchors, at: Date): string | null {
+export function checkRevocation(issuer: Issuer, anchors: Anchors, at: Date): string | null {
+    const { root } = issuer
     const lists = anchors.revocationLists.filter(({ list }) => list.issuerCn === root.cn)
     if (lists.length === 0) return null
     for (const { name, list, signedBy } of lists) {

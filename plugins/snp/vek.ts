@@ -2,7 +2,7 @@
 // AMD 57230 (VCEK Certificate and KDS Interface) rev 1.05, §3.
 // SPDX-License-Identifier: Apache-2.0
 
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { type Certificate, derInteger, derOctets, derText } from '#core/x509.ts'
 import { EMULATION_OID } from './emulation-mark.ts'
 import { snpError } from './errors.ts'
@@ -81,7 +81,7 @@ export function readVek(certificate: Certificate): Vek {
 }
 
 /** What a cache may know a certificate by. */
-export const fingerprint = (der: Buffer): string => createHash('sha256').update(der).digest('base64')
+export const fingerprint = (der: Buffer): string => hash('sha256', der, 'base64')
 
 function readSvn(value: Buffer, part: TcbPart): number {
     const svn = derInteger(value, `VEK ${part}`)

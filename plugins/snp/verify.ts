@@ -46,8 +46,8 @@ interface VerifiedVek {
     readonly vek: Vek
     readonly issuer: Issuer
     readonly key: KeyObject
-    /** What the checks of chain and validity say of it. */
-    readonly told: { readonly chain: string; readonly validity: string }
+    /** What the checks say of it when they pass. */
+    readonly told: { readonly chain: string; readonly validity: string; readonly tcb: string }
 }
 
 /** Chains that are kept: a chip or a provider each. */
@@ -88,7 +88,10 @@ export function authenticator(trust: Trust) {
         })
         const revocationChecked = runRevocation(checks, issuer, anchors as Anchors, at, trust.withoutRevocation)
         checks.run('product-line', () => checkProductLine(report, vek))
-        checks.run('tcb', () => checkTcb(report, vek))
+        checks.run('tcb', () => {
+            checkTcb(report, vek)
+            return { detail: told.tcb }
+        })
         checks.run('chip-id', () => checkChipId(report, vek))
         checks.run('signature', () => checkSignature(raw, report, key, kind))
 
@@ -164,7 +167,7 @@ function verifyChain(der: Buffer, anchors: Anchors, table: readonly CertEntry[])
     if (key.asymmetricKeyDetails?.namedCurve !== 'secp384r1')
         throw snpError('ERR_SNP_SIGNATURE', `the key of the ${vek.kind} is not on P-384`)
     const validity = `${vek.kind} until ${vek.certificate.notAfter.toISOString()}`
-    return { vek, issuer, key, told: { chain: describeChain(vek, issuer, anchors), validity } }
+    return { vek, issuer, key, told: { chain: describeChain(vek, issuer, anchors), validity, tcb: formatTcb(vek.tcb) } }
 }
 
 // Some hosts store intermediates that do not parse; a built-in key or a given certificate may still do.
@@ -220,7 +223,7 @@ function checkProductLine({ cpuidFamily, cpuidModel }: Report, { line, productNa
     throw snpError('ERR_SNP_PRODUCT_LINE', `the report is from ${claimed}, its certificate is for ${productName}`)
 }
 
-function checkTcb(report: Report, { line, tcb, kind }: Vek) {
+function checkTcb(report: Report, { line, tcb, kind }: Vek): void {
     const reported = readTcb(line, report.reportedTcb, 'REPORTED_TCB')
     const current = readTcb(line, report.currentTcb, 'CURRENT_TCB')
     if (!sameTcb(reported, tcb))
@@ -230,7 +233,6 @@ function checkTcb(report: Report, { line, tcb, kind }: Vek) {
         )
     const ahead = partBelow(current, tcb)
     if (ahead) throw snpError('ERR_SNP_VEK_TCB', `the ${kind} is for a later ${ahead} than the one that runs`)
-    return { detail: formatTcb(reported) }
 }
 
 const sameTcb = (a: Tcb, b: Tcb): boolean => partBelow(a, b) === undefined && partBelow(b, a) === undefined

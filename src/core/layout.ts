@@ -32,7 +32,7 @@ export interface Layout<F extends Fields> {
 }
 
 export function layout<F extends Fields>(title: string, size: number, fields: F): Layout<F> {
-    const rows = Object.entries(fields)
+    const rows = Object.entries(fields).map(([name, field]) => ({ name, field, where: `${title}.${name}` }))
     checkTable(title, size, rows)
     return {
         title,
@@ -42,15 +42,15 @@ export function layout<F extends Fields>(title: string, size: number, fields: F)
             wantLength(bytes, size, title)
             const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
             const out: Record<string, unknown> = {}
-            for (const [name, field] of rows) {
-                const value: unknown = field.read(buffer, `${title}.${name}`)
+            for (const { name, field, where } of rows) {
+                const value: unknown = field.read(buffer, where)
                 if (value !== undefined) out[name] = value
             }
             return Object.freeze(out) as Parsed<F>
         },
         encode(values) {
             const bytes = Buffer.alloc(size)
-            for (const [name, field] of rows) field.write(bytes, (values as Record<string, unknown>)[name])
+            for (const { name, field } of rows) field.write(bytes, (values as Record<string, unknown>)[name])
             return bytes
         },
     }
@@ -154,13 +154,11 @@ function mustBeZero(range: Buffer, offset: number, where: string): undefined {
     )
 }
 
-function checkTable(title: string, size: number, rows: [string, Field<unknown>][]): void {
+function checkTable(title: string, size: number, rows: readonly { field: Field<unknown>; where: string }[]): void {
     let next = 0
-    for (const [name, field] of rows.toSorted(([, a], [, b]) => a.offset - b.offset)) {
+    for (const { field, where } of rows.toSorted((a, b) => a.field.offset - b.field.offset)) {
         if (field.offset !== next)
-            throw new TypeError(
-                `${title}.${name}: starts at ${hex(field.offset)}, the field before ends at ${hex(next)}`,
-            )
+            throw new TypeError(`${where}: starts at ${hex(field.offset)}, the field before ends at ${hex(next)}`)
         next += field.size
     }
     if (next !== size) throw new TypeError(`${title}: the fields end at ${hex(next)}, its size is ${hex(size)}`)
