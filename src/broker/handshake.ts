@@ -110,8 +110,10 @@ function issueToken(broker: Broker, verifier: Verifier, authentic: Authentic, ru
 // JWS compact serialisation, RFC 7515 §3.1 and RFC 7518 §3.4. jose would do the same through WebCrypto's threads, which
 // takes longer than everything else in a handshake but the signature of the evidence.
 function signEs256(key: KeyObject, claims: Readonly<Record<string, unknown>>): string {
-    const text = [{ alg: 'ES256', typ: 'JWT' }, claims]
-        .map((part) => toBase64Url(Buffer.from(JSON.stringify(part))))
-        .join('.')
+    const text = `${JWT_HEADER}.${base64UrlJson(claims)}`
     return `${text}.${toBase64Url(sign('sha256', Buffer.from(text), { key, dsaEncoding: 'ieee-p1363' }))}`
 }
+
+const base64UrlJson = (value: unknown): string => toBase64Url(Buffer.from(JSON.stringify(value)))
+
+const JWT_HEADER = base64UrlJson({ alg: 'ES256', typ: 'JWT' })
