@@ -25,7 +25,7 @@ const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:verifier|emulate|measure|launch)\.t
 export const FORBIDDEN_IN_THE_PIN: readonly RegExp[] = [
     /node_modules\/(?:yargs|undici|pino|fastify|@fastify|@cedar-policy|@peculiar|asn1js|jose|koffi)\//,
     /^src\/(?:emulator|broker)\/(?!config\.ts|errors\.ts)/,
-    /^plugins\/[^/]+\/(?:verify|appraise|chain|mint)\.ts$/,
+    /^plugins\/[^/]+\/(?:verify|appraise|chain|mint|kbs-evidence-schema)\.ts$/,
     /^plugins\/[^/]+\/emulated\//,
 ]
 

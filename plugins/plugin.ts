@@ -20,7 +20,7 @@ export interface Plugin {
     readonly switches: Readonly<Record<`insecure${string}`, string>>
     /** Loaded when a guest is looked for. */
     driver(): Promise<Driver>
-    /** Its evidence in the key broker protocol's form; loaded by whoever sends or receives it. */
+    /** Its evidence in the key broker protocol's form; loaded by whoever sends it. */
     kbsEvidence(): Promise<KbsEvidence>
     /** Loaded when evidence is judged. The verifier keeps what it has verified of chains under this trust. */
     verifier(trust: Trust): Promise<Verifier>

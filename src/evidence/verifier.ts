@@ -57,16 +57,16 @@ export interface FieldLine {
     readonly means: string
 }
 
-/** The primary evidence of the key broker protocol: a JSON value of the technology's own shape. */
+/** Writes the primary evidence of the key broker protocol: a JSON value of the technology's own shape. */
 export interface KbsEvidence {
-    /** Null: not mine. @throws AttestError mine, and malformed */
-    fromKbs(primary: unknown): Evidence | null
     /** @throws AttestError where the form cannot hold this evidence */
     toKbs(evidence: Evidence): unknown
 }
 
 export interface Verifier extends KbsEvidence {
     readonly tee: TeeId
+    /** The inverse of toKbs. Null: not mine. @throws AttestError mine, and malformed */
+    fromKbs(primary: unknown): Evidence | null
     /** The names of the checks of authenticity, and of appraisal, in their order. */
     readonly checkNames: { readonly authentic: readonly string[]; readonly appraisal: readonly string[] }
     /** The claim that each check of appraisal judges, as a dotted path: what a guest may be told of its own. */

@@ -62,7 +62,7 @@ const attester: Attester = {
         evidence: async () => ({ tee: 'snp', report: Buffer.alloc(8) }),
         close: () => undefined,
     },
-    form: { toKbs: () => ({ made: 'up' }), fromKbs: () => null },
+    form: { toKbs: () => ({ made: 'up' }) },
 }
 
 interface Answer {

@@ -4,7 +4,7 @@
 import { request } from 'node:http'
 import { BROKER_CONFIG } from '#broker/config.ts'
 import { type DataPaths, dataPaths } from '#broker/data.ts'
-import { BROKER_ERRORS, brokerError } from '#broker/errors.ts'
+import { brokerError } from '#broker/errors.ts'
 import { AttestError, type ErrorRow, errnoOf, messageOf } from '#core/errors.ts'
 import { parseJson } from '#core/json.ts'
 import { ERRORS } from '#plugins.ts'
@@ -91,7 +91,7 @@ function errorOf(text: string): AttestError {
         string,
         string
     >
-    const rows: Readonly<Record<string, ErrorRow>> = { ...ERRORS, ...BROKER_ERRORS }
+    const rows: Readonly<Record<string, ErrorRow>> = ERRORS
     const row: ErrorRow = rows[code ?? ''] ?? { exit: 3, means: '' }
     const failed = row.exit === 3 && code === 'ERR_KBS_SERVER' ? ` (correlation ${correlation})` : ''
     return new AttestError(code ?? 'ERR_BROKER_REQUEST', row, `${detail}${failed}`, { hint })
