@@ -66,9 +66,15 @@ const MAX_SMALL_ANSWER = 64 * 1024
  * Attests this guest to a broker: request, challenge, attestation.
  * @throws AttestError ERR_KBS_*, ERR_HTTP_*, what the driver says
  */
-export async function attest(broker: Broker, attester: Attester, options: ClientOptions): Promise<AttestedSession> {
+export async function attest(
+    broker: Broker,
+    attesting: Attester | Promise<Attester>,
+    options: ClientOptions,
+): Promise<AttestedSession> {
+    // The connection is made while the guest's device is opened.
     const http = openSession(broker.origin, { trust: broker.trust })
     try {
+        const attester = await attesting
         const send = sender(http, options)
         const { answer: challenge, cookie } = await request(send, attester.kbsName, options.log)
         const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })

@@ -60,7 +60,8 @@ export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDep
     const anchors = servers.map((server) => requireAnchor(deps.anchors, server, path))
     for (const { origin } of anchors) deps.denials.refuseIfDenied(origin.origin, named)
     using signal = deadline(deps.deadlineMs, `the key ${named}`)
-    const attester = await deps.attester()
+    const attester = deps.attester()
+    attester.catch(() => undefined) // whoever asks a broker first hears of it
     const pauses = backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
     let last: unknown
     for (;;) {
@@ -87,7 +88,13 @@ export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDep
     }
 }
 
-async function askOne(anchor: Anchor, path: ResourcePath, attester: Attester, deps: ReleaseDeps, signal: AbortSignal) {
+async function askOne(
+    anchor: Anchor,
+    path: ResourcePath,
+    attester: Promise<Attester>,
+    deps: ReleaseDeps,
+    signal: AbortSignal,
+) {
     const { log, requestTimeoutMs } = deps
     using session = await attest({ origin: anchor.origin, trust: anchor.trust }, attester, {
         log,
