@@ -95,14 +95,21 @@ const ATTR = layout('fuse_attr', 88, {
 
 export type Attr = Parsed<typeof ATTR.fields>
 
-/** Names and attributes are valid for no time at all: the kernel asks again each time, so nothing goes stale. */
+/** How long the kernel may keep a name and what stat(2) says of it, in seconds. */
 export const ENTRY_OUT = layout('fuse_entry_out', 128, {
     nodeid: u64(0),
-    validity: zero(8, 32),
+    generation: zero(8, 8),
+    entryValid: u64(16),
+    attrValid: u64(24),
+    nanoseconds: zero(32, 8),
     attr: struct(40, ATTR),
 })
 
-export const ATTR_OUT = layout('fuse_attr_out', 104, { validity: zero(0, 16), attr: struct(16, ATTR) })
+export const ATTR_OUT = layout('fuse_attr_out', 104, {
+    attrValid: u64(0),
+    nanoseconds: zero(8, 8),
+    attr: struct(16, ATTR),
+})
 
 export const OPEN_IN = layout('fuse_open_in', 8, { flags: u32(0), openFlags: u32(4) })
 

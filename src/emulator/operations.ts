@@ -53,6 +53,9 @@ const MAX_WRITE = 4096
 /** Large enough for every message: FUSE_MIN_READ_BUFFER, and the header before a write. */
 export const MESSAGE_SIZE = 16 * 1024
 
+// Names come and go by mkdir(2) and rmdir(2) alone, which the kernel sees, and what stat(2) says never changes.
+const VALID_S = 86_400n
+
 const PROTOCOL = { major: 7, minor: 31 } as const
 
 const { O_RDWR, O_WRONLY, S_IFDIR, S_IFREG } = files
@@ -87,8 +90,17 @@ export function fileOperations(root: Folder, startS: number): Operations {
         nlink: isFolder(node) ? 2 : 1,
         blksize: TEXT_SIZE,
     })
-    const entry = (node: Node): Reply => [ENTRY_OUT.encode({ nodeid: numberOf(node), attr: attrOf(node) })]
-    const attributes = (request: Request): Reply => [ATTR_OUT.encode({ attr: attrOf(nodeOf(request)) })]
+    const entry = (node: Node): Reply => [
+        ENTRY_OUT.encode({
+            nodeid: numberOf(node),
+            entryValid: VALID_S,
+            attrValid: VALID_S,
+            attr: attrOf(node),
+        }),
+    ]
+    const attributes = (request: Request): Reply => [
+        ATTR_OUT.encode({ attrValid: VALID_S, attr: attrOf(nodeOf(request)) }),
+    ]
     // The kernel has dropped the inode; one that no folder holds any more will not be asked for again.
     const forget = (nodeid: bigint) => {
         const node = inodes.get(nodeid)
