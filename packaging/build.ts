@@ -1,12 +1,14 @@
 // Bundles: the whole program, and the pin alone, each without anything that it does not run.
 //   node packaging/build.ts [--out FOLDER]        (dist/ unless told)
 //     guest-attest.mjs and its chunks             the whole program
-//     clevis-encrypt-kbs.cjs, clevis-decrypt-kbs.cjs   the pin, one file each
+//     clevis-encrypt-kbs.cjs, clevis-decrypt-kbs.cjs   the pin: the start of each, and its program beside it
+//     compile-cache/                              the pin's programs as this Node has compiled them
 //     man/                                        manual pages
 // The pin is built in the role of the initrd: no environment, no emulated device (src/core/role.ts).
 // SPDX-License-Identifier: Apache-2.0
 
-import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -44,24 +46,40 @@ const COMMON: BuildOptions = {
 const COMMONJS_BANNER = `import { createRequire as createRequireHere } from 'node:module'
 const require = createRequireHere(import.meta.url)`
 
+const PINS = ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'] as const
+
+/** Beside the programs, and as trusted as they are: what V8 has compiled. Another version of Node passes it by. */
+const COMPILE_CACHE = 'compile-cache'
+
+// A program of the pin lives for a tenth of a second: two collections of garbage would be a twentieth of it.
+const pinStart = (name: string): string => `#!/usr/bin/env -S node --min-semi-space-size=16
+require('node:module').enableCompileCache({ directory: __dirname + '/${COMPILE_CACHE}', portable: true })
+require('./${name}.program.cjs')
+`
+
 /**
- * The pin in a role; one file for each of its programs. In the older module format: importing node:http or node:crypto as
+ * The pin in a role; two files for each of its programs. In the older module format: importing node:http or node:crypto as
  * a module evaluates everything that they offer, undici and WebCrypto too, which costs 30 ms at each start.
  */
 export async function buildPin(out: string, role: Role): Promise<Metafile> {
     const { metafile } = await build({
         ...COMMON,
-        entryPoints: ['src/cli/clevis-encrypt-kbs.ts', 'src/cli/clevis-decrypt-kbs.ts'],
+        entryPoints: Object.fromEntries(PINS.map((name) => [`${name}.program`, `src/cli/${name}.ts`])),
         outdir: out,
         format: 'cjs',
-        minifyWhitespace: true, // less to read at each start
+        minify: true, // less to read at each start
+        sourcemap: 'external', // for a person who has a stack trace
         outExtension: { '.js': '.cjs' },
         define: { GUEST_ATTEST_ROLE: JSON.stringify(role), 'import.meta.url': 'OWN_URL' },
-        banner: { js: "#!/usr/bin/env node\nconst OWN_URL = require('node:url').pathToFileURL(__filename).href" },
+        banner: { js: "const OWN_URL = require('node:url').pathToFileURL(__filename).href" },
         plugins: [leaveOut(NOT_IN_THE_PIN)],
     })
-    for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs']) chmodSync(join(out, `${name}.cjs`), 0o755)
     copyKoffi(out)
+    for (const name of PINS) {
+        const start = join(out, `${name}.cjs`)
+        writeFileSync(start, pinStart(name), { mode: 0o755 })
+        spawnSync(process.execPath, [start, '--summary']) // fills the cache
+    }
     return metafile as Metafile
 }
 
@@ -123,7 +141,7 @@ if (import.meta.main) {
     if (wrong.length > 0) throw new Error(`in the pin, and must not be: ${wrong.join(', ')}`)
     for (const metafile of metafiles)
         for (const [path, { bytes }] of Object.entries(metafile.outputs))
-            if (!/chunks|LEGAL/.test(path)) console.log(`${path}  ${Math.round(bytes / 1024)} KiB`)
+            if (!/chunks|LEGAL|\.map$/.test(path)) console.log(`${path}  ${Math.round(bytes / 1024)} KiB`)
     for (const name of await writeManuals(join(out, 'man'))) console.log(join(out, 'man', name))
     writeFileSync(join(out, 'package.json'), '{"type":"module","private":true}\n')
 }

@@ -5,7 +5,7 @@
 import type { ErrorTable } from '#core/errors.ts'
 import type { Driver } from '#drivers/driver.ts'
 import type { DeviceModel, EmulatorOptions } from '#emulator/model.ts'
-import type { ClaimTable } from '#evidence/claims.ts'
+import type { Vocabulary } from '#evidence/claims.ts'
 import type { KbsEvidence, Trust, Verifier } from '#evidence/verifier.ts'
 
 export interface Plugin {
@@ -15,13 +15,12 @@ export interface Plugin {
     /** Its names as `tee` of the key broker protocol's request. */
     readonly kbsNames: readonly string[]
     readonly errors: ErrorTable
-    readonly claims: ClaimTable
-    /** The named switches of a broker's floor, and what each lets through. */
-    readonly switches: Readonly<Record<`insecure${string}`, string>>
     /** Loaded when a guest is looked for. */
     driver(): Promise<Driver>
     /** Its evidence in the key broker protocol's form; loaded by whoever sends it. */
     kbsEvidence(): Promise<KbsEvidence>
+    /** What the rules of a broker may say of its guests; loaded by brokers. */
+    vocabulary(): Promise<Vocabulary>
     /** Loaded when evidence is judged. The verifier keeps what it has verified of chains under this trust. */
     verifier(trust: Trust): Promise<Verifier>
     /** Loaded by `emulate` alone, and not part of the initrd program. */

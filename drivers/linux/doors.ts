@@ -18,7 +18,7 @@ export interface Doors {
 
 export const DRIVERS_CONFIG = section('drivers', {
     spacingMs: setting(
-        z.int().check(z.gte(0), z.lte(60_000)),
+        () => z.int().check(z.gte(0), z.lte(60_000)),
         2000,
         'pause between two requests to the device, across processes: hosts throttle bursts, and a throttled driver loses its key',
     ),

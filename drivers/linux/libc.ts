@@ -75,7 +75,7 @@ function bind(koffi: Koffi): Libc {
 
 function loadKoffi(): Koffi {
     const tried: unknown[] = []
-    for (const find of [besideTheBundle, glibcPackage, muslPackage])
+    for (const find of [besideTheBundle, aboveTheChunk, glibcPackage, muslPackage])
         try {
             const module = { exports: {} }
             process.dlopen(module, find())
@@ -93,8 +93,11 @@ function loadKoffi(): Koffi {
     )
 }
 
-/** The name that packaging/build.ts gives it in the folder of the bundles. */
-const besideTheBundle = (): string => fileURLToPath(new URL(`./koffi-${process.arch}.node`, import.meta.url))
+// The name that packaging/build.ts gives it in the folder of the bundles; chunks are in a folder of their own.
+const besideTheBundle = (): string => fromHere('.')
+const aboveTheChunk = (): string => fromHere('..')
+const fromHere = (folder: string): string =>
+    fileURLToPath(new URL(`${folder}/koffi-${process.arch}.node`, import.meta.url))
 
 const glibcPackage = (): string => inPackage('linux')
 const muslPackage = (): string => inPackage('musl')

@@ -6,8 +6,8 @@ import type { Claims } from '#evidence/verdict.ts'
 import type { Authentic, FloorFinding, Policy } from '#evidence/verifier.ts'
 import { type SNP_ERRORS, snpError } from './errors.ts'
 import { type SnpPolicy, snpPolicy } from './policy.ts'
-import type { SNP_SWITCHES } from './switches.ts'
 import { formatTcb, type ProductLineName, partBelow, type Tcb } from './tcb.ts'
+import type { switches } from './vocabulary.ts'
 
 type Outcome = { readonly detail: string }
 
@@ -87,7 +87,7 @@ export function floor({ claims }: Authentic, policy: Policy | null): FloorFindin
     const line = claims['productLine'] as ProductLineName
     const p = policy && snpPolicy(policy)
     const isVlek = claims['signingKey'] === 'VLEK'
-    const findings: (FloorFinding & { readonly switch: keyof typeof SNP_SWITCHES; readonly found: boolean })[] = [
+    const findings: (FloorFinding & { readonly switch: keyof typeof switches; readonly found: boolean })[] = [
         {
             switch: 'insecureDebug',
             found: bit(claims, 'debugAllowed'),

@@ -4,19 +4,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Plugin } from '#plugins/plugin.ts'
-import { SNP_CLAIMS } from './claims.ts'
 import { SNP_ERRORS } from './errors.ts'
-import { SNP_SWITCHES } from './switches.ts'
 
 export const snp = {
     id: 'snp',
     title: 'AMD SEV-SNP',
     kbsNames: ['snp'],
     errors: SNP_ERRORS,
-    claims: SNP_CLAIMS,
-    switches: SNP_SWITCHES,
     driver: async () => (await import('./driver.ts')).snpDriver,
     kbsEvidence: () => import('./kbs-evidence.ts'),
+    vocabulary: () => import('./vocabulary.ts'),
     verifier: async (trust) => (await import('./verifier.ts')).snpVerifier(trust),
     emulator: async (options) => (await import('./emulate.ts')).snpEmulator(options),
 } as const satisfies Plugin

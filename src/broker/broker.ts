@@ -7,6 +7,7 @@ import type { Plugin } from '#plugins/plugin.ts'
 import { type Noise, noise } from './audit/noise.ts'
 import type { BrokerSettings } from './config.ts'
 import { type Data, openData } from './data.ts'
+import { type Technology, technologiesOf } from './decision/schema.ts'
 import { type Metrics, metrics } from './metrics.ts'
 import { openRules, type Rules } from './rules.ts'
 import { type Sessions, sessions } from './sessions.ts'
@@ -36,6 +37,8 @@ export interface BrokerOptions {
 export interface Broker {
     readonly settings: BrokerSettings
     readonly plugins: readonly Plugin[]
+    /** What the policies may speak of. */
+    readonly technologies: readonly Technology[]
     readonly log: Logger
     readonly clock: Clock
     readonly data: Data
@@ -56,7 +59,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     try {
         const collateral = options.collateral ?? data.paths.collateral
         const verifiers = await openVerifiers({ plugins, roots, collateral, log })
-        const rules = openRules({ state: data.state, plugins, verifiers: () => verifiers.current, log })
+        const technologies = await technologiesOf(plugins)
+        const rules = openRules({ state: data.state, technologies, verifiers: () => verifiers.current, log })
         const counter = noise((draft) => {
             data.ledger.append(draft).catch((error: unknown) => log.error('counts were not recorded', { error }))
         }, clock.now)
@@ -64,6 +68,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
         return {
             settings,
             plugins,
+            technologies,
             log,
             clock,
             data,

@@ -4,11 +4,15 @@
 import * as z from 'zod/mini'
 import { section, setting, type Values } from '#core/config.ts'
 
-const count = (most: number) => z.int().check(z.gte(1), z.lte(most))
+const count = (most: number) => () => z.int().check(z.gte(1), z.lte(most))
 
 export const BROKER_CONFIG = section('broker', {
-    data: setting(z.string().check(z.startsWith('/')), '/var/lib/guest-attest', 'folder of the broker’s data and keys'),
-    listen: setting(z.string(), '127.0.0.1:8443', 'address and port that guests connect to'),
+    data: setting(
+        () => z.string().check(z.startsWith('/')),
+        '/var/lib/guest-attest',
+        'folder of the broker’s data and keys',
+    ),
+    listen: setting(() => z.string(), '127.0.0.1:8443', 'address and port that guests connect to'),
     maxConnections: setting(count(100_000), 2000, 'connections at once'),
     maxSessions: setting(count(1_000_000), 20_000, 'guests that have proved themselves and hold a session'),
     ratePerMinute: setting(
@@ -20,7 +24,7 @@ export const BROKER_CONFIG = section('broker', {
     idleTimeoutMs: setting(count(600_000), 60_000, 'time after which a silent connection is closed'),
     maxResourceBytes: setting(count(16 * 1024 * 1024), 1024 * 1024, 'largest resource that can be stored'),
     publicMetrics: setting(
-        z.boolean(),
+        z.boolean,
         false,
         'serve /metrics to everybody, not only over the admin socket and to peers on loopback',
     ),

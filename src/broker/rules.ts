@@ -6,7 +6,7 @@ import type { Logger } from '#core/log.ts'
 import type { Verifier } from '#evidence/verifier.ts'
 import { brokenPolicies, compilePolicies, type Policies, type PolicyFile } from './decision/policies.ts'
 import { type BrokenReference, type ReferenceSet, storedReference } from './decision/references.ts'
-import type { Vocabulary } from './decision/schema.ts'
+import type { Technology } from './decision/schema.ts'
 import type { State } from './state.ts'
 
 export interface Rules {
@@ -22,13 +22,13 @@ export interface Rules {
 
 export interface RulesOptions {
     readonly state: State
-    readonly plugins: readonly Vocabulary[]
+    readonly technologies: readonly Technology[]
     readonly verifiers: () => ReadonlyMap<string, Verifier>
     readonly log: Logger
 }
 
-export function openRules({ state, plugins, verifiers, log }: RulesOptions): Rules {
-    const compile = (files: readonly PolicyFile[]) => compilePolicies(files, plugins)
+export function openRules({ state, technologies, verifiers, log }: RulesOptions): Rules {
+    const compile = (files: readonly PolicyFile[]) => compilePolicies(files, technologies)
 
     // What was valid when it was stored may not be for a later version of this program: then nothing is released,
     // and the administrator can still put it right.

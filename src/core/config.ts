@@ -11,7 +11,8 @@ import { issues, type Schema } from './schema.ts'
 
 /** One setting: what it may be, what it is unless somebody says otherwise, and what it means. */
 export interface Setting<T> {
-    readonly schema: Schema<T>
+    /** Made when a file or a flag sets it: most starts set next to nothing. */
+    readonly schema: () => Schema<T>
     readonly fallback: T
     readonly means: string
 }
@@ -43,7 +44,7 @@ export interface Config {
     list(): readonly InForce[]
 }
 
-export const setting = <T>(schema: Schema<T>, fallback: T, means: string): Setting<T> => ({
+export const setting = <T>(schema: () => Schema<T>, fallback: T, means: string): Setting<T> => ({
     schema,
     fallback,
     means,
@@ -69,7 +70,7 @@ export function loadConfig(folder: string, sections: readonly Section[], overrid
         const entry = table.get(`${section}.${name}`)
         if (!setting || !entry)
             throw coreError('ERR_CONFIG', `${source}: unknown setting ${section}.${name}`, { hint: KNOWN })
-        const result = setting.schema.safeParse(value)
+        const result = setting.schema().safeParse(value)
         if (!result.success)
             throw coreError('ERR_CONFIG', `${source}: ${section}.${name}: ${issues(result.error)}`, {
                 hint: entry.means,

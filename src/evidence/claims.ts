@@ -16,3 +16,10 @@ export interface ClaimRow {
 export interface ClaimTable {
     readonly [name: string]: ClaimRow
 }
+
+/** What the rules of a broker may say of a technology's guests. */
+export interface Vocabulary {
+    readonly claims: ClaimTable
+    /** The named switches of the floor, and what each lets through. */
+    readonly switches: Readonly<Record<`insecure${string}`, string>>
+}

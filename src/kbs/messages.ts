@@ -1,9 +1,8 @@
-// The messages of the KBS attestation protocol ("RCAR": request, challenge, attestation, response), version 0.4.0, as
-// its reference implementation speaks it; the same schemas serve the client and the broker.
+// The KBS attestation protocol ("RCAR": request, challenge, attestation, response), version 0.4.0, as its reference
+// implementation speaks it: its names and limits, the paths of resources, and what a broker answers.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
-import type { EcJwk } from '#core/jwe.ts'
 import { kbsError } from './errors.ts'
 
 export const PROTOCOL_VERSION = '0.4.0'
@@ -23,32 +22,9 @@ export const MAX_ATTESTATION_BYTES = 4 * 1024 * 1024
 /** `?use=luks-key` asks for a key of that kind and for nothing else. */
 export const LUKS_KEY_USE = 'luks-key'
 
-export const Request = z.object({
-    version: z.string().check(z.maxLength(32)),
-    tee: z.string().check(z.maxLength(64)),
-    'extra-params': z.unknown(),
-})
-
 export const Challenge = z.object({
     nonce: z.string().check(z.maxLength(1024)),
     'extra-params': z.unknown(),
-})
-
-const coordinate = z.string().check(z.regex(/^[A-Za-z0-9_-]{43}$/))
-
-// Strict: the peer serialises exactly these members again before it hashes them.
-export const TeePubkey: z.ZodMiniType<EcJwk> = z.strictObject({
-    kty: z.literal('EC'),
-    crv: z.literal('P-256'),
-    alg: z.literal('ECDH-ES+A256KW'),
-    x: coordinate,
-    y: coordinate,
-})
-
-export const Attestation = z.strictObject({
-    'init-data': z.optional(z.nullable(z.strictObject({ format: z.string(), body: z.string() }))),
-    'runtime-data': z.strictObject({ nonce: z.string(), 'tee-pubkey': TeePubkey }),
-    'tee-evidence': z.strictObject({ primary_evidence: z.unknown(), additional_evidence: z.string() }),
 })
 
 export const AttestationResponse = z.object({ token: z.string() })

@@ -17,12 +17,12 @@ import { unlockError } from './errors.ts'
 
 export const UNLOCK_CONFIG = section('unlock', {
     deadlineMs: setting(
-        z.int().check(z.gte(1000), z.lte(24 * 3_600_000)),
+        () => z.int().check(z.gte(1000), z.lte(24 * 3_600_000)),
         120_000,
         'how long to go on trying to get a key before the caller hears that it failed',
     ),
     requestTimeoutMs: setting(
-        z.int().check(z.gte(100), z.lte(600_000)),
+        () => z.int().check(z.gte(100), z.lte(600_000)),
         15_000,
         'how long a broker may take for one answer',
     ),

@@ -18,11 +18,11 @@ const timed = (program: string, args: string[], input: Buffer, want: string) => 
 
 const read = (name: string): Buffer => readFileSync(join(folder, name))
 const bundle = join(folder, 'clevis-decrypt-kbs.cjs')
-const kbs = timed(process.execPath, [bundle], read('kbs.jwe'), 'passphrase')
+const kbs = timed(bundle, [], read('kbs.jwe'), 'passphrase')
 const tang = timed('clevis-decrypt-tang', [], read('tang.jwe'), 'passphrase')
 const encrypt = join(folder, 'clevis-encrypt-kbs.cjs')
 const summary = spawnSync(process.execPath, [encrypt, '--summary'], { env }).stdout.toString()
-const start = timed(process.execPath, [encrypt, '--summary'], Buffer.alloc(0), summary)
+const start = timed(encrypt, ['--summary'], Buffer.alloc(0), summary)
 const empty = timed(process.execPath, ['-e', '0'], Buffer.alloc(0), '')
 
 await inTurn(3, kbs, tang)

@@ -11,7 +11,7 @@ import type { Authentic, Verifier } from '#evidence/verifier.ts'
 import { snp } from '#plugins/snp/index.ts'
 import type { Report } from '#plugins/snp/report.ts'
 import { report, table, trustIn } from '#test/plugins/snp/minted.ts'
-import { REFERENCE, theVendor } from './rig.ts'
+import { REFERENCE, TECHNOLOGIES, theVendor } from './rig.ts'
 
 const vendor = await theVendor()
 const verifier = await snp.verifier(trustIn(vendor))
@@ -50,7 +50,7 @@ const ask = ({
 }: Case): Decision => {
     const compiled = compilePolicies(
         policies.map((text, i) => ({ name: `p${i}`, text })),
-        [snp],
+        TECHNOLOGIES,
     )
     const sets = references.map((text) => readReference(text, 'set', verifiers))
     const target = { path: 'web/disk/root', kind: 'luks-key' }
@@ -235,7 +235,7 @@ test('a claim that is missing denies', (t) => {
 test('a stored set that cannot be read matches nothing, and says why', (t) => {
     const set = storedReference({ name: 'old', text: 'name = "old"\n' }, verifiers)
     t.true('broken' in set)
-    const policies = compilePolicies([{ name: 'p', text: policy('') }], [snp])
+    const policies = compilePolicies([{ name: 'p', text: policy('') }], TECHNOLOGIES)
     const target = { path: 'a/b/c', kind: 'opaque' }
     const decision = decide({ verifier, authentic: guest(), target, references: [set], policies, counts: null, now })
     t.is(decision.code, 'ERR_BROKER_DENIED_REFERENCE')

@@ -9,12 +9,12 @@ import { cedarSchema, entities, GUEST, RELEASE, resourceUid } from '#broker/deci
 import { Checks } from '#core/checks.ts'
 import { snp } from '#plugins/snp/index.ts'
 import { report, table, trustIn } from '#test/plugins/snp/minted.ts'
-import { theVendor } from './rig.ts'
+import { TECHNOLOGIES, theVendor } from './rig.ts'
 
 const compile = (...texts: string[]) =>
     compilePolicies(
         texts.map((text, i) => ({ name: `file${i}`, text })),
-        [snp],
+        TECHNOLOGIES,
     )
 
 for (const { name, texts, message } of [
@@ -178,21 +178,23 @@ test('the engine decides the same with the claims that are mentioned as with all
         const text = `permit (principal, action, resource) when { ${expression} };`
         const parsed = cedar.policyToJson(text)
         if (parsed.type === 'failure') return t.fail(expression)
-        const decisions = [{ plugins: [snp], guestId: true }, mentioned([snp], [parsed.json])].map((reach) => {
-            const answer = cedar.isAuthorized({
-                principal: GUEST,
-                action: RELEASE,
-                resource: resourceUid(target),
-                context: {},
-                schema: cedarSchema(reach.plugins),
-                validateRequest: true,
-                policies: { staticPolicies: text },
-                entities: entities(authentic, ['web'], target, reach),
-            })
-            return answer.type === 'success'
-                ? [answer.response.decision, answer.response.diagnostics.errors.length]
-                : answer.errors.map(({ message }) => message)
-        })
+        const decisions = [{ technologies: TECHNOLOGIES, guestId: true }, mentioned(TECHNOLOGIES, [parsed.json])].map(
+            (reach) => {
+                const answer = cedar.isAuthorized({
+                    principal: GUEST,
+                    action: RELEASE,
+                    resource: resourceUid(target),
+                    context: {},
+                    schema: cedarSchema(reach.technologies),
+                    validateRequest: true,
+                    policies: { staticPolicies: text },
+                    entities: entities(authentic, ['web'], target, reach),
+                })
+                return answer.type === 'success'
+                    ? [answer.response.decision, answer.response.diagnostics.errors.length]
+                    : answer.errors.map(({ message }) => message)
+            },
+        )
         t.deepEqual(decisions[0], decisions[1], expression)
         t.is(decisions[0]?.[1], 0, `${expression}: ${decisions[0]}`)
     }
@@ -203,8 +205,8 @@ test('what no rule mentions is left out', (t) => {
         'permit (principal, action, resource) when { principal has snp && principal.snp.policy.debugAllowed && principal.snp.launchTcb == principal.snp.launchTcb };',
     )
     if (parsed.type === 'failure') return t.fail()
-    const { plugins, guestId } = mentioned([snp], [parsed.json])
-    const [left] = plugins
+    const { technologies, guestId } = mentioned(TECHNOLOGIES, [parsed.json])
+    const [left] = technologies
     t.false(guestId)
     t.deepEqual(Object.keys(left?.claims ?? {}), ['policy', 'launchTcb'])
     t.deepEqual(Object.keys(left?.claims['policy']?.type ?? {}), ['debugAllowed'])

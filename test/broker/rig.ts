@@ -7,6 +7,7 @@ import { Agent, request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { BROKER_CONFIG, type BrokerSettings } from '#broker/config.ts'
+import type { Technology } from '#broker/decision/schema.ts'
 import { parseListen } from '#broker/listen.ts'
 import { type ServeOptions, type Serving, serve } from '#broker/serve.ts'
 import { loadConfig } from '#core/config.ts'
@@ -18,8 +19,12 @@ import type { Plugin } from '#plugins/plugin.ts'
 import { snp } from '#plugins/snp/index.ts'
 import { toKbs } from '#plugins/snp/kbs-evidence.ts'
 import type { Report } from '#plugins/snp/report.ts'
+import * as vocabulary from '#plugins/snp/vocabulary.ts'
 import { named, report, table, type Vendor, vendor } from '#test/plugins/snp/minted.ts'
 import { temporaryFolder } from './folder.ts'
+
+/** What policies may speak of. */
+export const TECHNOLOGIES: readonly Technology[] = [{ id: snp.id, title: snp.title, ...vocabulary }]
 
 /** What the minted vendor's guests run. */
 export const MEASUREMENT = '22'.repeat(48)

@@ -5,7 +5,7 @@
 
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs'
 import type { ClaimRow, ClaimTable } from '#evidence/claims.ts'
-import type { Reach, Vocabulary } from './schema.ts'
+import type { Reach, Technology } from './schema.ts'
 
 /** What is mentioned below one name. */
 interface Mention {
@@ -15,14 +15,14 @@ interface Mention {
 }
 
 /** What of a guest these rules can reach. */
-export function mentioned(plugins: readonly Vocabulary[], rules: readonly PolicyJson[]): Reach {
+export function mentioned(technologies: readonly Technology[], rules: readonly PolicyJson[]): Reach {
     const root: Mention = { whole: false, below: new Map() }
     for (const { conditions } of rules) for (const { body } of conditions) walk(body, root)
-    if (root.whole) return { plugins, guestId: true }
-    const reached = plugins
+    if (root.whole) return { technologies, guestId: true }
+    const reached = technologies
         .filter(({ id }) => root.below.has(id))
-        .map((plugin) => ({ ...plugin, claims: prune(plugin.claims, root.below.get(plugin.id)) }))
-    return { plugins: reached, guestId: root.below.has('guestId') }
+        .map((technology) => ({ ...technology, claims: prune(technology.claims, root.below.get(technology.id)) }))
+    return { technologies: reached, guestId: root.below.has('guestId') }
 }
 
 function prune(table: ClaimTable, mention: Mention | undefined): ClaimTable {

@@ -14,7 +14,7 @@ import { brokerError } from '../errors.ts'
 import { COMMON_SWITCHES } from './floor.ts'
 import { mentioned } from './mentions.ts'
 import { NAME } from './references.ts'
-import { cedarSchema, entities, GUEST, RELEASE, resourceUid, type Target, type Vocabulary } from './schema.ts'
+import { cedarSchema, entities, GUEST, RELEASE, resourceUid, type Target, type Technology } from './schema.ts'
 
 /** One policy file. */
 export interface PolicyFile {
@@ -50,8 +50,8 @@ export interface Policies {
 }
 
 /** Every switch that an annotation may name, and what it lets through. */
-export const switchesOf = (plugins: readonly Vocabulary[]): Readonly<Record<string, string>> =>
-    Object.assign({}, COMMON_SWITCHES, ...plugins.map(({ switches }) => switches))
+export const switchesOf = (technologies: readonly Technology[]): Readonly<Record<string, string>> =>
+    Object.assign({}, COMMON_SWITCHES, ...technologies.map(({ switches }) => switches))
 
 /** Answers that are kept. */
 const MAX_KEPT = 1024
@@ -63,9 +63,9 @@ const ANNOTATIONS = ['id', 'maxReleases', 'description']
  * Parses and validates policy files together.
  * @throws AttestError ERR_BROKER_POLICY with file and line
  */
-export function compilePolicies(files: readonly PolicyFile[], plugins: readonly Vocabulary[]): Policies {
-    const schema = cedarSchema(plugins)
-    const switches = switchesOf(plugins)
+export function compilePolicies(files: readonly PolicyFile[], technologies: readonly Technology[]): Policies {
+    const schema = cedarSchema(technologies)
+    const switches = switchesOf(technologies)
     const rules = new Map<string, Rule>()
     const texts: Record<string, string> = {}
     const parsed: cedar.PolicyJson[] = []
@@ -81,9 +81,9 @@ export function compilePolicies(files: readonly PolicyFile[], plugins: readonly 
     }
     // The engine keeps parsed sets by name for as long as the process lives.
     const name = randomUUID()
-    const reach = mentioned(plugins, parsed)
+    const reach = mentioned(technologies, parsed)
     const kept = new Map<string, Evaluation>()
-    demand(cedar.preparseSchema(name, cedarSchema(reach.plugins)))
+    demand(cedar.preparseSchema(name, cedarSchema(reach.technologies)))
     demand(cedar.preparsePolicySet(name, { staticPolicies: texts }))
     return {
         rules: [...rules.values()],

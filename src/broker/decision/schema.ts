@@ -3,18 +3,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { CedarValueJson, EntityJson } from '@cedar-policy/cedar-wasm/nodejs'
-import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
+import type { ClaimRow, ClaimTable, Provenance, Vocabulary } from '#evidence/claims.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import type { Authentic } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { brokerError } from '../errors.ts'
 
-/** What of a plugin the policies know. */
-export type Vocabulary = Pick<Plugin, 'id' | 'title' | 'claims' | 'switches'>
+/** What of a technology the policies know. */
+export type Technology = Pick<Plugin, 'id' | 'title'> & Vocabulary
+
+export const technologiesOf = async (plugins: readonly Plugin[]): Promise<readonly Technology[]> =>
+    Promise.all(plugins.map(async (plugin) => ({ id: plugin.id, title: plugin.title, ...(await plugin.vocabulary()) })))
 
 /** What of a guest is looked at. */
 export interface Reach {
-    readonly plugins: readonly Vocabulary[]
+    readonly technologies: readonly Technology[]
     readonly guestId: boolean
 }
 
@@ -35,15 +38,17 @@ const BY: Readonly<Record<Provenance, string>> = {
 const TYPES = { string: 'String', long: 'Long', bool: 'Bool' } as const
 
 /** The schema as Cedar's text; the comments say who chose a value and what it means. */
-export const cedarSchema = (plugins: readonly Vocabulary[]): string => `// Who asks: a guest that has proved itself.
+export const cedarSchema = (
+    technologies: readonly Technology[],
+): string => `// Who asks: a guest that has proved itself.
 entity Guest {
-    // The technology: ${plugins.map(({ id }) => id).join(', ')}.
+    // The technology: ${technologies.map(({ id }) => id).join(', ')}.
     tee: String,
     // The names of the reference sets that it matches.
     references: Set<String>,
     // Names this launch of this guest, where the technology has such a name.
     guestId?: String,
-${plugins.map(({ id, title, claims }) => `    // ${title}. In brackets: who chose the value.\n    ${id}?: ${recordType(claims, 1)},\n`).join('')}};
+${technologies.map(({ id, title, claims }) => `    // ${title}. In brackets: who chose the value.\n    ${id}?: ${recordType(claims, 1)},\n`).join('')}};
 
 // What is asked for: kbs:///repository/type/tag.
 entity Resource {
@@ -85,7 +90,7 @@ export function entities(
     reach: Reach,
 ): EntityJson[] {
     const { tee, guestId } = authentic
-    const table = reach.plugins.find(({ id }) => id === tee)?.claims
+    const table = reach.technologies.find(({ id }) => id === tee)?.claims
     const [repository = '', type = '', tag = ''] = target.path.split('/')
     return [
         {

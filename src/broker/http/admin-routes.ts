@@ -48,7 +48,7 @@ const pathOf = ({ repository, type, tag }: z.infer<typeof AT>): string =>
     formatResourcePath(parseResourcePath(`${repository}/${type}/${tag}`))
 
 export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
-    const { data, rules, plugins } = broker
+    const { data, rules, technologies } = broker
     app.addContentTypeParser(BYTES, readBytes)
     app.addContentTypeParser(TEXT, { parseAs: 'string' }, async (_request: unknown, body: string) => body)
     const admin = typed(app)
@@ -83,7 +83,7 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
     admin.get(
         '/v1/schema',
         { schema: { summary: 'The vocabulary of the policies, as a Cedar schema' } },
-        async (_request, reply) => reply.type(TEXT).serializer(String).send(cedarSchema(plugins)),
+        async (_request, reply) => reply.type(TEXT).serializer(String).send(cedarSchema(technologies)),
     )
     admin.get('/v1/policies', { schema: { summary: 'The policy files and their rules' } }, async () =>
         [...data.state.policies.values()].map(({ name, time }) => ({
@@ -196,7 +196,7 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
                 policies,
                 target: { path, kind: resource?.kind ?? 'opaque' },
                 counts: resource && countsOf(broker, resource),
-                switches: switchesOf(plugins),
+                switches: switchesOf(technologies),
                 now: broker.clock.now(),
             })
             return { form, ...explanation }

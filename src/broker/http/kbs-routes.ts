@@ -6,7 +6,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import * as z from 'zod/mini'
 import { kbsError } from '#kbs/errors.ts'
 import {
-    Attestation,
     AttestationResponse,
     Challenge,
     ErrorBody,
@@ -16,9 +15,9 @@ import {
     LUKS_KEY_USE,
     MAX_ATTESTATION_BYTES,
     parseResourcePath,
-    Request,
     SESSION_COOKIE,
 } from '#kbs/messages.ts'
+import { Attestation, Request } from '#kbs/requests.ts'
 import type { Broker } from '../broker.ts'
 import { beginHandshake, finishHandshake } from '../handshake.ts'
 import { release } from '../release.ts'

@@ -1,8 +1,10 @@
-// What a broker refuses of SNP guests unless the rule that permits names the switch.
+// What the rules of a broker may say of SNP guests: their claims, and the switches that let a finding through.
 // SPDX-License-Identifier: Apache-2.0
 
+export { SNP_CLAIMS as claims } from './claims.ts'
+
 /** The switches of a broker's floor, and what each lets through. */
-export const SNP_SWITCHES = {
+export const switches = {
     insecureDebug: 'a guest whose memory the host may read and write',
     insecureMigration: 'a guest that a migration agent may move',
     insecureVmpl: 'a report that speaks for a less privileged level than the guest’s kernel',
