@@ -22,9 +22,35 @@ export interface PutOptions {
     readonly maxReleases: number | null
 }
 
-/** Stores a new version of a resource; the bytes are wiped. @throws AttestError ERR_KBS_URI, ERR_BROKER_STORE */
-export const putOpaque = (broker: Broker, path: string, bytes: Buffer, options: PutOptions): Promise<ResourceEntry> =>
-    put(broker, path, 'opaque', bytes, options)
+/**
+ * Stores a new version of a resource; the bytes are wiped.
+ * @throws AttestError ERR_KBS_URI, ERR_BROKER_REQUEST, ERR_BROKER_STORE
+ */
+export async function putBytes(
+    broker: Broker,
+    path: string,
+    kind: ResourceKind,
+    bytes: Buffer,
+    options: PutOptions,
+): Promise<ResourceEntry> {
+    try {
+        if (kind === 'luks-key') requireRandom(bytes)
+        return await put(broker, path, kind, bytes, options)
+    } finally {
+        wipe(bytes)
+    }
+}
+
+// Nobody can see that bytes are random, but 32 characters of text are not: whoever guesses them opens the disk.
+function requireRandom(bytes: Buffer): void {
+    const expected = `a luks-key is ${LUKS_KEY_SIZE} random bytes`
+    if (bytes.length !== LUKS_KEY_SIZE)
+        throw brokerError('ERR_BROKER_REQUEST', `${expected}, these are ${bytes.length}`)
+    if (/^[\t\n\r -~]*$/.test(bytes.toString('latin1')))
+        throw brokerError('ERR_BROKER_REQUEST', `${expected}, these are text`, {
+            hint: `head -c ${LUKS_KEY_SIZE} /dev/urandom > FILE`,
+        })
+}
 
 /** Makes a key that nobody has seen. @throws AttestError ERR_KBS_URI, ERR_BROKER_STORE */
 export const putRandom = (broker: Broker, path: string, options: PutOptions): Promise<ResourceEntry> =>

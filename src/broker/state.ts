@@ -7,7 +7,10 @@ import { brokerError } from './errors.ts'
 import type { StoredRecord } from './store/store.ts'
 
 /** `opaque`: bytes that an administrator gave. `luks-key`: 32 random bytes that nobody has seen. */
-export type ResourceKind = 'opaque' | 'luks-key'
+/** What a resource is for: anything, or a disk. */
+export const RESOURCE_KINDS = ['opaque', 'luks-key'] as const
+
+export type ResourceKind = (typeof RESOURCE_KINDS)[number]
 
 /** The current version of a resource. */
 export interface ResourceEntry {

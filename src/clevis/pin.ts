@@ -89,6 +89,6 @@ function readKeyFile(path: string): Secret {
     if (bytes.length === KEY_SIZE) return secret(bytes)
     wipe(bytes)
     throw clevisError('ERR_CLEVIS_KEY_FILE', `${path}: expected ${KEY_SIZE} random bytes, got ${bytes.length}`, {
-        hint: `head -c ${KEY_SIZE} /dev/urandom > FILE; guest-attest broker put PATH --kind luks-key --from FILE`,
+        hint: `head -c ${KEY_SIZE} /dev/urandom > FILE; guest-attest broker put PATH FILE --kind luks-key`,
     })
 }

@@ -61,12 +61,32 @@ test.serial('put: made by the broker, from a file, from standard input', async (
     t.false(JSON.stringify(entries).includes(secret.toString('hex')))
 })
 
+test.serial('put: a disk key that its owner has made', async (t) => {
+    const key = randomBytes(32)
+    key[0] = 0 // no text
+    const put = await command('put', 'web/disk/own', file('own', key), '--kind', 'luks-key')
+    t.is(put.code, 0, put.stderr)
+    t.regex(put.stderr, /web\/disk\/own is stored: version 1, luks-key/)
+    for (const [name, bytes, message] of [
+        ['short', key.subarray(1), /these are 31/],
+        ['text', Buffer.from('correct horse battery staple 123'), /these are text/],
+    ] as const) {
+        const refused = await command('put', 'web/disk/own', file(name, bytes), '--kind', 'luks-key')
+        t.is(refused.code, 2)
+        t.regex(refused.stderr, message)
+    }
+    t.is((await command('rm', 'web/disk/own')).code, 0)
+})
+
 for (const { words, code, message } of [
     { words: ['put', 'web/x/y'], code: 2, message: /say where the bytes come from/ },
     { words: ['put', 'web/x/y', '/etc/hostname', '--random'], code: 2, message: /say where the bytes come from/ },
     { words: ['put', 'web/x', '--random'], code: 2, message: /names no resource.*ERR_KBS_URI/ },
     { words: ['put', 'web/x/y', '--random', '--max-releases', '0'], code: 2, message: /number from 1 on/ },
     { words: ['put', 'web/x/y', '/dev/null'], code: 2, message: /nothing is in it/ },
+    { words: ['put', 'web/x/y', '--random', '--kind', 'opaque'], code: 2, message: /--random makes a luks-key/ },
+    { words: ['put', 'web/x/y', '/dev/null', '--kind', 'other'], code: 2, message: /Choices: "opaque", "luks-key"/ },
+    { words: ['put', 'web/x/y', '/etc/hostname', '--kind', 'luks-key'], code: 2, message: /is 32 random bytes/ },
     { words: ['rm', 'web/x/none'], code: 1, message: /there is no resource web\/x\/none/ },
     { words: ['policy', 'rm', 'none'], code: 1, message: /there is no policy none/ },
     { words: ['policy', 'show', 'none'], code: 1, message: /there is no policy none/ },

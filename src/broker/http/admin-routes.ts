@@ -9,7 +9,7 @@ import { formatResourcePath, MAX_ATTESTATION_BYTES, parseResourcePath } from '#k
 import {
     checkPolicy,
     demand,
-    putOpaque,
+    putBytes,
     putPolicy,
     putRandom,
     putReference,
@@ -25,11 +25,13 @@ import { COVERAGES, type Coverage } from '../decision/references.ts'
 import { cedarSchema } from '../decision/schema.ts'
 import { brokerError } from '../errors.ts'
 import { countsOf } from '../release.ts'
+import { RESOURCE_KINDS } from '../state.ts'
 import { type App, metricsText, typed } from './server.ts'
 
 const number = z.pipe(z.string().check(z.regex(/^\d{1,15}$/, 'expected a number')), z.transform(Number))
 const positive = z.pipe(z.string().check(z.regex(/^[1-9]\d{0,8}$/, 'expected a number from 1 on')), z.transform(Number))
-const PUT_QUERY = z.strictObject({ maxReleases: z.optional(positive) })
+const MAKE_QUERY = z.strictObject({ maxReleases: z.optional(positive) })
+const PUT_QUERY = z.extend(MAKE_QUERY, { kind: z.optional(z.enum(RESOURCE_KINDS)) })
 const NAMED = z.object({ name: z.string() })
 const AT = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
 const FROM_EVIDENCE = z.strictObject({
@@ -63,12 +65,13 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
             schema: { summary: 'Store the bytes of the body', params: AT, querystring: PUT_QUERY, consumes: [BYTES] },
         },
         async ({ params, query, body }) => {
-            return putOpaque(broker, pathOf(params), bytesOf(body), { maxReleases: query.maxReleases ?? null })
+            const { kind = 'opaque', maxReleases = null } = query
+            return putBytes(broker, pathOf(params), kind, bytesOf(body), { maxReleases })
         },
     )
     admin.post(
         '/v1/resources/:repository/:type/:tag/random',
-        { schema: { summary: 'Make and store a key that nobody has seen', params: AT, querystring: PUT_QUERY } },
+        { schema: { summary: 'Make and store a key that nobody has seen', params: AT, querystring: MAKE_QUERY } },
         async ({ params, query }) => putRandom(broker, pathOf(params), { maxReleases: query.maxReleases ?? null }),
     )
     admin.delete(

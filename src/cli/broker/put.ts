@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { BROKER_CONFIG } from '#broker/config.ts'
-import type { ResourceEntry } from '#broker/state.ts'
+import { RESOURCE_KINDS, type ResourceEntry } from '#broker/state.ts'
 import { wipe } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
@@ -23,6 +23,10 @@ export const command = define({
             default: false,
             describe: 'a key for a disk (luks-key): 32 bytes that the broker makes and nobody sees',
         },
+        kind: {
+            choices: RESOURCE_KINDS,
+            describe: 'what a file holds: anything (opaque), or 32 random bytes that open a disk (luks-key)',
+        },
         'max-releases': { type: 'number', describe: 'release this version so often, then never again' },
         ...JSON_OPTION,
     },
@@ -30,6 +34,7 @@ export const command = define({
         ['default/luks/web-1 --random', 'a disk key that only attested guests ever get'],
         ['default/tls/web-key server.key', 'the content of a file'],
         ['default/tls/web-key - < server.key', 'standard input'],
+        ['default/luks/web-1 web-1.key --kind luks-key', 'a disk key that its owner has made'],
     ],
     details: 'Each put makes a new version, which alone is released from then on.',
     async run(args) {
@@ -37,7 +42,12 @@ export const command = define({
         const file = args['file'] === undefined ? undefined : String(args['file'])
         if (args.random === (file !== undefined))
             throw coreError('ERR_USAGE', 'say where the bytes come from: a file, - for standard input, or --random')
-        const query = args.maxReleases === undefined ? '' : `?maxReleases=${releases(args.maxReleases)}`
+        if (args.random && args.kind === 'opaque')
+            throw coreError('ERR_USAGE', '--random makes a luks-key: it cannot be of the kind opaque')
+        const query = new URLSearchParams({
+            ...(args.maxReleases === undefined ? {} : { maxReleases: String(releases(args.maxReleases)) }),
+            ...(args.random || args.kind === undefined ? {} : { kind: args.kind }),
+        })
         const entry = await store(admin(args.data), `/v1/resources/${urlPath(path)}`, query, file)
         if (args.json) printJson(entry)
         else note(`${path} is stored: version ${entry.version}, ${entry.kind}`)
@@ -48,15 +58,15 @@ export const command = define({
 async function store(
     { json }: ReturnType<typeof admin>,
     url: string,
-    query: string,
+    query: URLSearchParams,
     file: string | undefined,
 ): Promise<ResourceEntry> {
-    if (file === undefined) return json({ method: 'POST', path: `${url}/random${query}` })
+    if (file === undefined) return json({ method: 'POST', path: `${url}/random?${query}` })
     const { maxResourceBytes } = readConfig().get(BROKER_CONFIG)
     const bytes = file === '-' ? readStdin(maxResourceBytes) : readInput(file, maxResourceBytes)
     try {
         if (bytes.length === 0) throw coreError('ERR_USAGE', `${file}: nothing is in it`)
-        return await json({ method: 'PUT', path: `${url}${query}`, body: bytes })
+        return await json({ method: 'PUT', path: `${url}?${query}`, body: bytes })
     } finally {
         wipe(bytes)
     }
