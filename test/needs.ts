@@ -5,9 +5,18 @@
 import test, { type Implementation } from 'ava'
 import type { Need } from './machine.ts'
 
-/** `test`, or `test.skip` with the reason in the title. */
-export function needs(...all: readonly Need[]): (title: string, implementation: Implementation<[]>) => void {
+type Declare = (title: string, implementation: Implementation<[]>) => void
+
+/** `test`, or `test.skip` with the reason in the title; `.serial` for those that run one after the other. */
+export function needs(...all: readonly Need[]): Declare & { readonly serial: Declare } {
     const missing = all.filter(({ met }) => !met).map(({ what }) => what)
-    if (missing.length === 0) return (title, implementation) => test(title, implementation)
-    return (title, implementation) => test.skip(`${title} [needs ${missing.join(', ')}]`, implementation)
+    const skip: Declare = (title, implementation) =>
+        test.skip(`${title} [needs ${missing.join(', ')}]`, implementation)
+    const [parallel, serial] = missing.length === 0 ? [declare(test), declare(test.serial)] : [skip, skip]
+    return Object.assign(parallel, { serial })
 }
+
+const declare =
+    (add: typeof test | typeof test.serial): Declare =>
+    (title, implementation) =>
+        add(title, implementation)

@@ -11,7 +11,7 @@ import { needs } from '../needs.ts'
 import { KEY_PATH, openStage, type Stage } from '../stage.ts'
 
 const all = [FUSE, ROOT, programs('clevis', 'jose')]
-const e2e = needs(...all)
+const e2e = needs(...all).serial
 
 const stage: Stage = all.every(({ met }) => met) ? await openStage() : (undefined as never)
 test.after.always(() => stage?.close())
