@@ -10,8 +10,7 @@ type Declare = (title: string, implementation: Implementation<[]>) => void
 /** `test`, or `test.skip` with the reason in the title; `.serial` for those that run one after the other. */
 export function needs(...all: readonly Need[]): Declare & { readonly serial: Declare } {
     const missing = all.filter(({ met }) => !met).map(({ what }) => what)
-    const skip: Declare = (title, implementation) =>
-        test.skip(`${title} [needs ${missing.join(', ')}]`, implementation)
+    const skip: Declare = (title, implementation) => test.skip(`${title} [needs ${missing.join(', ')}]`, implementation)
     const [parallel, serial] = missing.length === 0 ? [declare(test), declare(test.serial)] : [skip, skip]
     return Object.assign(parallel, { serial })
 }

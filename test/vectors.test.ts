@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
+import { temporaryFolder } from '#test/folder.ts'
 import { run } from './cli/run.ts'
 import { VECTOR_FILES, VECTORS } from './machine.ts'
 import { needs } from './needs.ts'
@@ -26,11 +26,8 @@ async function fetchFrom(t: ExecutionContext, served: Record<string, Buffer>, ma
         response.writeHead(body ? 200 : 404).end(body)
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const out = mkdtempSync(join(tmpdir(), 'vectors-'))
-    t.teardown(() => {
-        server.close()
-        rmSync(out, { recursive: true })
-    })
+    const out = temporaryFolder(t)
+    t.teardown(() => server.close())
     const list = join(out, 'manifest.tsv')
     writeFileSync(list, manifest)
     const mirror = `http://127.0.0.1:${(server.address() as AddressInfo).port}`

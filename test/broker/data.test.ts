@@ -8,7 +8,7 @@ import { DatabaseSync } from 'node:sqlite'
 import test, { type ExecutionContext } from 'ava'
 import { type Data, openData } from '#broker/data.ts'
 import { digestResource, openResource, sealResource } from '#broker/store/seal.ts'
-import { temporaryFolder } from './folder.ts'
+import { temporaryFolder } from '#test/folder.ts'
 
 const now = () => new Date('2026-11-20T12:00:00Z')
 const open = (folder: string) => openData(folder, { init: true, now })

@@ -20,8 +20,8 @@ import { snp } from '#plugins/snp/index.ts'
 import { toKbs } from '#plugins/snp/kbs-evidence.ts'
 import type { Report } from '#plugins/snp/report.ts'
 import * as vocabulary from '#plugins/snp/vocabulary.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { named, report, table, type Vendor, vendor } from '#test/plugins/snp/minted.ts'
-import { temporaryFolder } from './folder.ts'
 
 /** What policies may speak of. */
 export const TECHNOLOGIES: readonly Technology[] = [{ id: snp.id, title: snp.title, ...vocabulary }]

@@ -9,7 +9,7 @@ import { openData } from '#broker/data.ts'
 import { parseListen } from '#broker/listen.ts'
 import { givenIdentity, mintedIdentity, type TlsIdentity } from '#broker/tls.ts'
 import { openSession, spkiPin } from '#core/http.ts'
-import { temporaryFolder } from './folder.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { rig } from './rig.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000

@@ -1,8 +1,7 @@
 // The pin's own half: its header, its key, and what it refuses before it asks anybody.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import fc from 'fast-check'
@@ -11,6 +10,7 @@ import { decrypt, encrypt, type Release } from '#clevis/pin.ts'
 import { type Secret, secret } from '#core/bytes.ts'
 import { encryptDirect, parseDirect } from '#core/jwe.ts'
 import { parseResourcePath } from '#kbs/messages.ts'
+import { temporaryFolder } from '#test/folder.ts'
 
 const resource = Buffer.alloc(32, 0x4b)
 const release: Release = async () => secret(Buffer.from(resource))
@@ -62,8 +62,7 @@ const HKDF_VECTOR = 'ac5d234ae4d5be15da41fa0f3effce2c907886668540c5be59b0c1d01db
 test('a fixture of version 0.1 opens', async (t) =>
     t.is((await decrypt(FIXTURE, release)).toString(), 'opened with 0.1'))
 
-const folder = mkdtempSync(join(tmpdir(), 'pin-'))
-test.after.always(() => rmSync(folder, { recursive: true }))
+const folder = temporaryFolder({ teardown: test.after.always })
 const keyFile = join(folder, 'key')
 writeFileSync(keyFile, resource)
 const shortFile = join(folder, 'short')

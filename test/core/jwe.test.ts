@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import fc from 'fast-check'
 import { decryptWith, ecJwk, encryptDirect, encryptTo, type FlattenedJwe, importEcJwk, parseDirect } from '#core/jwe.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
 import { programs, VECTOR_FILES, VECTORS } from '../machine.ts'
 import { needs } from '../needs.ts'
@@ -132,8 +132,7 @@ for (const { name, text, code } of [
 const josePresent = needs(programs('jose'))
 
 josePresent('jose (C) opens what is sealed to a key', async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'jwe-'))
-    t.teardown(() => rmSync(folder, { recursive: true }))
+    const folder = temporaryFolder(t)
     const jwk = join(folder, 'key.jwk')
     writeFileSync(jwk, JSON.stringify({ ...keys.privateKey.export({ format: 'jwk' }), alg: 'ECDH-ES+A256KW' }))
     const ran = await run('jose', ['jwe', 'dec', '-i', '-', '-k', jwk], { input: JSON.stringify(sealed) })
@@ -142,8 +141,7 @@ josePresent('jose (C) opens what is sealed to a key', async (t) => {
 })
 
 josePresent('what jose (C) seals to a key opens', async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'jwe-'))
-    t.teardown(() => rmSync(folder, { recursive: true }))
+    const folder = temporaryFolder(t)
     const jwk = join(folder, 'pub.jwk')
     writeFileSync(jwk, JSON.stringify(ecJwk(keys.publicKey)))
     const template = '{"protected":{"alg":"ECDH-ES+A256KW","enc":"A256GCM"}}'
@@ -153,8 +151,7 @@ josePresent('what jose (C) seals to a key opens', async (t) => {
 })
 
 josePresent('jose (C) opens the compact form, and the other way round', async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'jwe-'))
-    t.teardown(() => rmSync(folder, { recursive: true }))
+    const folder = temporaryFolder(t)
     const jwk = join(folder, 'oct.jwk')
     writeFileSync(jwk, JSON.stringify({ kty: 'oct', k: secretKey.toString('base64url') }))
     const opened = await run('jose', ['jwe', 'dec', '-i', '-', '-k', jwk], { input: compact })

@@ -2,13 +2,13 @@
 // for ever. Each guest runs under the watchdog of guest.ts; a test in which it had to bite has failed.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext, type Implementation } from 'ava'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { MAIN } from '../cli/run.ts'
 import { FUSE, programs, ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
@@ -19,12 +19,11 @@ const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(b
 
 const CLIENT = fileURLToPath(new URL('./client.ts', import.meta.url))
 
-const work = mkdtempSync(join(tmpdir(), 'emulator-deaths-'))
+const work = temporaryFolder({ teardown: test.after.always })
 const vendor = join(work, 'vendor')
 test.before(async () => {
     await openVendor({ folder: vendor, now: new Date(), progress: () => undefined })
 })
-test.after.always(() => rmSync(work, { recursive: true, force: true }))
 
 const guest = (options: GuestOptions) => emulate({ ...options, args: ['--trust-dir', vendor, ...(options.args ?? [])] })
 

@@ -3,14 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type Implementation } from 'ava'
 import { fromHex } from '#core/bytes.ts'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { parseReport } from '#plugins/snp/report.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { guestAttest } from '../cli/run.ts'
 import { FUSE, programs, ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
@@ -22,12 +22,11 @@ const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(b
 const CLIENT = fileURLToPath(new URL('./client.ts', import.meta.url))
 const client = (...words: string[]): string[] => [process.execPath, CLIENT, ...words]
 
-const work = mkdtempSync(join(tmpdir(), 'emulator-guest-'))
+const work = temporaryFolder({ teardown: test.after.always })
 const vendor = join(work, 'vendor')
 test.before(async () => {
     await openVendor({ folder: vendor, now: new Date(), progress: () => undefined })
 })
-test.after.always(() => rmSync(work, { recursive: true, force: true }))
 
 interface Answer {
     readonly report?: string
@@ -286,8 +285,7 @@ it('as an ordinary user: root inside, both doors, nothing left', async (t) => {
     if (spawnSync('mknod', ['-m', '666', node, 'c', '10', '229']).status !== 0)
         return t.pass('no nodes can be made here')
     // The sources are copied to where that user may read them.
-    const copy = mkdtempSync(join(tmpdir(), 'emulator-user-'))
-    t.teardown(() => rmSync(copy, { recursive: true, force: true }))
+    const copy = temporaryFolder(t)
     for (const name of ['src', 'drivers', 'plugins', 'test', 'package.json'])
         cpSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), join(copy, name), { recursive: true })
     t.is(spawnSync('ln', ['-s', fileURLToPath(new URL('../../node_modules', import.meta.url)), copy]).status, 0)

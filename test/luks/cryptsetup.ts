@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
+import { temporaryFolder } from '#test/folder.ts'
 
 export const PASSPHRASE = 'correct horse'
 
@@ -15,13 +15,6 @@ export const CHEAP = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000']
 
 /** A key-slot area that is small and quickly wiped; the data begins at 1 MiB. */
 export const SMALL = ['--luks2-keyslots-size', '512k', '--offset', '2048']
-
-/** A folder that goes when the test ends. */
-export function temporaryFolder(t: Pick<ExecutionContext, 'teardown'>): string {
-    const folder = mkdtempSync(join(tmpdir(), 'guest-attest-luks-'))
-    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-    return folder
-}
 
 /** A file of these bytes, and zeros up to its size. */
 export function imageOf(t: ExecutionContext, bytes: Uint8Array, size = bytes.length): string {

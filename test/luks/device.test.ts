@@ -5,7 +5,8 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import test from 'ava'
 import { copyHeader } from '#luks/device.ts'
-import { imageOf, temporaryFolder } from './cryptsetup.ts'
+import { temporaryFolder } from '#test/folder.ts'
+import { imageOf } from './cryptsetup.ts'
 import { forge } from './forge.ts'
 
 const MIB = 1024 * 1024

@@ -7,9 +7,10 @@ import test from 'ava'
 import { checkHeader } from '#luks/check.ts'
 import { copyHeader } from '#luks/device.ts'
 import type { LuksVolume } from '#luks/volume.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { programs } from '#test/machine.ts'
 import { needs } from '#test/needs.ts'
-import { CHEAP, format, imageOf, must, PASSPHRASE, run, SMALL, temporaryFolder } from './cryptsetup.ts'
+import { CHEAP, format, imageOf, must, PASSPHRASE, run, SMALL } from './cryptsetup.ts'
 import { type Changes, forge, reforge, UUID } from './forge.ts'
 
 const withCryptsetup = needs(programs('cryptsetup'))

@@ -3,13 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type Implementation } from 'ava'
 import { parseCertTable } from '#plugins/snp/cert-table.ts'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { parseReport } from '#plugins/snp/report.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { guestAttest } from '../cli/run.ts'
 import { emulate, inTurn } from '../emulator/guest.ts'
 import { FUSE, type Need, ROOT } from '../machine.ts'
@@ -26,7 +27,7 @@ const installed: Need = {
 const possible = needs(FUSE, ROOT, installed)
 const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
 
-const work = mkdtempSync(join(tmpdir(), 'go-sev-guest-'))
+const work = temporaryFolder({ teardown: test.after.always })
 const attest = join(work, 'attest')
 const vendor = join(work, 'vendor')
 
@@ -44,7 +45,6 @@ test.before(async () => {
     if (built.status !== 0) throw new Error(`${PACKAGE} does not build: ${built.stderr}`)
     await openVendor({ folder: vendor, now: new Date(), progress: () => undefined })
 })
-test.after.always(() => rmSync(work, { recursive: true, force: true }))
 
 const NONCE = Buffer.alloc(64, 0x5a)
 

@@ -1,11 +1,11 @@
 // Trust anchors: which files are believed, and what they let through.
 // SPDX-License-Identifier: Apache-2.0
 
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { parseResourcePath } from '#kbs/messages.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { formatAnchor, matchesPath, parseAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
@@ -14,8 +14,7 @@ const PIN = `sha256/${'A'.repeat(43)}=`
 const GOOD = { url: 'https://kbs.example:8443', pins: [PIN], allowPaths: ['default/luks/web-*'] }
 
 function folder(t: ExecutionContext, files: Record<string, string>): string {
-    const path = mkdtempSync(join(tmpdir(), 'anchors-'))
-    t.teardown(() => rmSync(path, { recursive: true }))
+    const path = temporaryFolder(t)
     mkdirSync(join(path, 'trust.d'))
     for (const [name, text] of Object.entries(files)) writeFileSync(join(path, 'trust.d', name), text, { mode: 0o644 })
     return path

@@ -1,22 +1,19 @@
 // The device lock across real processes: one request at a time, a pause between two, and nothing held by the dead.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { deviceLock } from '#drivers/linux/device-lock.ts'
 import { libc } from '#drivers/linux/libc.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../../cli/run.ts'
 
 const HOLDER = fileURLToPath(new URL('./lock-holder.ts', import.meta.url))
 
-const folder = () => mkdtempSync(join(tmpdir(), 'lock-'))
-
 test('eight processes take turns, with the pause between them', async (t) => {
-    const path = folder()
-    t.teardown(() => rmSync(path, { recursive: true }))
+    const path = temporaryFolder(t)
     const log = join(path, 'log')
     const ran = await Promise.all(
         Array.from({ length: 8 }, () => run(process.execPath, [HOLDER, path, '50', log, '10'])),
@@ -36,15 +33,13 @@ test('eight processes take turns, with the pause between them', async (t) => {
 })
 
 test('a holder that is killed holds nothing', async (t) => {
-    const path = folder()
-    t.teardown(() => rmSync(path, { recursive: true }))
+    const path = temporaryFolder(t)
     await run(process.execPath, [HOLDER, path, '0', join(path, 'log'), '60000'], { timeoutMs: 1500 })
     await deviceLock(libc, path, 0).hold('x', async () => t.pass())
 })
 
 test('a wait ends with its signal, and the request was not made', async (t) => {
-    const path = folder()
-    t.teardown(() => rmSync(path, { recursive: true }))
+    const path = temporaryFolder(t)
     const lock = deviceLock(libc, path, 0)
     let release: () => void = () => undefined
     const held = lock.hold(
@@ -68,8 +63,7 @@ test('a wait ends with its signal, and the request was not made', async (t) => {
 })
 
 test('what the request throws passes through, and the lock is free again', async (t) => {
-    const path = folder()
-    t.teardown(() => rmSync(path, { recursive: true }))
+    const path = temporaryFolder(t)
     const lock = deviceLock(libc, path, 0)
     await t.throwsAsync(
         lock.hold('x', async () => {

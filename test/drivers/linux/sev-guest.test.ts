@@ -2,8 +2,7 @@
 // is tried against the emulator.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { AttestError } from '#core/errors.ts'
@@ -19,6 +18,7 @@ import {
     SNP_IOCTL,
     sevGuest,
 } from '#drivers/linux/sev-guest.ts'
+import { temporaryFolder } from '#test/folder.ts'
 
 const noLock: DeviceLock = { hold: (_device, request) => request() }
 
@@ -54,10 +54,9 @@ function kernel(answers: Answer[]) {
     return { libc: () => libc, requests }
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'sev-guest-'))
+const folder = temporaryFolder({ teardown: test.after.always })
 const regularFile = join(folder, 'sev-guest')
 writeFileSync(regularFile, '')
-test.after.always(() => rmSync(folder, { recursive: true }))
 
 /** A real character device stands in for the door; the ioctl never reaches it. */
 const device = (answers: Answer[]) => {

@@ -2,8 +2,7 @@
 // would, and the vendor behind it, whose reports a verifier that trusts its root takes for authentic.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import {
@@ -22,8 +21,9 @@ import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { GENERATIONS, type GenerationName } from '#plugins/snp/generations.ts'
 import { parseReport } from '#plugins/snp/report.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
+import { temporaryFolder } from '#test/folder.ts'
 
-const work = mkdtempSync(join(tmpdir(), 'snp-emulate-'))
+const work = temporaryFolder({ teardown: test.after.always })
 const now = new Date()
 const quiet = { now, progress: () => undefined }
 const names = Object.keys(GENERATIONS) as GenerationName[]
@@ -31,7 +31,6 @@ const names = Object.keys(GENERATIONS) as GenerationName[]
 test.before(async () => {
     await Promise.all(names.map((generation) => openVendor({ folder: join(work, generation), generation, ...quiet })))
 })
-test.after.always(() => rmSync(work, { recursive: true, force: true }))
 
 const emulator = (options: Partial<EmulatorOptions> = {}, generation: GenerationName = 'milan') =>
     snpEmulator({ trustDir: join(work, generation), ...quiet, ...options })

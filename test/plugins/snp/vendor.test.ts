@@ -2,17 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { parseCertificate } from '#core/x509.ts'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { EMULATION_OID } from '#plugins/snp/emulation-mark.ts'
 import { GENERATIONS, type GenerationName } from '#plugins/snp/generations.ts'
+import { temporaryFolder } from '#test/folder.ts'
 import { VECTOR_FILES, VECTORS } from '../../machine.ts'
 import { needs } from '../../needs.ts'
 
-const work = mkdtempSync(join(tmpdir(), 'snp-vendor-'))
+const work = temporaryFolder({ teardown: test.after.always })
 const now = new Date()
 const quiet = { now, progress: () => undefined }
 const names = Object.keys(GENERATIONS) as GenerationName[]
@@ -20,7 +20,6 @@ const names = Object.keys(GENERATIONS) as GenerationName[]
 test.before(async () => {
     await Promise.all(names.map((generation) => openVendor({ folder: join(work, generation), generation, ...quiet })))
 })
-test.after.always(() => rmSync(work, { recursive: true, force: true }))
 
 test('trust-dir: what is in it, and for whose eyes', (t) => {
     const folder = join(work, 'milan')
