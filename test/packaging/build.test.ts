@@ -63,7 +63,7 @@ test('the whole program runs where it was moved to: verify, and a broker', async
     const help = await guestAttest(['--help'])
     t.is(help.code, 0, help.stderr)
     const nothing = await guestAttest(['verify', '/dev/null'])
-    t.regex(nothing.stdout, /not a proof that I know/)
+    t.regex(nothing.stdout, /ERR_EVIDENCE_UNKNOWN/)
     const data = join(folder, 'data')
     // It stops at once, because the address is taken or not its own; what it made shows that it ran.
     const broker = await guestAttest(['broker', 'serve', '--data', data, '--listen', '192.0.2.1:1'])
