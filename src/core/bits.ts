@@ -27,6 +27,7 @@ export interface Bits<T extends BitTable> {
 export function bitTable<const T extends BitTable>(title: string, table: T): Bits<T> {
     const rows = Object.entries(table).map(([name, { bits }]) => {
         const [high, low] = typeof bits === 'number' ? [bits, bits] : bits
+        if (low > high || high > 63) throw new TypeError(`${title}.${name}: no place in the word`)
         if (high >> 5 !== low >> 5) throw new TypeError(`${title}.${name}: crosses the middle of the word`)
         const mask = 2 ** (high - low + 1) - 1
         return { name, flag: typeof bits === 'number', low, mask }
@@ -45,7 +46,7 @@ export function bitTable<const T extends BitTable>(title: string, table: T): Bit
             const halves = [Number(word & 0xffffffffn), Number(word >> 32n)]
             const out: Record<string, boolean | number> = {}
             for (const { name, flag, low, mask } of rows) {
-                const value = ((halves[low >> 5] ?? 0) >>> (low & 31)) & mask
+                const value = (((halves[low >> 5] ?? 0) >>> (low & 31)) & mask) >>> 0
                 out[name] = flag ? value === 1 : value
             }
             return Object.freeze(out) as BitValues<T>

@@ -2,10 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import canonicalize from 'canonicalize'
+import { coreError, messageOf } from './errors.ts'
 
-/** The canonical text of a JSON value. A value that JSON cannot hold is a programmer's mistake. */
+/**
+ * The canonical text of a JSON value. What is no JSON value is a programmer's mistake.
+ * @throws AttestError ERR_JSON for what I-JSON cannot hold: half of a surrogate pair, a number that is no double
+ */
 export function jcs(value: unknown): string {
-    const text = canonicalize(value)
+    let text: string | undefined
+    try {
+        text = canonicalize(value)
+    } catch (cause) {
+        throw coreError('ERR_JSON', `no canonical JSON: ${messageOf(cause)}`, { cause })
+    }
     if (text === undefined) throw new TypeError('not a JSON value')
     return text
 }
