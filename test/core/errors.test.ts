@@ -43,7 +43,7 @@ const ROWS = Object.entries(TABLES).flatMap(([table, rows]) =>
 test('the joined table has every row of every folder, and no code twice', (t) => {
     const codes = ROWS.map(({ code }) => code)
     t.deepEqual([...new Set(codes)], codes)
-    t.deepEqual(Object.keys(ERRORS).toSorted(), codes.toSorted())
+    t.deepEqual(new Set(Object.keys(ERRORS)), new Set(codes))
     for (const { code, row } of ROWS) t.is(ERRORS[code as keyof typeof ERRORS] as ErrorRow, row)
 })
 
