@@ -2,16 +2,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { fromBase64, fromHex } from '#core/bytes.ts'
-import { coreError } from '#core/errors.ts'
+import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 
 /** How the forms are described in `--help`. */
 export const BYTES_FORMS = 'hex:…, b64:… or @FILE'
 
-/** @throws AttestError ERR_USAGE, ERR_ENCODING, ERR_NOT_FOUND_FILE */
+/** @throws AttestError ERR_USAGE, ERR_NOT_FOUND_FILE */
 export function readBytes(text: string, option: string): Buffer {
     if (text.startsWith('@')) return readInput(text.slice(1))
-    if (text.startsWith('hex:')) return fromHex(text.slice(4), option)
-    if (text.startsWith('b64:')) return fromBase64(text.slice(4), option)
+    if (text.startsWith('hex:')) return decoded(() => fromHex(text.slice(4), option))
+    if (text.startsWith('b64:')) return decoded(() => fromBase64(text.slice(4), option))
     throw coreError('ERR_USAGE', `${option}: expected ${BYTES_FORMS}, got ${JSON.stringify(text)}`)
+}
+
+// What is wrong on the command line is no "no" of a verdict.
+function decoded(decode: () => Buffer): Buffer {
+    try {
+        return decode()
+    } catch (cause) {
+        if (errnoOf(cause) !== 'ERR_ENCODING') throw cause
+        throw coreError('ERR_USAGE', messageOf(cause), { cause })
+    }
 }

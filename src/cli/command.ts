@@ -20,6 +20,8 @@ export interface Command<O extends OptionTable = OptionTable> {
     readonly examples: readonly (readonly [line: string, what: string])[]
     /** What a person should know beyond the options. */
     readonly details?: string
+    /** What stands behind `--` is this command's: a command line of its own. */
+    readonly takesWords?: true
     /** The exit status: 0, or as term.ts says; `emulate` hands over that of its command. */
     run(args: Args<O>): Promise<number>
 }
@@ -41,13 +43,14 @@ export const command = <const O extends OptionTable>(definition: Command<O>): An
 /** Printed by machines for machines. */
 export const JSON_OPTION = { json: { type: 'boolean', default: false, describe: 'print JSON' } } as const
 
-/** Adds the commands of a table, and tells how the one that ran wants to exit. */
-export function addCommands(
-    yargs: Argv,
-    rows: readonly CommandRow[],
-    prefix: string,
-    done: (exit: number) => void,
-): void {
+/** The command that was called, as far as its words are known, and how it wants to exit. */
+export interface Call {
+    name: string
+    exit: number
+}
+
+/** Adds the commands of a table; the call is told what became of it. */
+export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: string, call: Call): void {
     for (const { signature, describe, load } of rows) {
         const name = `${prefix}${signature.split(' ')[0]}`
         let loaded: AnyCommand | undefined
@@ -55,18 +58,20 @@ export function addCommands(
             signature,
             describe,
             async (sub) => {
+                call.name = name
                 const module = await load()
                 if ('group' in module) {
-                    addCommands(sub, module.group, `${name} `, done)
+                    addCommands(sub, module.group, `${name} `, call)
                     return sub.demandCommand(1, `${name}: a command is missing`)
                 }
                 loaded = module.command
                 return define(sub, name, loaded)
             },
             async (args) => {
-                if (!loaded) return
-                refuseRepeated(loaded, args)
-                done(await loaded.run(withDash(loaded, args) as never))
+                // A group: its own demand for a command takes the words behind `--` for one.
+                if (!loaded) throw coreError('ERR_USAGE', `${name}: a command is missing`)
+                checkOptions(loaded, args)
+                call.exit = await loaded.run(withDash(loaded, args) as never)
             },
         )
     }
@@ -81,12 +86,24 @@ function define(yargs: Argv, name: string, { positionals = {}, options, examples
     return details ? yargs.epilogue(details) : yargs
 }
 
-// yargs makes a list of an option that is given twice; a command that wants one value must not see two.
-function refuseRepeated({ options }: AnyCommand, args: Readonly<Record<string, unknown>>): void {
-    for (const [name, spec] of Object.entries(options as OptionTable))
-        if (spec.type !== 'array' && Array.isArray(args[name]))
-            throw coreError('ERR_USAGE', `--${name} was given twice`)
+/** Every number on a command line is a word of the firmware, or a count. */
+const MAX_NUMBER = 0xffff_ffff
+
+// yargs makes a list of an option that is given twice, NaN of a number that is none, and takes any words behind `--`.
+function checkOptions({ options, takesWords }: AnyCommand, args: Readonly<Record<string, unknown>>): void {
+    for (const [name, spec] of Object.entries(options as OptionTable)) {
+        const value = args[name]
+        if (spec.type !== 'array' && Array.isArray(value)) throw coreError('ERR_USAGE', `--${name} was given twice`)
+        if (spec.type === 'number' && value !== undefined && !isNumber(value))
+            throw coreError('ERR_USAGE', `--${name}: expected a whole number from 0 to ${MAX_NUMBER}`)
+    }
+    const [word] = (args['--'] as readonly string[] | undefined) ?? []
+    if (word !== undefined && !takesWords)
+        throw coreError('ERR_USAGE', `nothing is expected behind --, got ${JSON.stringify(word)}`)
 }
+
+const isNumber = (value: unknown): boolean =>
+    typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_NUMBER
 
 // yargs takes a lone `-`, which stands for standard input, for an option without a name, and leaves nothing of it.
 function withDash({ positionals = {} }: AnyCommand, args: Readonly<Record<string, unknown>>) {

@@ -10,6 +10,7 @@ import { driverError } from '#drivers/errors.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
+import { requireNewFile } from './new-file.ts'
 import { note } from './term.ts'
 
 /** What a key must be bound to, or the host could obtain it with a guest of its own making. */
@@ -40,7 +41,7 @@ export const command = define({
     },
     examples: [['--label disk-cache --out /run/cache.key', 'a key that a restart of the same guest gets again']],
     details:
-        'The firmware derives the key from a secret of the chip. It changes with what it is bound to: after an update of the\n' +
+        'The firmware derives the key from a secret of the chip. It changes with what it is bound to: after an update of the ' +
         'firmware or the image it is another key. It never leaves the machine, so it is no substitute for a broker.',
     async run(args) {
         const fields = [...new Set(args.bind as KeyField[])]
@@ -49,6 +50,8 @@ export const command = define({
             throw coreError('ERR_USAGE', `the key would not be bound to ${missing.join(', ')}`, {
                 hint: 'then a guest of the host’s making may get it: --insecure-selector if that is meant',
             })
+        const tcbVersion = args.tcbVersion === undefined ? {} : { tcbVersion: readWord(args.tcbVersion) }
+        requireNewFile(args.out)
         libc().forbidCoreDumps()
         const guest = await openGuest({ tee: args.tee })
         try {
@@ -61,7 +64,7 @@ export const command = define({
                 fields,
                 ...(args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl }),
                 ...(args.guestSvn === undefined ? {} : { guestSvn: args.guestSvn }),
-                ...(args.tcbVersion === undefined ? {} : { tcbVersion: readWord(args.tcbVersion) }),
+                ...tcbVersion,
             })
             const key = Buffer.from(hkdfSync('sha256', root, '', `${LABEL}\0${args.label}`, 32))
             try {

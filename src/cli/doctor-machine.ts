@@ -55,7 +55,7 @@ export async function examineMachine(note: Note): Promise<void> {
         () => readConfig().list(),
         (list) => {
             const set = list.filter(({ source }) => source !== 'default').length
-            return `${CONFIG_FOLDER}: ${set === 0 ? 'every value is the default' : `${set} values set`}`
+            return `${CONFIG_FOLDER}: ${set === 0 ? 'every value is the default' : `${set} of ${list.length} values set`}`
         },
     )
     examineTrust(note)

@@ -60,6 +60,7 @@ export const command = define({
         ['--tee snp --vmpl 1 --faults busy.toml -- bash', 'a shell in a guest whose host throttles'],
     ],
     details: DETAILS,
+    takesWords: true,
     async run(args) {
         const options = readOptions(args)
         const emulator = EMULATORS.find(({ id }) => id === args.tee)?.emulator

@@ -12,6 +12,7 @@ import { pluginOf } from '#plugins.ts'
 import { BYTES_FORMS, readBytes } from './bytes-option.ts'
 import { type Args, command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
+import { requireNewFile } from './new-file.ts'
 import { note } from './term.ts'
 
 const OPTIONS = {
@@ -37,6 +38,7 @@ export const command = define({
     ],
     async run(args) {
         const binding = readBinding(args)
+        if (args.out !== undefined) requireNewFile(args.out)
         const guest = await openGuest(args)
         try {
             if (!guest.evidence)

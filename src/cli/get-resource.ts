@@ -13,6 +13,7 @@ import { formatResourcePath, LUKS_KEY_USE, parseResourcePath } from '#kbs/messag
 import { readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
 import { command as define } from './command.ts'
+import { requireNewFile } from './new-file.ts'
 import { readConfig } from './settings.ts'
 import { note, PROGRAM } from './term.ts'
 import { openAttester } from './unlock-deps.ts'
@@ -30,6 +31,7 @@ export const command = define({
     async run(args) {
         const path = parseResourcePath(String(args['uri']))
         const { origin, trust } = requireAnchor(readAnchors(CONFIG_FOLDER), brokerOf(args.url), path)
+        requireNewFile(args.out)
         libc().forbidCoreDumps()
         const config = readConfig()
         const { deadlineMs, requestTimeoutMs } = config.get(UNLOCK_CONFIG)

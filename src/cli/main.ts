@@ -4,7 +4,7 @@
 import yargs from 'yargs'
 import { AttestError, coreError } from '#core/errors.ts'
 import packageJson from '#package.json' with { type: 'json' }
-import { addCommands } from './command.ts'
+import { addCommands, type Call } from './command.ts'
 import { COMMANDS } from './commands.ts'
 import { complain, hint, PROGRAM } from './term.ts'
 
@@ -16,7 +16,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(argv: string[]): Promise<number> {
-    let exit = 0
+    const call: Call = { name: '', exit: 0 }
     const program = yargs(argv)
         .scriptName(PROGRAM)
         .usage('$0 COMMAND …\n\nProves what a confidential VM is, judges such proofs, and releases and uses keys.')
@@ -29,24 +29,26 @@ async function main(argv: string[]): Promise<number> {
         .wrap(Math.min(120, process.stdout.columns ?? 100))
         .exitProcess(false)
         .fail((message, error) => {
-            throw error ?? coreError('ERR_USAGE', message)
+            throw error ?? usageError(message)
         })
-    addCommands(program, COMMANDS, '', (code) => {
-        exit = code
-    })
+    addCommands(program, COMMANDS, '', call)
     try {
+        // yargs takes words behind `--` for the command that it demands.
+        if (argv[0] === '--') throw coreError('ERR_USAGE', 'a command is missing')
         await program.parseAsync()
-        return exit
-    } catch (error) {
+        return call.exit
+    } catch (thrown) {
+        // What yargs throws by itself is about the command line, too.
+        const error = thrown instanceof Error && thrown.name === 'YError' ? usageError(thrown.message) : thrown
         const code = complain(error)
         if (code === 2 && !(error instanceof AttestError && error.hint))
-            hint(`${[PROGRAM, ...commandWords(argv)].join(' ')} --help`)
+            hint(`${[PROGRAM, call.name].filter(Boolean).join(' ')} --help`)
         return code
     }
 }
 
-// The command that was called, as far as one can tell from its words.
-function commandWords(argv: string[]): string[] {
-    const end = argv.findIndex((word) => !COMMANDS.some(({ signature }) => signature.split(' ')[0] === word))
-    return argv.slice(0, end < 0 ? argv.length : end)
+// What yargs says, in the manners of term.ts.
+function usageError(message: string): AttestError {
+    const text = `${message.charAt(0).toLowerCase()}${message.slice(1)}`
+    return coreError('ERR_USAGE', text.replaceAll(/:\s*\n\s*/g, ': '))
 }

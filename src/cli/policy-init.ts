@@ -5,6 +5,7 @@ import { Checks } from '#core/checks.ts'
 import { createFile, readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
 import { command as define } from './command.ts'
+import { requireNewFile } from './new-file.ts'
 import { note } from './term.ts'
 import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
 
@@ -19,6 +20,7 @@ export const command = define({
     details:
         'The evidence must be authentic: a policy that is written from an invented report would let its inventor in.',
     async run(args) {
+        if (args.out !== undefined) requireNewFile(args.out)
         const verifiers = await verifiersFor(args)
         const { verifier, evidence } = recognise(readInput(args.from, MAX_EVIDENCE_BYTES), verifiers)
         const authentic = verifier.authenticate(evidence, readTime(args.at), new Checks(verifier.checkNames.authentic))

@@ -1,6 +1,7 @@
 // `trust add`: trust a broker by its key or its CA, for the paths that may open a disk.
 // SPDX-License-Identifier: Apache-2.0
 
+import { X509Certificate } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { coreError } from '#core/errors.ts'
@@ -11,6 +12,7 @@ import {
     type AnchorFile,
     anchorFileName,
     formatAnchor,
+    PATH_PATTERN,
     PIN,
     parseAnchor,
     readAnchors,
@@ -54,7 +56,7 @@ export const command = define({
     ],
     details:
         `Written to ${join(CONFIG_FOLDER, TRUST_FOLDER)}. The initrd has its own copy: rebuild it afterwards.\n` +
-        '--allow-path is required: a disk’s header names its path too, but the host can write it. With a path that the host\n' +
+        '--allow-path is required: a disk’s header names its path too, but the host can write it. With a path that the host ' +
         'may choose, it would serve its own volume with a key that it knows.',
     async run(args) {
         const origin = parseOrigin(String(args['url']), { insecureHttp: args.insecureHttp })
@@ -85,6 +87,12 @@ interface AddArgs {
 function readAnchor({ pin, ca, allowPath }: AddArgs, origin: URL): AnchorFile {
     if (allowPath.length === 0)
         throw coreError('ERR_USAGE', '--allow-path is missing: name the paths that may open a disk')
+    const stray = allowPath.find((text) => !PATH_PATTERN.test(text))
+    if (stray !== undefined)
+        throw coreError(
+            'ERR_USAGE',
+            `--allow-path: expected REPOSITORY/TYPE/TAG, * within a name, got ${JSON.stringify(stray)}`,
+        )
     const base = { url: origin.origin, allowPaths: allowPath }
     if (origin.protocol === 'http:') {
         if (pin.length > 0 || ca !== undefined)
@@ -96,5 +104,26 @@ function readAnchor({ pin, ca, allowPath }: AddArgs, origin: URL): AnchorFile {
     const bad = pin.find((text) => !PIN.test(text))
     if (bad !== undefined)
         throw coreError('ERR_USAGE', `--pin: expected sha256/ and 44 characters of base64, got ${JSON.stringify(bad)}`)
-    return ca === undefined ? { ...base, pins: pin } : { ...base, ca: readInput(ca).toString('utf8') }
+    return ca === undefined ? { ...base, pins: pin } : { ...base, ca: readCertificates(ca) }
+}
+
+// The certificates alone: a private key that stands beside them must not get into a file that everybody may read.
+function readCertificates(path: string): string {
+    const blocks = readInput(path).toString('latin1').match(PEM_CERTIFICATE) ?? []
+    if (blocks.length === 0 || !blocks.every(isCertificate))
+        throw coreError(
+            'ERR_USAGE',
+            `--ca: expected certificates in PEM, ${path} holds ${blocks.length === 0 ? 'none' : 'one that is malformed'}`,
+        )
+    return `${blocks.join('\n')}\n`
+}
+
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g
+
+function isCertificate(pem: string): boolean {
+    try {
+        return new X509Certificate(pem).raw.length > 0
+    } catch {
+        return false
+    }
 }

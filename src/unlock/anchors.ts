@@ -35,15 +35,15 @@ export const TRUST_FOLDER = 'trust.d'
 /** `sha256/` and 44 characters of base64. */
 export const PIN = /^sha256\/[A-Za-z0-9+/]{43}=$/
 
-// `*` stands for any text within one of the three names, never for a slash.
-const PATTERN = /^[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+$/
+/** `*` stands for any text within one of the three names, never for a slash. */
+export const PATH_PATTERN = /^[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+$/
 
 export const ANCHOR_FILE = z.strictObject({
     url: z.string(),
     pins: z.optional(z.array(z.string().check(z.regex(PIN, 'expected sha256/ and base64'))).check(z.minLength(1))),
     ca: z.optional(z.string().check(z.includes('-----BEGIN CERTIFICATE-----'))),
     allowPaths: z
-        .array(z.string().check(z.regex(PATTERN, 'expected REPOSITORY/TYPE/TAG, * within a name')))
+        .array(z.string().check(z.regex(PATH_PATTERN, 'expected REPOSITORY/TYPE/TAG, * within a name')))
         .check(z.minLength(1)),
     insecureHttp: z.optional(z.literal(true)),
 })
