@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { destination, pino } from 'pino'
-import { type LogFields, type Logger, lineLogger, redact, stderrSink } from './log.ts'
+import { CONTROLS, type LogFields, type Logger, lineLogger, redact, stderrSink } from './log.ts'
 
 export interface ServiceLogOptions {
     /** The name of the program. */
@@ -26,6 +26,8 @@ export function pinoLogger({ name, verbose, fd = 2 }: ServiceLogOptions): Logger
             level: verbose ? 'debug' : 'info',
             timestamp: pino.stdTimeFunctions.isoTime,
             formatters: { level: (label) => ({ level: label }) },
+            // JSON escapes a few of them itself; the others may stand in its strings alone, so each can be escaped.
+            hooks: { streamWrite: (line) => `${line.trimEnd().replaceAll(CONTROLS, escaped)}\n` },
         },
         destination({ dest: fd, sync: true }),
     )
@@ -37,3 +39,8 @@ export function pinoLogger({ name, verbose, fd = 2 }: ServiceLogOptions): Logger
         error: (message, fields) => log.error(fieldsOf(fields), message),
     }
 }
+
+const escaped = (controls: string): string =>
+    Array.from({ length: controls.length }, (_, i) => `\\u${hex4(controls.charCodeAt(i))}`).join('')
+
+const hex4 = (unit: number): string => unit.toString(16).padStart(4, '0')

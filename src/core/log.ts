@@ -13,7 +13,7 @@ export interface Logger {
     error(message: string, fields?: LogFields): void
 }
 
-/** Members of these names are replaced, however deep they stand, whatever they hold. */
+/** Members of these names, in either case, are replaced, however deep they stand, whatever they hold. */
 export const SECRET_NAMES: readonly string[] = [
     'authorization',
     'ciphertext',
@@ -32,22 +32,29 @@ export const SECRET_NAMES: readonly string[] = [
 
 const REDACTED = '[redacted]'
 
-/** A copy of a value that may be logged: no secret names, no bytes. */
+const SECRETS = new Set(SECRET_NAMES.map((name) => name.toLowerCase()))
+
+/** A copy of a value that may be logged, and that JSON can hold: no secret names, no bytes. */
 export function redact(value: unknown): unknown {
-    if (value instanceof Uint8Array) return `<${value.length} bytes>`
+    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `<${value.byteLength} bytes>`
     if (value instanceof Error) return value.message
     if (Array.isArray(value)) return value.map(redact)
+    if (typeof value === 'bigint') return String(value)
     if (typeof value !== 'object' || value === null) return value
     return Object.fromEntries(
-        Object.entries(value).map(([name, v]) => [name, SECRET_NAMES.includes(name) ? REDACTED : redact(v)]),
+        Object.entries(value).map(([name, v]) => [name, SECRETS.has(name.toLowerCase()) ? REDACTED : redact(v)]),
     )
 }
+
+/** What could draw on a console, turn the direction of writing, or forge a second line. */
+export const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu
 
 /** Writes `program: message name=value …` on one line to each of its sinks; below `warn` only if it is verbose. */
 export function lineLogger(program: string, sinks: readonly Sink[], verbose = false): Logger {
     const write = (level: Level, message: string, fields: LogFields = {}) => {
-        const pairs = Object.entries(redact(fields) as LogFields).map(([name, value]) => ` ${name}=${oneLine(value)}`)
-        for (const sink of sinks) sink(level, `${program}: ${oneLine(message)}${pairs.join('')}`)
+        const pairs = Object.entries(redact(fields) as LogFields).map(([name, value]) => ` ${name}=${textOf(value)}`)
+        const line = `${program}: ${message}${pairs.join('')}`.replaceAll(CONTROLS, ' ')
+        for (const sink of sinks) sink(level, line)
     }
     return {
         debug: (message, fields) => verbose && write('debug', message, fields),
@@ -60,14 +67,15 @@ export function lineLogger(program: string, sinks: readonly Sink[], verbose = fa
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 export type Sink = (level: Level, line: string) => void
 
-export const stderrSink: Sink = (_level, line) => void writeQuietly(2, `${line}\n`)
+export const stderrSink: Sink = (_level, line) => void writeQuietly(2, Buffer.from(`${line}\n`))
 
 /** The kernel's log, for an initrd whose callers throw standard error away. Nothing if it cannot be opened. */
 export const kernelSink: Sink = (level, line) => {
     try {
         const fd = openSync('/dev/kmsg', 'a')
         try {
-            writeQuietly(fd, `<${PRIORITY[level]}>${line}\n`)
+            const record = Buffer.from(`<${PRIORITY[level]}>${line}`).subarray(0, KERNEL_RECORD)
+            writeQuietly(fd, Buffer.concat([record, Buffer.from('\n')]))
         } finally {
             closeSync(fd)
         }
@@ -79,17 +87,19 @@ export const kernelSink: Sink = (level, line) => {
 /** Logs nothing. */
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
+// Of a record with more bytes the kernel writes nothing at all: 1024 with the line's end, in older ones 976.
+const KERNEL_RECORD = 960
+
 // syslog(3) priorities
 const PRIORITY: Record<Level, number> = { debug: 7, info: 6, warn: 4, error: 3 }
 
-function writeQuietly(fd: number, line: string): void {
+function writeQuietly(fd: number, record: Buffer): void {
     try {
-        writeSync(fd, line)
+        writeSync(fd, record)
     } catch {
         // a reader that has gone must not stop an unlock
     }
 }
 
-const oneLine = (value: unknown): string =>
-    // Control characters could draw on the console or forge a second line.
-    (typeof value === 'string' ? value : JSON.stringify(value)).replaceAll(/[\p{Cc}\p{Cf}]+/gu, ' ')
+const textOf = (value: unknown): string =>
+    typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value))

@@ -12,13 +12,13 @@ export function deadline(ms: number, what: string, parent?: AbortSignal): AbortS
         ms,
     )
     const follow = () => controller.abort(parent?.reason)
-    if (parent?.aborted) follow()
-    else parent?.addEventListener('abort', follow, { once: true })
     const stop = () => {
         clearTimeout(timer)
         parent?.removeEventListener('abort', follow)
     }
     controller.signal.addEventListener('abort', stop, { once: true })
+    if (parent?.aborted) follow()
+    else parent?.addEventListener('abort', follow, { once: true })
     return Object.assign(controller.signal, { [Symbol.dispose]: stop })
 }
 
