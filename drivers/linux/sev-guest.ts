@@ -2,7 +2,7 @@
 // Linux include/uapi/linux/sev-guest.h, drivers/virt/coco/sev-guest; AMD 56860 rev 1.58, chapter 7. Little-endian.
 // SPDX-License-Identifier: Apache-2.0
 
-import { closeSync, existsSync, fstatSync, openSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, type Stats, statSync } from 'node:fs'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
@@ -14,6 +14,7 @@ import { firmwareError } from './sev-firmware.ts'
 
 export interface SevGuest {
     readonly path: string
+    /** @throws AttestError ERR_DEVICE_KIND where something else stands in its place */
     exists(): boolean
     /** SNP_GET_EXT_REPORT: a report, and the host's certificate table (empty where it has none). */
     extendedReport(request: ReportRequest): Promise<{ report: Buffer; certificates: Buffer }>
@@ -107,7 +108,11 @@ export function sevGuest(libc: () => Libc, lock: DeviceLock, path = '/dev/sev-gu
 
     return {
         path,
-        exists: () => existsSync(path),
+        exists() {
+            const stat = statSync(path, { throwIfNoEntry: false })
+            if (stat) requireDevice(path, stat)
+            return stat !== undefined
+        },
         async report({ reportData, vmpl, signal }) {
             const payload = REPORT_REQ.encode({ userData: Buffer.from(reportData), vmpl })
             const response = Buffer.alloc(REPORT_RESP_SIZE)
@@ -192,8 +197,17 @@ function openDevice(path: string): number {
             })
         throw driverError('ERR_DEVICE_GONE', `${path}: ${messageOf(cause)}`, { cause })
     }
-    if (EMULATED || fstatSync(fd).isCharacterDevice()) return fd
-    closeSync(fd)
+    try {
+        requireDevice(path, fstatSync(fd))
+        return fd
+    } catch (error) {
+        closeSync(fd)
+        throw error
+    }
+}
+
+function requireDevice(path: string, stat: Stats): void {
+    if (EMULATED || stat.isCharacterDevice()) return
     throw driverError('ERR_DEVICE_KIND', `${path} is not a character device: it is not the kernel that answers there`)
 }
 

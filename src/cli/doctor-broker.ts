@@ -45,7 +45,8 @@ export async function examineBroker(url: string, path: string | undefined, note:
         () => connect(anchor),
         () => 'it answers, and is the server that is trusted',
     )
-    if (date !== undefined) noteClock(date, note)
+    if (date === undefined) return
+    noteClock(date, note)
     const wanted = path ?? onlyPath(anchor)
     if (wanted === null) note({ state: 'unknown', what: 'release', detail: 'not asked: name a resource with --path' })
     else

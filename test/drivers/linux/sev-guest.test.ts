@@ -170,6 +170,7 @@ for (const [status, { name }] of Object.entries(FIRMWARE_STATUS))
 
 test('a regular file in the place of the device is refused', async (t) => {
     const door = sevGuest(kernel([{ response: report() }]).libc, noLock, regularFile)
+    t.throws(() => door.exists(), { code: 'ERR_DEVICE_KIND' })
     await t.throwsAsync(door.report({ reportData, vmpl: 0 }), { code: 'ERR_DEVICE_KIND' })
 })
 
