@@ -65,7 +65,10 @@ export interface Evidence {
     readonly certificates?: Buffer
 }
 
-/** What a derived key is bound to: SNP's GUEST_FIELD_SELECT, and the versions that bound it from above. */
+/**
+ * What a derived key is bound to: SNP's GUEST_FIELD_SELECT, and the versions that are mixed in: this guest's own unless
+ * told, and none that is higher.
+ */
 export interface KeySelector {
     readonly fields: readonly KeyField[]
     readonly privilegeLevel?: number

@@ -131,11 +131,26 @@ function trimmed(table: Buffer): Buffer {
 }
 
 async function deriveKey({ sevGuest }: Doors, selector: KeySelector) {
-    const { fields, privilegeLevel: vmpl = 0, guestSvn = 0, tcbVersion = 0n } = selector
+    const { fields, privilegeLevel: vmpl = 0 } = selector
+    const { guestSvn, tcbVersion } = await mixedIn(sevGuest, selector, vmpl)
     return sevGuest.derivedKey({
         guestFieldSelect: fields.reduce((word, field) => word | FIELD_BITS[field], 0n),
         vmpl,
         guestSvn,
         tcbVersion,
     })
+}
+
+// These two are not looked up by the firmware, but mixed in as they are requested: zero would bind the key to nothing,
+// and an older firmware could derive it as well.
+async function mixedIn(sevGuest: Doors['sevGuest'], { fields, guestSvn, tcbVersion }: KeySelector, vmpl: number) {
+    const isOpen =
+        (fields.includes('guestSvn') && guestSvn === undefined) ||
+        (fields.includes('tcbVersion') && tcbVersion === undefined)
+    if (!isOpen) return { guestSvn: guestSvn ?? 0, tcbVersion: tcbVersion ?? 0n }
+    const own = parseReport(await sevGuest.report({ reportData: Buffer.alloc(REPORT_DATA_SIZE), vmpl }))
+    return {
+        guestSvn: guestSvn ?? (fields.includes('guestSvn') ? own.guestSvn : 0),
+        tcbVersion: tcbVersion ?? (fields.includes('tcbVersion') ? own.committedTcb : 0n),
+    }
 }

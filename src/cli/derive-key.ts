@@ -31,8 +31,11 @@ export const command = define({
             describe: 'what the key is bound to; fewer than the default needs --insecure-selector',
         },
         vmpl: { type: 'number', describe: 'privilege level to bind to; 0 unless told' },
-        'guest-svn': { type: 'number', describe: 'upper bound of the guest SVN; the launched one at most' },
-        'tcb-version': { type: 'string', describe: 'upper bound of the TCB as a hex word; the committed one at most' },
+        'guest-svn': { type: 'number', describe: 'guest SVN to bind to; the launched one unless told, and at most' },
+        'tcb-version': {
+            type: 'string',
+            describe: 'TCB to bind to, as a hex word; the committed one unless told, and at most',
+        },
         'insecure-selector': {
             type: 'boolean',
             default: false,
@@ -44,6 +47,7 @@ export const command = define({
         'The firmware derives the key from a secret of the chip. It changes with what it is bound to: after an update of the ' +
         'firmware or the image it is another key. It never leaves the machine, so it is no substitute for a broker.',
     async run(args) {
+        if (args.label === '') throw coreError('ERR_USAGE', '--label: expected a text, got ""')
         const fields = [...new Set(args.bind as KeyField[])]
         const missing = STRICT.filter((field) => !fields.includes(field))
         if (missing.length > 0 && !args.insecureSelector)

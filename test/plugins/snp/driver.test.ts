@@ -2,9 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
+import { secret } from '#core/bytes.ts'
 import { detect } from '#drivers/detect.ts'
+import type { KeySelector } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
+import type { DerivedKeyRequest } from '#drivers/linux/sev-guest.ts'
 import { snpDriver } from '#plugins/snp/driver.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
 import { report, table, vendor } from './minted.ts'
@@ -172,4 +175,47 @@ for (const { name, certificates, want } of [
 for (const size of [0, 65])
     test(`a binding of ${size} bytes is a mistake of the caller`, async (t) => {
         await t.throwsAsync((await open())(Buffer.alloc(size)), { instanceOf: TypeError })
+    })
+
+// What is mixed into a key: the guest's own versions where a key is to be bound to them and none was told.
+
+const OWN = { guestSvn: 7, committedTcb: 0x1b_00_00_00_00_00_00_0an }
+
+for (const { name, selector, want } of [
+    { name: 'neither', selector: { fields: ['measurement'] }, want: { guestSvn: 0, tcbVersion: 0n } },
+    {
+        name: 'both of this guest',
+        selector: { fields: ['guestSvn', 'tcbVersion'] },
+        want: { guestSvn: OWN.guestSvn, tcbVersion: OWN.committedTcb },
+    },
+    { name: 'the guest SVN alone', selector: { fields: ['guestSvn'] }, want: { guestSvn: 7, tcbVersion: 0n } },
+    {
+        name: 'what was told',
+        selector: { fields: ['guestSvn', 'tcbVersion'], guestSvn: 0, tcbVersion: 1n },
+        want: { guestSvn: 0, tcbVersion: 1n },
+    },
+    {
+        name: 'one that was told, and one of this guest',
+        selector: { fields: ['guestSvn', 'tcbVersion'], guestSvn: 1 },
+        want: { guestSvn: 1, tcbVersion: OWN.committedTcb },
+    },
+] as { name: string; selector: KeySelector; want: Partial<DerivedKeyRequest> }[])
+    test(`a derived key is bound to ${name}`, async (t) => {
+        const requests: DerivedKeyRequest[] = []
+        const machine = doors({ device: true })
+        const guest = await snpDriver.open({
+            ...machine,
+            sevGuest: {
+                ...machine.sevGuest,
+                report: async ({ reportData, vmpl }) =>
+                    report(genoa, { ...OWN, reportData: Buffer.from(reportData), vmpl }),
+                derivedKey: async (request) => {
+                    requests.push(request)
+                    return secret(Buffer.alloc(32))
+                },
+            },
+        })
+        await guest?.deriveKey?.({ ...selector, privilegeLevel: 1 })
+        t.is(requests.length, 1)
+        t.like(requests[0], { ...want, vmpl: 1 })
     })
