@@ -75,6 +75,7 @@ export function writePolicy({ claims }: Authentic): string {
         ...(policy['debugAllowed'] ? ['debug'] : []),
         ...(policy['migrationAllowed'] ? ['migration'] : []),
         ...(claims['vmpl'] === 0 ? [] : ['VMPL']),
+        ...(set.length > 0 ? [] : ['aliasCheckComplete']),
     ]
     return `# Appraisal policy for \`guest-attest verify --policy\` and for a broker's reference sets (there under [policy]).
 # A list accepts any of its entries; what is left out is not checked, and \`verify\` says so.

@@ -202,10 +202,8 @@ possible('what is there already is not overwritten, and nothing else is left', a
     t.is(code, 2)
     t.regex(stderr, /proof-0 is there already/)
     const proofs = PROOFS.map(({ path }) => basename(path))
-    t.deepEqual(
-        readdirSync(folder).toSorted(),
-        ['etc', 'long', 'runtime.json', 'there', 'twice.json', 'vendor', ...proofs].toSorted(),
-    )
+    const names = ['etc', 'long', 'runtime.json', 'there', 'twice.json', 'vendor', ...proofs]
+    t.deepEqual(new Set(readdirSync(folder)), new Set(names))
 })
 
 possible('on standard output: one line of JSON, or the bytes; inspect says the same of both', async (t) => {
