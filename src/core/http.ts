@@ -31,10 +31,13 @@ export interface HttpResponse {
     readonly body: Buffer
 }
 
-/** A connection to one origin; it begins when the session does, and again with a request after it was lost. */
+/**
+ * A connection to one origin; it begins when the session does, and again with a request after it was lost. Requests one
+ * after the other share it.
+ */
 export interface HttpSession {
     readonly origin: string
-    /** @throws AttestError ERR_HTTP_CONNECT, ERR_HTTP_TIMEOUT, ERR_HTTP_TLS, ERR_HTTP_RESPONSE */
+    /** @throws AttestError ERR_HTTP_CONNECT, ERR_HTTP_TIMEOUT, ERR_HTTP_TLS, ERR_HTTP_RESPONSE, ERR_INTERRUPTED */
     request(request: HttpRequest): Promise<HttpResponse>
     close(): void
 }
@@ -76,14 +79,19 @@ export function parseOrigin(text: string, options: { insecureHttp?: boolean } = 
 
 export function openSession(origin: URL, options: SessionOptions): HttpSession {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const closing = new AbortController()
     // Begun at once: the caller has other things to prepare meanwhile. Its failure is that of the first request.
-    let begun: Promise<Duplex> | undefined = connect(origin, options)
+    let begun: Promise<Duplex> | undefined = connect(origin, options, closing.signal)
     begun.catch(() => undefined)
-    const discard = (): void => void begun?.then((socket) => socket.destroy()).catch(() => undefined)
-    agent.createConnection = (_, done) => {
-        const connecting = begun ?? connect(origin, options)
+    const connected = async (): Promise<Duplex> => {
+        const early = begun
         begun = undefined
-        connecting.then(
+        const socket = await early
+        // Meanwhile the server may have hung up.
+        return socket && !socket.destroyed ? socket : connect(origin, options, closing.signal)
+    }
+    agent.createConnection = (_, done) => {
+        connected().then(
             (socket) => done?.(null, socket),
             (error: Error) => done?.(error, undefined as never),
         )
@@ -93,38 +101,53 @@ export function openSession(origin: URL, options: SessionOptions): HttpSession {
         origin: origin.origin,
         request: (request) => send(origin, agent, request),
         close() {
-            discard()
+            closing.abort(coreError('ERR_INTERRUPTED', `${origin.origin}: the connection was closed`))
             agent.destroy()
         },
     }
 }
 
 async function send(origin: URL, agent: Agent, request: HttpRequest): Promise<HttpResponse> {
-    const { signal, maxBytes = MAX_BODY } = request
+    const { signal, maxBytes = MAX_BODY, body = '' } = request
+    const answer = Promise.withResolvers<IncomingMessage>()
+    // A request that waits for its connection does not hear of its signal.
+    const end = () => answer.reject(signal.reason)
+    let broken: unknown
     try {
         signal.throwIfAborted()
-        const response = await new Promise<IncomingMessage>((resolve, reject) => {
-            const body = request.body ?? ''
-            httpRequest({
-                agent,
-                method: request.method,
-                path: request.path,
-                headers: { host: origin.host, 'content-length': Buffer.byteLength(body), ...request.headers },
-                signal,
-            })
-                .on('response', resolve)
-                .on('error', reject)
-                .end(body)
+        signal.addEventListener('abort', end)
+        httpRequest({
+            agent,
+            method: request.method,
+            path: request.path,
+            headers: { host: origin.host, 'content-length': Buffer.byteLength(body), ...request.headers },
+            signal,
         })
+            .on('response', answer.resolve)
+            // Without a listener nothing would come of it until the deadline.
+            .on('upgrade', (_response, socket) => {
+                socket.destroy()
+                answer.reject(coreError('ERR_HTTP_RESPONSE', `${origin.origin} answers in another protocol`))
+            })
+            .on('error', (error) => {
+                broken = error // of an answer's body only this says more than that it ended early
+                answer.reject(error)
+            })
+            .end(body)
+        const response = await answer.promise
         const status = response.statusCode ?? 0
-        if (status >= 300 && status < 400)
+        if (status >= 300 && status < 400) {
+            response.destroy()
             throw coreError(
                 'ERR_HTTP_RESPONSE',
                 `${origin.origin} redirects (status ${status}): redirects are not followed`,
             )
+        }
         return { status, ...readHeaders(response), body: await readBody(response, maxBytes, origin) }
     } catch (error) {
-        throw asHttpError(error, origin, signal)
+        throw asHttpError(error instanceof AttestError ? error : (broken ?? error), origin, signal)
+    } finally {
+        signal.removeEventListener('abort', end)
     }
 }
 
@@ -146,30 +169,41 @@ function readHeaders(response: IncomingMessage) {
     return { headers, cookies: response.headers['set-cookie'] ?? [] }
 }
 
-function connect(origin: URL, options: SessionOptions): Promise<Duplex> {
+function connect(origin: URL, options: SessionOptions, closing: AbortSignal): Promise<Duplex> {
     const { trust, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options
     const host = origin.hostname.replace(/^\[(.*)\]$/, '$1')
     const plain = origin.protocol === 'http:'
     const port = Number(origin.port || (plain ? 80 : 443))
     if (!plain && trust === null) throw new TypeError('an https origin needs a pin or a CA')
     return new Promise((resolve, reject) => {
+        closing.throwIfAborted()
         const socket = plain ? connectTcp({ host, port }) : startTls(host, port, trust as ServerTrust)
         const fail = (error: Error) => {
+            clearTimeout(timer)
             socket.destroy()
             reject(error)
         }
-        socket.setTimeout(connectTimeoutMs, () =>
-            fail(coreError('ERR_HTTP_TIMEOUT', `${origin.origin} did not answer within ${connectTimeoutMs / 1000} s`)),
+        // In all, not since the last byte: a handshake that trickles comes to an end too.
+        const timer = setTimeout(
+            () =>
+                fail(
+                    coreError(
+                        'ERR_HTTP_TIMEOUT',
+                        `${origin.origin} did not answer within ${connectTimeoutMs / 1000} s`,
+                    ),
+                ),
+            connectTimeoutMs,
         )
-        socket.once('error', fail)
+        closing.addEventListener('abort', () => fail(closing.reason as Error))
+        // Stays: a connection that breaks before anything is asked over it is made again, and stops nobody.
+        socket.on('error', fail)
         socket.once(plain ? 'connect' : 'secureConnect', () => {
             try {
                 if (!plain) checkServer(socket as TLSSocket, trust as ServerTrust, origin)
             } catch (error) {
                 return fail(error as Error)
             }
-            socket.setTimeout(0)
-            socket.off('error', fail)
+            clearTimeout(timer)
             resolve(socket)
         })
     })
