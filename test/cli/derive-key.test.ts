@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { temporaryFolder } from '#test/folder.ts'
 import { needs } from '../needs.ts'
-import { EMULATED_DEVICE, GUEST_NEEDS, hurriedConfig, type Inside, inGuest, inOneGuest } from './inside.ts'
+import { EMULATED_DEVICE, emulatedGuest, GUEST_NEEDS, hurriedConfig, type Inside, inOneGuest } from './inside.ts'
 import { guestAttest } from './run.ts'
 
 const possible = needs(...GUEST_NEEDS)
@@ -90,7 +90,7 @@ const REFUSED = [
     { ...key('a device that is a file'), env: { [EMULATED_DEVICE]: null }, code: 1, says: /ERR_DEVICE_KIND/ },
 ]
 
-const ended = inOneGuest(GUEST, config, [KEY, ...SAME, ...OTHERS, ...REFUSED])
+const ended = inOneGuest(emulatedGuest(GUEST, config), [KEY, ...SAME, ...OTHERS, ...REFUSED])
 
 possible('the same key each time: 32 bytes, for nobody else to read', async (t) => {
     for (const one of [KEY, ...SAME]) {
@@ -131,8 +131,8 @@ possible('a restart of the guest gets its key again; another guest of this chip 
         { name: 'other host data', options: ['--host-data', '01'.repeat(32)], same: true },
     ]) {
         const made = key(name)
-        const [ran] = await inGuest([...GUEST, ...options], config, [made])
-        t.is(ran?.code, 0, ran?.stderr)
+        const ran = await inOneGuest(emulatedGuest([...GUEST, ...options], config), [made])(made)
+        t.is(ran.code, 0, ran.stderr)
         t.is(readFileSync(made.path).equals(readFileSync(KEY.path)), same, name)
     }
 })

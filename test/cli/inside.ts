@@ -2,10 +2,11 @@
 // to start, a command a third of one.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { argv, execPath, stdout } from 'node:process'
 import { fileURLToPath } from 'node:url'
+import { type AnchorFile, formatAnchor } from '#unlock/anchors.ts'
 import { FUSE, type Need, programs, ROOT } from '../machine.ts'
 import { guestAttest, type Ran } from './run.ts'
 
@@ -22,7 +23,7 @@ export const GUEST_NEEDS: readonly Need[] = [FUSE, ROOT, programs('unshare', 'se
 export const EMULATED_DEVICE = 'GUEST_ATTEST_INSECURE_EMULATED_DEVICE'
 
 /** As long as a test may take: the machine may be busy. */
-const TIMEOUT_MS = 170_000
+export const GUEST_TIMEOUT_MS = 170_000
 
 /** The command line that runs these one after the other and prints how each has ended. */
 export const insideCommand = (commands: readonly Inside[]): string[] => [
@@ -37,25 +38,33 @@ export function readInside(ran: Ran): Ran[] {
     return JSON.parse(Buffer.from(ran.stdout, 'latin1').toString()) as Ran[]
 }
 
-/** A folder of configuration without a pause between two requests to the device. */
-export function hurriedConfig(folder: string): string {
-    const config = join(folder, 'etc')
-    mkdirSync(config)
+/** A folder of configuration: no pause between two requests to the device, and trust in these brokers. */
+export function hurriedConfig(folder: string, anchors: readonly AnchorFile[] = []): string {
+    const config = mkdtempSync(join(folder, 'etc-'))
+    mkdirSync(join(config, 'trust.d'), { mode: 0o755 })
     writeFileSync(join(config, 'config.toml'), '[drivers]\nspacingMs = 0\n', { mode: 0o644 })
+    for (const [i, anchor] of anchors.entries())
+        writeFileSync(join(config, `trust.d/${i}.toml`), formatAnchor(anchor), { mode: 0o644 })
     return config
 }
 
-/** Runs these one after the other in one guest that `emulate OPTIONS…` makes. */
-export async function inGuest(options: readonly string[], config: string, commands: readonly Inside[]): Promise<Ran[]> {
-    const words = ['emulate', '--tee', 'snp', ...options, '--', ...insideCommand(commands)]
-    return readInside(await guestAttest(words, { env: { GUEST_ATTEST_CONFIG: config }, timeoutMs: TIMEOUT_MS }))
-}
+/** Runs a command line in a guest; gives how that has ended. */
+export type GuestRunner = (command: readonly string[]) => Promise<Ran>
 
-/** The same for a table of cases, when the first of them is asked for. */
-export function inOneGuest<C extends Inside>(options: readonly string[], config: string, cases: readonly C[]) {
+/** In the guest that `emulate OPTIONS…` makes, with this folder of configuration. */
+export const emulatedGuest =
+    (options: readonly string[], config: string): GuestRunner =>
+    (command) =>
+        guestAttest(['emulate', '--tee', 'snp', ...options, '--', ...command], {
+            env: { GUEST_ATTEST_CONFIG: config },
+            timeoutMs: GUEST_TIMEOUT_MS,
+        })
+
+/** Runs a table of cases in one guest, when the first of them is asked for. */
+export function inOneGuest<C extends Inside>(guest: GuestRunner, cases: readonly C[]) {
     let all: Promise<Ran[]> | undefined
     return async (wanted: C): Promise<Ran> => {
-        all ??= inGuest(options, config, cases)
+        all ??= guest(insideCommand(cases)).then(readInside)
         const ran = (await all)[cases.indexOf(wanted)]
         if (!ran) throw new TypeError('no case of this table')
         return ran
