@@ -60,16 +60,17 @@ export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDep
     const anchors = servers.map((server) => requireAnchor(deps.anchors, server, path))
     for (const { origin } of anchors) deps.denials.refuseIfDenied(origin.origin, named)
     using signal = deadline(deps.deadlineMs, `the key ${named}`)
-    const attester = deps.attester()
-    attester.catch(() => undefined) // whoever asks a broker first hears of it
+    const attester = opener(deps.attester)
     const pauses = backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
     let last: unknown
     for (;;) {
         const failures: unknown[] = []
         for (const anchor of anchors) {
             try {
-                return await askOne(anchor, path, attester, deps, signal)
+                return await askOne(anchor, path, attester(), deps, signal)
             } catch (error) {
+                if (error === signal.reason) throw gaveUp(deps.deadlineMs, last, anchor)
+                last = error
                 failures.push(error)
                 if (errnoOf(error) === 'ERR_KBS_DENIED' || errnoOf(error) === 'ERR_KBS_ATTESTATION')
                     deps.denials.remember(anchor.origin.origin, named, messageOf(error))
@@ -78,13 +79,24 @@ export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDep
             }
         }
         // What has failed for good everywhere does not get better by waiting.
-        last = failures.at(-1)
         if (!failures.some(canPass)) throw last
         try {
             await pause(pauses.next().value, signal)
         } catch {
-            throw gaveUp(last, deps.deadlineMs)
+            throw gaveUp(deps.deadlineMs, last)
         }
+    }
+}
+
+/** Opens the guest once, and again after that failed: a busy device is not busy for ever. */
+function opener(open: () => Promise<Attester>): () => Promise<Attester> {
+    let opened: Promise<Attester> | undefined
+    return () => {
+        opened ??= open()
+        opened.catch(() => {
+            opened = undefined // whoever asks a broker hears of it
+        })
+        return opened
     }
 }
 
@@ -115,11 +127,8 @@ const isFinal = (error: unknown): boolean =>
 function asKey(resource: Secret): Secret {
     try {
         if (resource.length === KEY_SIZE) return secret(Buffer.from(resource))
-        if (resource[0] === 0x7b && resource.length < 1024) {
-            const json = parseJson(resource, { title: 'the resource' }) as { key_type?: unknown; key?: unknown }
-            if (json.key_type === 'oct' && typeof json.key === 'string' && /^[!-~]{32}$/.test(json.key))
-                return secret(Buffer.from(json.key, 'ascii'))
-        }
+        const key = trusteeKey(resource)
+        if (key !== null) return secret(Buffer.from(key, 'ascii'))
     } finally {
         wipe(resource)
     }
@@ -128,8 +137,23 @@ function asKey(resource: Secret): Secret {
     })
 }
 
-const gaveUp = (cause: unknown, ms: number) =>
-    unlockError('ERR_UNLOCK_GAVE_UP', `gave up after ${ms / 1000} s: ${messageOf(cause)}`, {
-        cause,
-        hint: cause instanceof AttestError ? cause.hint : undefined,
-    })
+function trusteeKey(resource: Secret): string | null {
+    if (resource[0] !== 0x7b || resource.length >= 1024) return null
+    let json: { readonly key_type?: unknown; readonly key?: unknown }
+    try {
+        json = parseJson(resource, { title: 'the resource' }) as typeof json
+    } catch {
+        return null // what is wrong with it would quote it
+    }
+    return json.key_type === 'oct' && typeof json.key === 'string' && /^[!-~]{32}$/.test(json.key) ? json.key : null
+}
+
+/** The last that a broker said is why; without that, only who was being asked is known. */
+const gaveUp = (ms: number, last: unknown, asking?: Anchor) =>
+    unlockError(
+        'ERR_UNLOCK_GAVE_UP',
+        last === undefined && asking
+            ? `gave up after ${ms / 1000} s, with no answer from ${asking.origin.origin}`
+            : `gave up after ${ms / 1000} s: ${messageOf(last)}`,
+        { cause: last, hint: last instanceof AttestError ? last.hint : undefined },
+    )

@@ -2,18 +2,18 @@
 // that is not trusted. The whole handshake is tried against the broker.
 // SPDX-License-Identifier: Apache-2.0
 
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { createServer as createPlain, type RequestListener } from 'node:http'
+import { generateKeyPairSync } from 'node:crypto'
+import { createServer as createPlain } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import type { AttestError } from '#core/errors.ts'
 import { parseOrigin, type ServerTrust, spkiPin } from '#core/http.ts'
-import { encryptTo, importEcJwk } from '#core/jwe.ts'
+import { encryptTo } from '#core/jwe.ts'
 import { type Logger, silent } from '#core/log.ts'
 import { certificatePem, mintCertificate } from '#core/mint.ts'
-import { type Attester, attest } from '#kbs/client.ts'
-import { ERROR_TYPE_PREFIX, parseResourcePath } from '#kbs/messages.ts'
+import { attest } from '#kbs/client.ts'
+import { ATTESTER, NONCE, PATH, refusal, type Script, scripted } from './scripted.ts'
 
 const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const caKeys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -50,71 +50,6 @@ const key = keys.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
 const pin = spkiPin(keys.publicKey.export({ type: 'spki', format: 'der' }))
 const otherPin = spkiPin(caKeys.publicKey.export({ type: 'spki', format: 'der' }))
 
-const PATH = parseResourcePath('default/luks/a')
-const NONCE = Buffer.alloc(32, 7).toString('base64')
-
-/** Evidence of a technology that nobody knows: this side does not look into it. */
-const attester: Attester = {
-    kbsName: 'snp',
-    guest: {
-        tee: 'snp',
-        probe: { via: 'configfs', path: '', tried: [] },
-        evidence: async () => ({ tee: 'snp', report: Buffer.alloc(8) }),
-        close: () => undefined,
-    },
-    form: { toKbs: () => ({ made: 'up' }) },
-}
-
-interface Answer {
-    readonly status?: number
-    readonly headers?: Record<string, string>
-    readonly body?: unknown
-}
-
-interface Script {
-    readonly auth?: Answer
-    readonly attest?: Answer
-    readonly resource?: Answer | ((teeKey: KeyObject) => Answer)
-}
-
-/** A broker that answers as it is told. */
-function scripted(script: Script, seen: string[] = []): RequestListener {
-    let teeKey: KeyObject | undefined
-    return (request, response) => {
-        const chunks: Buffer[] = []
-        request.on('data', (chunk: Buffer) => chunks.push(chunk))
-        request.on('end', () => {
-            const path = request.url ?? ''
-            seen.push(`${request.method} ${path} ${request.headers.cookie ?? ''}`.trim())
-            let answer: Answer = { status: 404 }
-            if (path.endsWith('/auth'))
-                answer = {
-                    headers: { 'set-cookie': 'kbs-session-id=first; HttpOnly' },
-                    body: { nonce: NONCE, 'extra-params': '' },
-                    ...script.auth,
-                }
-            if (path.endsWith('/attest')) {
-                const body = JSON.parse(Buffer.concat(chunks).toString()) as {
-                    'runtime-data': { 'tee-pubkey': Parameters<typeof importEcJwk>[0] }
-                }
-                teeKey = importEcJwk(body['runtime-data']['tee-pubkey'])
-                answer = { headers: { 'set-cookie': 'kbs-session-id=second' }, body: { token: 'x' }, ...script.attest }
-            }
-            if (path.includes('/resource/') && teeKey) {
-                const own = { body: encryptTo(teeKey, Buffer.from('the secret')) }
-                answer =
-                    typeof script.resource === 'function' ? script.resource(teeKey) : { ...own, ...script.resource }
-            }
-            response.writeHead(answer.status ?? 200, { 'content-type': 'application/json', ...answer.headers })
-            response.end(
-                typeof answer.body === 'string' || Buffer.isBuffer(answer.body)
-                    ? answer.body
-                    : JSON.stringify(answer.body ?? {}),
-            )
-        })
-    }
-}
-
 async function listen(t: ExecutionContext, server: Server | ReturnType<typeof createPlain>): Promise<string> {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     t.teardown(() => {
@@ -132,7 +67,7 @@ async function fetchFrom(
 ): Promise<string> {
     const origin = parseOrigin(url, { insecureHttp: true })
     const signal = AbortSignal.timeout(20_000)
-    using session = await attest({ origin, trust }, attester, { log, signal, requestTimeoutMs: timeoutMs })
+    using session = await attest({ origin, trust }, ATTESTER, { log, signal, requestTimeoutMs: timeoutMs })
     return (await session.resource(PATH, 'luks-key')).toString()
 }
 
@@ -167,8 +102,6 @@ for (const { name, tls, trust } of [
 ])
     test(`a server that is trusted: ${name}`, async (t) =>
         t.is(await fetchFrom(await serve(t, {}, [], tls), trust), 'the secret'))
-
-const refusal = (name: string, detail = 'because') => ({ type: `${ERROR_TYPE_PREFIX}${name}`, detail })
 
 for (const { name, script, code, message } of [
     {

@@ -1,0 +1,272 @@
+// From anchors to a key, against brokers on real sockets: whom it asks, in which order, how often, and what it takes for a key.
+// SPDX-License-Identifier: Apache-2.0
+
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import type { AttestError } from '#core/errors.ts'
+import { encryptTo } from '#core/jwe.ts'
+import { silent } from '#core/log.ts'
+import { driverError } from '#drivers/errors.ts'
+import type { Attester } from '#kbs/client.ts'
+import { temporaryFolder } from '#test/folder.ts'
+import { parseAnchor } from '#unlock/anchors.ts'
+import { bootDenials } from '#unlock/denials.ts'
+import { type ReleaseDeps, releaseKey } from '#unlock/release.ts'
+import { type Answer, ATTESTER, PATH, refusal, type Script, scripted } from '../kbs/scripted.ts'
+
+const NAMED = 'default/luks/a'
+const KEY = Buffer.from(Array.from({ length: 32 }, (_, i) => 255 - i))
+const MINUTE = 60_000
+
+/** A broker whose scripts take effect one handshake after the other; the last one stays. Null: it never answers. */
+async function broker(t: ExecutionContext, ...scripts: (Script | null)[]) {
+    const asked: string[] = []
+    let handshakes = 0
+    const listeners = scripts.map((script) => script && scripted(script, asked))
+    const server = createServer((request, response) => {
+        if (request.url?.endsWith('/auth')) handshakes++
+        listeners[Math.min(handshakes, listeners.length) - 1]?.(request, response)
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => {
+        server.closeAllConnections()
+        server.close()
+    })
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    return { url, asked, handshakes: () => handshakes }
+}
+
+const gives = (resource: string | Uint8Array): Script => ({
+    resource: (teeKey) => ({ body: encryptTo(teeKey, Buffer.from(resource)) }),
+})
+const GOOD = gives(KEY)
+const resource = (status: number, body: unknown = ''): Script => ({ resource: (): Answer => ({ status, body }) })
+const DENIES = resource(403, refusal('PolicyDeny'))
+const DISBELIEVES: Script = { attest: { status: 401, body: refusal('AttestationError') } }
+const LACKS = resource(404, refusal('PluginInternalError'))
+const BUSY: Script = { auth: { status: 503, body: '' } }
+
+function deps(t: ExecutionContext, urls: readonly string[], changed: Partial<ReleaseDeps> = {}): ReleaseDeps {
+    return {
+        anchors: urls.map((url) => parseAnchor({ url, insecureHttp: true, allowPaths: [NAMED] }, `${url}.toml`)),
+        attester: async () => ATTESTER,
+        denials: bootDenials(join(temporaryFolder(t), 'denied')),
+        log: silent,
+        deadlineMs: MINUTE,
+        requestTimeoutMs: MINUTE,
+        ...changed,
+    }
+}
+
+const JSON_KEY = 'abcdefghijklmnopqrstuvwxyz!~"\\{}'
+const trustee = (key: unknown, more = {}): string => JSON.stringify({ key_type: 'oct', key, ...more })
+
+for (const { name, given, want } of [
+    { name: '32 bytes', given: KEY, want: KEY },
+    { name: '32 bytes that could be JSON', given: `{${' '.repeat(30)}}`, want: Buffer.from(`{${' '.repeat(30)}}`) },
+    { name: 'the JSON key of clevis-pin-trustee', given: trustee(JSON_KEY), want: Buffer.from(JSON_KEY) },
+    {
+        name: 'the same in lines',
+        given: JSON.stringify(JSON.parse(trustee(JSON_KEY)), null, 4),
+        want: Buffer.from(JSON_KEY),
+    },
+    { name: 'the same with more members', given: trustee(JSON_KEY, { kid: 'x' }), want: Buffer.from(JSON_KEY) },
+])
+    test(`a key: ${name}`, async (t) => {
+        const { url } = await broker(t, gives(given))
+        t.deepEqual(Buffer.from(await releaseKey({ servers: [url], path: PATH }, deps(t, [url]))), want)
+    })
+
+const TEXT = 'hunter2hunter2'
+
+for (const { name, given } of [
+    { name: 'nothing', given: '' },
+    { name: '31 bytes', given: KEY.subarray(1) },
+    { name: '33 bytes', given: Buffer.concat([KEY, Buffer.of(0x0a)]) },
+    { name: 'a passphrase', given: TEXT },
+    { name: 'a key in hex', given: KEY.toString('hex') },
+    { name: 'a JSON key of 31 characters', given: trustee(JSON_KEY.slice(1)) },
+    { name: 'a JSON key of 33 characters', given: trustee(`${JSON_KEY}x`) },
+    { name: 'a JSON key with a space', given: trustee(`${JSON_KEY.slice(1)} `) },
+    { name: 'a JSON key beyond ASCII', given: trustee(`${JSON_KEY.slice(1)}ü`) },
+    { name: 'a JSON key that is no text', given: trustee([JSON_KEY]) },
+    { name: 'a JSON key of another type', given: JSON.stringify({ key_type: 'EC', key: JSON_KEY }) },
+    { name: 'a JSON key without a type', given: JSON.stringify({ key: JSON_KEY }) },
+    { name: 'a JSON key behind much else', given: trustee(JSON_KEY, { pad: 'x'.repeat(1000) }) },
+    { name: 'a JSON key in an array', given: `[${trustee(JSON_KEY)}]` },
+    { name: 'JSON that breaks off', given: `{"key_type":"oct","key":"${TEXT}` },
+    { name: 'JSON with a key twice', given: `{"${TEXT}":1,"${TEXT}":2}` },
+])
+    test(`no key, and no word of it is told: ${name}`, async (t) => {
+        const first = await broker(t, gives(given))
+        const second = await broker(t, GOOD)
+        const servers = [first.url, second.url]
+        const said: string[] = []
+        const log = { ...silent, warn: (...words: unknown[]) => void said.push(JSON.stringify(words)) }
+        const error = await t.throwsAsync<AttestError>(releaseKey({ servers, path: PATH }, deps(t, servers, { log })), {
+            code: 'ERR_UNLOCK_KEY',
+        })
+        for (const text of [error?.stack ?? '', String(error?.cause), ...said])
+            t.notRegex(text, /hunter2|abcdef|fffefd/)
+        t.deepEqual(second.asked, [])
+    })
+
+for (const { name, first, second = GOOD, code, asked } of [
+    { name: 'the first gives it', first: [GOOD], asked: [1, 0] },
+    { name: 'the first is busy', first: [BUSY], asked: [1, 1] },
+    { name: 'the first does not have it', first: [LACKS], asked: [1, 1] },
+    { name: 'the first redirects', first: [{ auth: { status: 302 } }], asked: [1, 1] },
+    { name: 'the first talks nonsense', first: [{ auth: { body: '<html>' } }], asked: [1, 1] },
+    { name: 'the first gives it to somebody else', first: [{ resource: { body: {} } }], asked: [1, 1] },
+    { name: 'the first forgets', first: [resource(401, refusal('TokenNotFound'))], asked: [1, 1] },
+    { name: 'the first denies', first: [DENIES], code: 'ERR_KBS_DENIED', asked: [1, 0] },
+    { name: 'the first disbelieves', first: [DISBELIEVES], code: 'ERR_KBS_ATTESTATION', asked: [1, 0] },
+    { name: 'none has it', first: [LACKS], second: LACKS, code: 'ERR_KBS_NOT_FOUND', asked: [1, 1] },
+    { name: 'the second denies', first: [LACKS], second: DENIES, code: 'ERR_KBS_DENIED', asked: [1, 1] },
+    { name: 'the first is busy for a while', first: [BUSY, BUSY, GOOD], second: BUSY, asked: [3, 2] },
+    {
+        name: 'the first is busy, then denies',
+        first: [BUSY, DENIES],
+        second: BUSY,
+        code: 'ERR_KBS_DENIED',
+        asked: [2, 1],
+    },
+    {
+        name: 'the first breaks, then has nothing',
+        first: [BUSY, LACKS],
+        second: LACKS,
+        code: 'ERR_KBS_NOT_FOUND',
+        asked: [2, 2],
+    },
+] as { name: string; first: Script[]; second?: Script; code?: string; asked: number[] }[])
+    test(`two brokers: ${name}`, async (t) => {
+        const brokers = [await broker(t, ...first), await broker(t, second)]
+        const servers = brokers.map(({ url }) => url)
+        const asking = releaseKey({ servers, path: PATH }, deps(t, servers))
+        if (code === undefined) t.deepEqual(Buffer.from(await asking), KEY)
+        else await t.throwsAsync(asking, { code })
+        t.deepEqual(
+            brokers.map(({ handshakes }) => handshakes()),
+            asked,
+        )
+    })
+
+test('two brokers: nobody listens at the first', async (t) => {
+    const { url } = await broker(t, GOOD)
+    const servers = ['http://127.0.0.1:1', url]
+    t.deepEqual(Buffer.from(await releaseKey({ servers, path: PATH }, deps(t, servers))), KEY)
+})
+
+for (const { name, script, code, remembered } of [
+    { name: 'a denial', script: DENIES, code: 'ERR_KBS_DENIED', remembered: true },
+    { name: 'evidence that is not believed', script: DISBELIEVES, code: 'ERR_KBS_ATTESTATION', remembered: true },
+    { name: 'a path that is not there', script: LACKS, code: 'ERR_KBS_NOT_FOUND', remembered: false },
+    { name: 'a resource that is no key', script: gives(TEXT), code: 'ERR_UNLOCK_KEY', remembered: false },
+])
+    test(`${name} is ${remembered ? 'final for this boot' : 'asked for again'}`, async (t) => {
+        const { url, handshakes } = await broker(t, script, GOOD)
+        const ours = deps(t, [url])
+        const again = () => releaseKey({ servers: [url], path: PATH }, ours)
+        await t.throwsAsync(again(), { code })
+        if (remembered) await t.throwsAsync(again(), { code: 'ERR_UNLOCK_DENIED_EARLIER', message: /because/ })
+        else t.deepEqual(Buffer.from(await again()), KEY)
+        t.is(handshakes(), remembered ? 1 : 2)
+    })
+
+for (const { name, changed, code } of [
+    { name: 'one that is not trusted', changed: { anchors: 1 }, code: 'ERR_UNLOCK_NOT_ANCHORED' },
+    { name: 'one that may not open with this path', changed: { paths: 'default/luks/b' }, code: 'ERR_UNLOCK_PATH' },
+    { name: 'one that denied earlier', changed: { denied: true }, code: 'ERR_UNLOCK_DENIED_EARLIER' },
+] as { name: string; changed: { anchors?: number; paths?: string; denied?: true }; code: string }[])
+    test(`nobody is asked, and the device stays shut, where the second broker is ${name}`, async (t) => {
+        const brokers = [await broker(t, GOOD), await broker(t, GOOD)]
+        const [one = '', two = ''] = brokers.map(({ url }) => url)
+        const ours = deps(t, changed.anchors ? [one] : [one, two], {
+            attester: async () => {
+                t.fail()
+                return ATTESTER
+            },
+        })
+        const anchors = ours.anchors.map((anchor) =>
+            changed.paths && anchor.origin.origin === two ? { ...anchor, allowPaths: [changed.paths] } : anchor,
+        )
+        if (changed.denied) ours.denials.remember(two, NAMED, 'because')
+        await t.throwsAsync(releaseKey({ servers: [one, two], path: PATH }, { ...ours, anchors }), { code })
+        for (const { asked } of brokers) t.deepEqual(asked, [])
+    })
+
+for (const { name, scripts, says, deadlineMs } of [
+    {
+        name: 'busy all the time',
+        scripts: [[BUSY]],
+        says: /^gave up after 3 s: the broker answers 503$/,
+        deadlineMs: 3000,
+    },
+    { name: 'mute', scripts: [[null]], says: /^gave up after 0\.3 s, with no answer from http:\S+$/, deadlineMs: 300 },
+    {
+        name: 'mute, both',
+        scripts: [[null], [null]],
+        says: /^gave up after 0\.3 s, with no answer from/,
+        deadlineMs: 300,
+    },
+    { name: 'busy, then mute', scripts: [[BUSY, null]], says: /: the broker answers 503$/, deadlineMs: 3000 },
+    { name: 'busy, and mute', scripts: [[BUSY], [null]], says: /: the broker answers 503$/, deadlineMs: 3000 },
+] as { name: string; scripts: (Script | null)[][]; says: RegExp; deadlineMs: number }[])
+    test(`given up at the deadline, with the last reason: ${name}`, async (t) => {
+        const brokers = await Promise.all(scripts.map((script) => broker(t, ...script)))
+        const servers = brokers.map(({ url }) => url)
+        const error = await t.throwsAsync<AttestError>(
+            releaseKey({ servers, path: PATH }, deps(t, servers, { deadlineMs })),
+            { code: 'ERR_UNLOCK_GAVE_UP', message: says },
+        )
+        t.is(error?.exit, 3)
+        if (scripts.length > 1 && scripts[0]?.[0] === null) t.is(brokers[1]?.handshakes(), 0)
+    })
+
+const throwing = (error: Error) => async (): Promise<Attester> => {
+    throw error
+}
+
+for (const { name, attester, want } of [
+    { name: 'no guest', attester: throwing(driverError('ERR_NO_TEE', 'none')), want: { code: 'ERR_NO_TEE' } },
+    { name: 'a mistake of ours', attester: throwing(new TypeError('oops')), want: { message: 'oops' } },
+    {
+        name: 'a device that has lost its key',
+        attester: async () => ({
+            ...ATTESTER,
+            guest: { ...ATTESTER.guest, evidence: throwing(driverError('ERR_DEVICE_KEY_LOST', 'gone')) as never },
+        }),
+        want: { code: 'ERR_DEVICE_KEY_LOST' },
+    },
+])
+    test(`does not pass by waiting: ${name}`, async (t) => {
+        const { url, handshakes } = await broker(t, GOOD)
+        await t.throwsAsync(releaseKey({ servers: [url], path: PATH }, deps(t, [url], { attester })), want)
+        t.true(handshakes() <= 1)
+    })
+
+test('a device that is busy when it is opened is opened again', async (t) => {
+    const { url } = await broker(t, GOOD)
+    let opened = 0
+    const attester = async (): Promise<Attester> => {
+        if (++opened < 3) throw driverError('ERR_DEVICE_BUSY', 'busy')
+        return ATTESTER
+    }
+    t.deepEqual(Buffer.from(await releaseKey({ servers: [url], path: PATH }, deps(t, [url], { attester }))), KEY)
+    t.is(opened, 3)
+})
+
+test('a device that was opened stays so while brokers are busy', async (t) => {
+    const { url } = await broker(t, BUSY, BUSY, GOOD)
+    let opened = 0
+    const attester = async (): Promise<Attester> => {
+        opened++
+        return ATTESTER
+    }
+    await releaseKey({ servers: [url], path: PATH }, deps(t, [url], { attester }))
+    t.is(opened, 1)
+})
