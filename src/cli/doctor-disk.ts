@@ -1,10 +1,9 @@
 // `doctor --disk`: who can open a volume, and what its header would let through.
 // SPDX-License-Identifier: Apache-2.0
 
-import { AttestError, messageOf } from '#core/errors.ts'
 import { checkHeader } from '#luks/check.ts'
 import { copyHeader } from '#luks/device.ts'
-import type { Note } from './doctor-machine.ts'
+import { type Note, noteError } from './doctor-machine.ts'
 
 export function examineDisk(device: string, note: Note): void {
     try {
@@ -31,7 +30,6 @@ export function examineDisk(device: string, note: Note): void {
         })
         for (const text of remains) note({ state: 'unknown', what: 'disk', detail: `the host can ${text}` })
     } catch (error) {
-        if (!(error instanceof AttestError)) throw error
-        note({ state: 'bad', what: 'disk', detail: `${messageOf(error)} (${error.code})`, todo: error.hint })
+        noteError(note, 'disk', error)
     }
 }

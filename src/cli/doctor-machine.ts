@@ -29,10 +29,15 @@ export async function examine<T>(note: Note, what: string, look: () => Promise<T
         note({ state: 'good', what, detail: tell(found) })
         return found
     } catch (error) {
-        if (!(error instanceof AttestError)) throw error
-        note({ state: 'bad', what, detail: `${messageOf(error)} (${error.code})`, todo: error.hint })
+        noteError(note, what, error)
         return undefined
     }
+}
+
+/** What was thrown is bad, and says what to do; what is ours to mend is thrown again. */
+export function noteError(note: Note, what: string, error: unknown): void {
+    if (!(error instanceof AttestError)) throw error
+    note({ state: 'bad', what, detail: `${messageOf(error)} (${error.code})`, todo: error.hint })
 }
 
 /** The programs that unlocking through clevis needs, and the Debian package of each. */
@@ -113,7 +118,6 @@ function examineTrust(note: Note): void {
             note({ state, what: 'trust', detail: `${origin.origin} for ${allowPaths.join(', ')}; initrd: ${text}` })
         }
     } catch (error) {
-        if (!(error instanceof AttestError)) throw error
-        note({ state: 'bad', what: 'trust', detail: messageOf(error), todo: error.hint })
+        noteError(note, 'trust', error)
     }
 }
