@@ -11,6 +11,7 @@ import {
     fsyncSync,
     lstatSync,
     openSync,
+    readlinkSync,
     readSync,
     realpathSync,
     renameSync,
@@ -37,7 +38,11 @@ export function readTrustedFile(path: string, maxBytes = MAX_BYTES): Buffer | nu
     const full = resolve(path)
     try {
         checkFolders(dirname(full))
-        return readOpen(full, constants.O_NOFOLLOW, maxBytes, (stat) => checkOwner(full, stat))
+        // Without O_NONBLOCK a pipe in its place would keep the program waiting for a writer.
+        return readOpen(full, constants.O_NOFOLLOW | constants.O_NONBLOCK, maxBytes, (stat) => {
+            if (!stat.isFile()) throw coreError('ERR_UNTRUSTED_FILE', `${full} is not a regular file`)
+            checkOwner(full, stat)
+        })
     } catch (cause) {
         if (errnoOf(cause) === 'ENOENT') return null
         if (errnoOf(cause) === 'ELOOP')
@@ -79,23 +84,27 @@ export function readInput(path: string, maxBytes = MAX_BYTES): Buffer {
  */
 export function writeFileAtomic(path: string, bytes: Uint8Array | string, mode = 0o600): void {
     const temporary = join(dirname(path), `.${randomBytes(6).toString('hex')}.tmp`)
+    let made = false
     try {
         writeNew(temporary, bytes, mode)
+        made = true
         renameSync(temporary, path)
         syncFolder(dirname(path))
     } catch (cause) {
-        rmSync(temporary, { force: true })
+        if (made) rmSync(temporary, { force: true })
         throw fileError(path, cause)
     }
 }
 
 /** Writes a file that must not be there yet. @throws AttestError ERR_FILE */
 export function createFile(path: string, bytes: Uint8Array | string, mode = 0o600): void {
+    let made = false
     try {
         writeNew(path, bytes, mode)
+        made = true
         syncFolder(dirname(path))
     } catch (cause) {
-        if (errnoOf(cause) !== 'EEXIST') rmSync(path, { force: true })
+        if (made) rmSync(path, { force: true })
         throw fileError(path, cause)
     }
 }
@@ -144,12 +153,15 @@ function readOpen(path: string, flags: number, maxBytes: number, check: (stat: S
     }
 }
 
-// Every folder on the way, by the name that was given and by the one it resolves to. A folder that others may write
-// into is harmless above us only if it is sticky (as /tmp): then they cannot replace what is ours in it.
+// Every folder on the way, by the name that was given, by the one it resolves to, and by those that links on the way
+// lead through. A folder that others may write into is harmless above us only if it is sticky (as /tmp): then they
+// cannot replace what is ours in it.
 function checkFolders(path: string): void {
-    for (const way of new Set([path, realpathSync(path)]))
+    const ways = new Set([path, realpathSync(path)]) // which also refuses links without an end
+    for (const way of ways)
         for (let folder = way; ; folder = dirname(folder)) {
             const stat = lstatSync(folder)
+            if (stat.isSymbolicLink()) ways.add(resolve(realpathSync(dirname(folder)), readlinkSync(folder)))
             const writableIsHarmless = stat.isSymbolicLink() || (stat.isDirectory() && (stat.mode & 0o1000) !== 0)
             checkOwner(folder, stat, writableIsHarmless)
             if (folder === dirname(folder)) break
