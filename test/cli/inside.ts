@@ -53,10 +53,10 @@ export type GuestRunner = (command: readonly string[]) => Promise<Ran>
 
 /** In the guest that `emulate OPTIONS…` makes, with this folder of configuration. */
 export const emulatedGuest =
-    (options: readonly string[], config: string): GuestRunner =>
+    (options: readonly string[], config: string, env: Readonly<Record<string, string>> = {}): GuestRunner =>
     (command) =>
         guestAttest(['emulate', '--tee', 'snp', ...options, '--', ...command], {
-            env: { GUEST_ATTEST_CONFIG: config },
+            env: { ...env, GUEST_ATTEST_CONFIG: config },
             timeoutMs: GUEST_TIMEOUT_MS,
         })
 
