@@ -138,4 +138,4 @@ export function tomlFiles(folder: string): string[] {
 }
 
 const isTable = (value: unknown): value is Record<string, unknown> =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
