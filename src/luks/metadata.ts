@@ -164,7 +164,11 @@ function refuseZeros(value: unknown): void {
 
 const isNumber = (key: string): boolean => /^(?:[12]?\d|3[01])$/.test(key)
 
-const show = (value: unknown): string => (typeof value === 'string' ? brief(value) : String(value).slice(0, 32))
+// Objects are not shown: they have members of any name, `toString` among them.
+function show(value: unknown): string {
+    if (typeof value === 'string') return brief(value)
+    return typeof value === 'object' && value !== null ? 'no text' : String(value).slice(0, 32)
+}
 
 function decodes(text: string, size?: number): boolean {
     try {

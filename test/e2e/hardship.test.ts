@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { buildPin } from '../../packaging/build.ts'
-import { FUSE, programs, ROOT } from '../machine.ts'
+import { FUSE, programs } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { KEY_PATH, openStage, type Stage } from '../stage.ts'
 
-const all = [FUSE, ROOT, programs('clevis', 'jose')]
+const all = [FUSE, programs('clevis', 'jose')]
 const e2e = needs(...all).serial
 
 const stage: Stage = all.every(({ met }) => met) ? await openStage() : (undefined as never)

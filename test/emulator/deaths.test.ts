@@ -10,11 +10,11 @@ import test, { type ExecutionContext, type Implementation } from 'ava'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { MAIN } from '../cli/run.ts'
-import { FUSE, programs, ROOT } from '../machine.ts'
+import { FUSE, programs } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { emulate, type Guest, type GuestOptions, inTurn, type Processes, watched } from './guest.ts'
 
-const possible = needs(FUSE, ROOT, programs('unshare', 'setpriv', 'setsid'))
+const possible = needs(FUSE, programs('unshare', 'setsid'))
 const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
 
 const CLIENT = fileURLToPath(new URL('./client.ts', import.meta.url))
@@ -86,11 +86,7 @@ it('a signal that the command does not handle ends it, and the status says which
     await nothingLeft(t, running)
 })
 
-needs(
-    FUSE,
-    ROOT,
-    programs('script', 'setpriv'),
-)(
+needs(FUSE, programs('script'))(
     'Ctrl-C on a terminal reaches the command, once',
     inTurn(async (t) => {
         const script =

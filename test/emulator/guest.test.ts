@@ -12,12 +12,24 @@ import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { parseReport } from '#plugins/snp/report.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { guestAttest } from '../cli/run.ts'
-import { FUSE, programs, ROOT } from '../machine.ts'
+import { FUSE, type Need, programs, ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { emulate, type GuestOptions, inTurn } from './guest.ts'
 
-const possible = needs(FUSE, ROOT, programs('unshare', 'setpriv', 'setsid'))
+const possible = needs(FUSE, programs('unshare', 'setsid'))
 const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
+
+// As root, also in another role: as a user who is nobody else, and who needs a Node that everybody may run.
+const NOBODY = 65534
+const AS_NOBODY = `setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups --`
+const nodeForAll: Need = {
+    what: 'a Node that every user may run',
+    met: !ROOT.met || spawnSync('sh', ['-c', `${AS_NOBODY} ${process.execPath} --version`]).status === 0,
+}
+const asRoot = needs(FUSE, ROOT, programs('unshare', 'setpriv'))
+const itAsRoot = (title: string, body: Implementation<[]>) => asRoot(title, inTurn(body))
+const asNobody = needs(FUSE, ROOT, programs('unshare', 'setpriv'), nodeForAll)
+const itAsNobody = (title: string, body: Implementation<[]>) => asNobody(title, inTurn(body))
 
 const CLIENT = fileURLToPath(new URL('./client.ts', import.meta.url))
 const client = (...words: string[]): string[] => [process.execPath, CLIENT, ...words]
@@ -278,9 +290,7 @@ const MAIN_FILE = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url
 // Without root: a node of /dev/fuse that everybody may open, as most distributions have it, bound over the machine's
 // in a namespace of the test's own; then everything as an ordinary user.
 
-const NOBODY = 65534
-
-it('as an ordinary user: root inside, both doors, nothing left', async (t) => {
+itAsNobody('as an ordinary user: root inside, both doors, nothing left', async (t) => {
     const node = join(work, 'fuse')
     if (spawnSync('mknod', ['-m', '666', node, 'c', '10', '229']).status !== 0)
         return t.pass('no nodes can be made here')
@@ -290,7 +300,7 @@ it('as an ordinary user: root inside, both doors, nothing left', async (t) => {
         cpSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), join(copy, name), { recursive: true })
     t.is(spawnSync('ln', ['-s', fileURLToPath(new URL('../../node_modules', import.meta.url)), copy]).status, 0)
     for (const path of [work, copy]) chmodSync(path, 0o755)
-    const become = `mount -n --bind "$1" /dev/fuse; shift; exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups -- "$@"`
+    const become = `mount -n --bind "$1" /dev/fuse; shift; exec ${AS_NOBODY} "$@"`
     const running = emulate({
         main: join(copy, 'src/cli/main.ts'),
         prefix: ['unshare', '--mount', 'sh', '-c', become, 'sh', node],
@@ -326,36 +336,28 @@ it('as the root of a container: devices open, and nothing is left', async (t) =>
 
 // What is missing is said at once.
 
-for (const { name, prepare, want } of [
+for (const { name, prepare = ':', become = '', want } of [
     {
         name: 'no /dev/fuse',
         prepare: 'mount -n -t tmpfs none /dev',
         want: /the kernel offers no \/dev\/fuse \(ERR_EMULATOR_MISSING\)/,
     },
-    { name: 'no right to open it', prepare: 'chmod=1', want: /\/dev\/fuse may not be opened by this user/ },
+    {
+        name: 'no right to open it',
+        prepare: `mknod -m 600 ${work}/closed c 10 229 && mount -n --bind ${work}/closed /dev/fuse`,
+        become: AS_NOBODY,
+        want: /\/dev\/fuse may not be opened by this user/,
+    },
     {
         name: 'no right to make namespaces',
-        prepare: 'drop=1',
+        become: 'setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin --',
         want: /namespaces may not be made here: .*CAP_SYS_ADMIN/s,
     },
-] as const)
-    it(`said at once: ${name}`, async (t) => {
-        const setpriv =
-            prepare === 'chmod=1'
-                ? `setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups --`
-                : prepare === 'drop=1'
-                  ? 'setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin --'
-                  : ''
+])
+    (become === AS_NOBODY ? itAsNobody : itAsRoot)(`said at once: ${name}`, async (t) => {
         const running = emulate({
             args: ['--trust-dir', vendor],
-            prefix: [
-                'unshare',
-                '--mount',
-                'sh',
-                '-c',
-                `${prepare.includes('=1') ? ':' : prepare}; exec ${setpriv} "$@"`,
-                'sh',
-            ],
+            prefix: ['unshare', '--mount', 'sh', '-c', `${prepare}; exec ${become} "$@"`, 'sh'],
             command: ['true'],
             timeoutMs: 15_000,
         })

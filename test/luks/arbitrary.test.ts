@@ -65,7 +65,7 @@ test('any member of the metadata replaced by any value, or taken away', (t) =>
                 )
             },
         ),
-        { numRuns: 4000 },
+        { numRuns: 4000, examples: [['segments.0.iv_tweak', { toString: false, wide: 2 ** 60 }]] },
     ))
 
 function pathsOf(value: unknown): string[] {

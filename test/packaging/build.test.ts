@@ -7,7 +7,7 @@ import test from 'ava'
 import { buildPin, buildProgram, forbidden } from '#packaging/build.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
-import { FUSE, isProgram, ROOT } from '../machine.ts'
+import { FUSE, programs } from '../machine.ts'
 import { needs } from '../needs.ts'
 
 const folder = temporaryFolder({ teardown: test.after.always })
@@ -72,13 +72,10 @@ test('the whole program runs where it was moved to: verify, and a broker', async
     t.true(readFileSync(join(data, 'keys/master.key')).length > 0)
 })
 
-needs(FUSE, ROOT, { what: 'unshare', met: isProgram('unshare') })(
-    'the whole program runs where it was moved to: an emulated guest',
-    async (t) => {
-        const entry = join(program, 'guest-attest.mjs')
-        const inside = [process.execPath, entry, 'detect']
-        const { code, stdout, stderr } = await guestAttest(['emulate', '--tee', 'snp', '--', ...inside])
-        t.is(code, 0, stderr)
-        t.regex(stdout, /technology +snp/)
-    },
-)
+needs(FUSE, programs('unshare'))('the whole program runs where it was moved to: an emulated guest', async (t) => {
+    const entry = join(program, 'guest-attest.mjs')
+    const inside = [process.execPath, entry, 'detect']
+    const { code, stdout, stderr } = await guestAttest(['emulate', '--tee', 'snp', '--', ...inside])
+    t.is(code, 0, stderr)
+    t.regex(stdout, /technology +snp/)
+})

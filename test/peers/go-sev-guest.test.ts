@@ -13,7 +13,7 @@ import { parseReport } from '#plugins/snp/report.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { guestAttest } from '../cli/run.ts'
 import { emulate, inTurn } from '../emulator/guest.ts'
-import { FUSE, type Need, ROOT } from '../machine.ts'
+import { FUSE, type Need } from '../machine.ts'
 import { needs } from '../needs.ts'
 
 const GO = '/usr/lib/go-1.24/bin/go'
@@ -24,7 +24,7 @@ const installed: Need = {
     met: existsSync(GO) && existsSync(`/usr/share/gocode/src/${PACKAGE}`),
 }
 
-const possible = needs(FUSE, ROOT, installed)
+const possible = needs(FUSE, installed)
 const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
 
 const work = temporaryFolder({ teardown: test.after.always })
