@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { temporaryFolder } from '#test/folder.ts'
 import { needs } from '../needs.ts'
-import { EMULATED_DEVICE, emulatedGuest, GUEST_NEEDS, hurriedConfig, type Inside, inOneGuest } from './inside.ts'
+import { emulatedGuest, GUEST_NEEDS, hurriedConfig, type Inside, inOneGuest, UNTOLD } from './inside.ts'
 import { guestAttest } from './run.ts'
 
 const possible = needs(...GUEST_NEEDS)
@@ -87,7 +87,7 @@ const REFUSED = [
         code: 3,
         says: /ERR_SEV_FW_INVALID_PARAM/,
     },
-    { ...key('a device that is a file'), env: { [EMULATED_DEVICE]: null }, code: 1, says: /ERR_DEVICE_KIND/ },
+    { ...key('a device that is a file'), env: UNTOLD, code: 1, says: /ERR_DEVICE_KIND/ },
 ]
 
 const ended = inOneGuest(emulatedGuest(GUEST, config), [KEY, ...SAME, ...OTHERS, ...REFUSED])

@@ -9,7 +9,7 @@ import { imageOf } from '../luks/cryptsetup.ts'
 import { forge } from '../luks/forge.ts'
 import { needs } from '../needs.ts'
 import { checkFindings, type DoctorCase, type Wanted } from './findings.ts'
-import { EMULATED_DEVICE, emulatedGuest, GUEST_NEEDS, hurriedConfig, inOneGuest } from './inside.ts'
+import { emulatedGuest, GUEST_NEEDS, hurriedConfig, inOneGuest, UNTOLD } from './inside.ts'
 import { guestAttest } from './run.ts'
 
 const possible = needs(...GUEST_NEEDS)
@@ -147,7 +147,7 @@ const guests: { name: string; faults: string; cases: readonly DoctorCase[] }[] =
             {
                 name: 'an emulated one that nobody asked for',
                 args: ['doctor', '--json'],
-                env: { [EMULATED_DEVICE]: null },
+                env: UNTOLD,
                 want: { guest: ['bad', /is not on configfs.*ERR_DEVICE_KIND/] },
                 not: ['evidence'],
             },

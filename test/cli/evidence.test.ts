@@ -8,7 +8,7 @@ import test from 'ava'
 import { parseReport } from '#plugins/snp/report.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { needs } from '../needs.ts'
-import { EMULATED_DEVICE, emulatedGuest, GUEST_NEEDS, hurriedConfig, inOneGuest } from './inside.ts'
+import { EMULATED_DEVICE, emulatedGuest, GUEST_NEEDS, hurriedConfig, inOneGuest, UNTOLD } from './inside.ts'
 import { guestAttest } from './run.ts'
 
 const possible = needs(...GUEST_NEEDS)
@@ -24,7 +24,6 @@ const NONCE = `hex:${'5e'.repeat(32)}`
 const TSM = '/sys/kernel/config/tsm/report'
 const DEVICE = '/dev/sev-guest'
 const EMULATED = /^guest-attest: the device is emulated: its reports prove nothing$/m
-const REAL = { [EMULATED_DEVICE]: null }
 
 // Where there is no guest.
 
@@ -115,10 +114,14 @@ const DETECTED = [
 ]
 
 const REFUSED = [
-    { args: ['detect', '--json'], env: REAL, says: /report is not on configfs: .*\(ERR_DEVICE_KIND\)/ },
-    { args: ['detect', '--via', 'ioctl'], env: REAL, says: /sev-guest is not a character device.*\(ERR_DEVICE_KIND\)/ },
-    { args: ['evidence', '--nonce', NONCE], env: REAL, says: /ERR_DEVICE_KIND/ },
-    { args: ['evidence', '--nonce', NONCE, '--via', 'ioctl'], env: REAL, says: /ERR_DEVICE_KIND/ },
+    { args: ['detect', '--json'], env: UNTOLD, says: /report is not on configfs: .*\(ERR_DEVICE_KIND\)/ },
+    {
+        args: ['detect', '--via', 'ioctl'],
+        env: UNTOLD,
+        says: /sev-guest is not a character device.*\(ERR_DEVICE_KIND\)/,
+    },
+    { args: ['evidence', '--nonce', NONCE], env: UNTOLD, says: /ERR_DEVICE_KIND/ },
+    { args: ['evidence', '--nonce', NONCE, '--via', 'ioctl'], env: UNTOLD, says: /ERR_DEVICE_KIND/ },
     { args: ['evidence', '--nonce', NONCE, '--vmpl', '4'], code: 1, says: /ERR_DEVICE_REQUEST[\s\S]*hint: .*--vmpl/ },
     {
         args: ['evidence', '--nonce', NONCE, '--vmpl', '4', '--via', 'ioctl'],

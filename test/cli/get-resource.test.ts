@@ -7,6 +7,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'ava'
 import { temporaryFolder } from '#test/folder.ts'
+import { ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { KEY_PATH, openStage } from '../stage.ts'
 import {
@@ -22,6 +23,7 @@ import { guestAttest } from './run.ts'
 
 const ready = GUEST_NEEDS.every(({ met }) => met)
 const possible = needs(...GUEST_NEEDS)
+const asRoot = needs(ROOT, ...GUEST_NEEDS)
 
 // Everything that takes its time comes before the first declaration.
 const stage = ready ? await openStage() : undefined
@@ -115,13 +117,6 @@ const REFUSED = [
         says: /ERR_HTTP_TLS/,
     },
     { name: 'a broker that hangs up', ...get(TEXT_PATH, { config: NOBODY }), code: 3, says: /ERR_HTTP_CONNECT/ },
-    {
-        name: 'a device that is a file',
-        ...get(TEXT_PATH),
-        env: { GUEST_ATTEST_CONFIG: ONE, [EMULATED_DEVICE]: null },
-        code: 1,
-        says: /ERR_DEVICE_KIND/,
-    },
 ]
 
 // Refused before a connection is made.
@@ -150,7 +145,10 @@ const guest: GuestRunner = (command) => {
     if (!stage) throw new TypeError('there is no stage here')
     return stage.guest(command, { timeoutMs: GUEST_TIMEOUT_MS })
 }
-const ended = inOneGuest(guest, [...RELEASED, ...REFUSED])
+// An ordinary user's guest trusts its configuration because it is emulated.
+const UNTOLD = { ...get(TEXT_PATH), env: { GUEST_ATTEST_CONFIG: ONE, [EMULATED_DEVICE]: null } }
+
+const ended = inOneGuest(guest, [...RELEASED, ...REFUSED, UNTOLD])
 const silent = inOneGuest(guest, SILENT)
 
 for (const refused of SILENT)
@@ -184,6 +182,13 @@ for (const refused of REFUSED)
         if (refused.path.endsWith('there')) t.is(readFileSync(refused.path, 'utf8'), 'mine')
         else t.false(existsSync(refused.path))
     })
+
+asRoot.serial('refused: a device that is a file', async (t) => {
+    const { code, stderr } = await ended(UNTOLD)
+    t.is(code, 1)
+    t.regex(stderr, /ERR_DEVICE_KIND/)
+    t.false(existsSync(UNTOLD.path))
+})
 
 possible.serial('the broker has counted what was released, and nothing else; nothing else is left', async (t) => {
     const { stdout = '[]' } = (await stage?.broker('list', '--json')) ?? {}

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { argv, execPath, stdout } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { type AnchorFile, formatAnchor } from '#unlock/anchors.ts'
-import { FUSE, type Need, programs, ROOT } from '../machine.ts'
+import { FUSE, type Need, programs } from '../machine.ts'
 import { guestAttest, type Ran } from './run.ts'
 
 /** The words of one command; with null instead of a variable's value, it has not that variable. */
@@ -17,10 +17,13 @@ export interface Inside {
 }
 
 /** What an emulated guest needs of the machine. */
-export const GUEST_NEEDS: readonly Need[] = [FUSE, ROOT, programs('unshare', 'setpriv')]
+export const GUEST_NEEDS: readonly Need[] = [FUSE, programs('unshare', 'setpriv')]
 
 /** The variable that lets a device be a file; `emulate` sets it. */
 export const EMULATED_DEVICE = 'GUEST_ATTEST_INSECURE_EMULATED_DEVICE'
+
+/** Without it; and without a configuration, which in an ordinary user's guest belongs to nobody that is trusted then. */
+export const UNTOLD = { [EMULATED_DEVICE]: null, GUEST_ATTEST_CONFIG: '/nowhere/at-all' }
 
 /** As long as a test may take: the machine may be busy. */
 export const GUEST_TIMEOUT_MS = 170_000
