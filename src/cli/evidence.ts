@@ -1,7 +1,7 @@
 // `evidence`: proof of what this guest is, bound to what the caller names.
 // SPDX-License-Identifier: Apache-2.0
 
-import { coreError } from '#core/errors.ts'
+import { coreError, messageOf } from '#core/errors.ts'
 import { createFile, readInput } from '#core/files.ts'
 import { parseJson, stringifyJson } from '#core/json.ts'
 import type { Evidence } from '#drivers/driver.ts'
@@ -63,7 +63,12 @@ function readBinding(args: Args<typeof OPTIONS>): Buffer {
     if (reportData !== undefined) return padReportData(readBytes(reportData, '--report-data'))
     if (nonce !== undefined) return padNonce(readBytes(nonce, '--nonce'))
     const file = String(runtimeData)
-    return padReportData(digestJson(parseJson(readInput(file), { title: file })))
+    const text = readInput(file)
+    try {
+        return padReportData(digestJson(parseJson(text, { title: file })))
+    } catch (cause) {
+        throw coreError('ERR_USAGE', `--runtime-data: ${messageOf(cause)}`, { cause })
+    }
 }
 
 const rawForm = ({ report, certificates }: Evidence): Buffer =>

@@ -66,7 +66,11 @@ for (const { name, args, code = 2, says } of [
     { name: 'no base64', args: ['--report-data', 'b64:*'], says: /--report-data: .*base64/ },
     { name: 'bytes without their form', args: ['--nonce', '00'], says: /expected hex:…, b64:… or @FILE, got "00"/ },
     { name: 'a file that is not there', args: ['--nonce', '@/nowhere'], says: /\/nowhere: no such file/ },
-    { name: 'JSON with a key twice', args: ['--runtime-data', file('twice.json')], code: 1, says: /"a".*ERR_JSON/ },
+    {
+        name: 'JSON with a key twice',
+        args: ['--runtime-data', file('twice.json')],
+        says: /--runtime-data: .*"a".*ERR_USAGE/,
+    },
     {
         name: 'an interface that there is not',
         args: ['--report-data', 'hex:00', '--via', 'vtpm'],
