@@ -16,6 +16,9 @@ export function readBytes(text: string, option: string): Buffer {
     throw coreError('ERR_USAGE', `${option}: expected ${BYTES_FORMS}, got ${JSON.stringify(text)}`)
 }
 
+/** Hexadecimal where nothing else is meant. @throws AttestError ERR_USAGE */
+export const readHex = (text: string, option: string): Buffer => decoded(() => fromHex(text, option))
+
 // What is wrong on the command line is no "no" of a verdict.
 function decoded(decode: () => Buffer): Buffer {
     try {

@@ -13,7 +13,7 @@ import { BYTES_FORMS, readBytes } from './bytes-option.ts'
 import { type Args, command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
 import { requireNewFile } from './new-file.ts'
-import { note } from './term.ts'
+import { note, printBytes } from './term.ts'
 
 const OPTIONS = {
     ...GUEST_OPTIONS,
@@ -83,5 +83,5 @@ function write(bytes: Buffer, out: string | undefined): void {
     if (out !== undefined) createFile(out, bytes, 0o644)
     else if (process.stdout.isTTY && bytes[0] !== 0x7b)
         throw coreError('ERR_USAGE', 'bytes do not belong on a terminal: name a file with --out, or redirect')
-    else process.stdout.write(bytes)
+    else printBytes(bytes)
 }

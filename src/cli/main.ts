@@ -8,7 +8,7 @@ import { addCommands, type Call } from './command.ts'
 import { COMMANDS } from './commands.ts'
 import { complain, hint, PROGRAM } from './term.ts'
 
-// A reader that has seen enough (`| head`) changes nothing of the verdict.
+// What yargs prints (help, completion) ends with its reader; every other result goes through term.ts.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error
 })

@@ -6,7 +6,7 @@ import { createFile, readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
 import { command as define } from './command.ts'
 import { requireNewFile } from './new-file.ts'
-import { note } from './term.ts'
+import { note, printBytes } from './term.ts'
 import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
 
 export const command = define({
@@ -26,7 +26,7 @@ export const command = define({
         const authentic = verifier.authenticate(evidence, readTime(args.at), new Checks(verifier.checkNames.authentic))
         const policy = verifier.writePolicy(authentic)
         if (authentic.emulated) note('this policy was written from an EMULATED guest')
-        if (args.out === undefined) process.stdout.write(policy)
+        if (args.out === undefined) printBytes(policy)
         else createFile(args.out, policy, 0o644)
         return 0
     },

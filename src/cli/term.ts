@@ -7,17 +7,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { styleText } from 'node:util'
-import { AttestError, messageOf } from '#core/errors.ts'
+import { AttestError, errnoOf, messageOf } from '#core/errors.ts'
 import { stringifyJson } from '#core/json.ts'
+import { writeStdout } from '#core/stdio.ts'
 
 export const PROGRAM = 'guest-attest'
 
+/**
+ * The result as it is, or a part of it. A reader that has seen enough (`| head`) changes nothing of the verdict.
+ * @throws AttestError ERR_FILE: a full disk must not pass for an answer
+ */
+export function printBytes(result: Uint8Array | string): void {
+    try {
+        writeStdout(typeof result === 'string' ? Buffer.from(result) : result)
+    } catch (error) {
+        if (!(error instanceof AttestError) || errnoOf(error.cause) !== 'EPIPE') throw error
+    }
+}
+
 /** A line of the result. */
-export const print = (line = ''): void => void process.stdout.write(`${clean(line)}\n`)
+export const print = (line = ''): void => printBytes(`${clean(line)}\n`)
 
 /** The result as JSON; indented for a person's eyes. */
 export const printJson = (value: unknown): void =>
-    void process.stdout.write(
+    printBytes(
         `${process.stdout.isTTY ? JSON.stringify(JSON.parse(stringifyJson(value)), null, 2) : stringifyJson(value)}\n`,
     )
 

@@ -1,11 +1,11 @@
 // The options that say what authenticity is judged by, shared by every command that judges evidence.
 // SPDX-License-Identifier: Apache-2.0
 
-import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { readCollateral } from '#evidence/collateral.ts'
 import type { NamedBytes, Trust, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
+import { parseTime } from './time-option.ts'
 
 const NONE: string[] = []
 
@@ -54,9 +54,4 @@ function readTrust({ certs, collateral, trustRoot, offline }: TrustArgs): Trust 
 const named = (path: string): NamedBytes => ({ name: path, bytes: readInput(path) })
 
 /** The time of `--at`, or now. @throws AttestError ERR_USAGE */
-export function readTime(text: string | undefined): Date {
-    if (text === undefined) return new Date()
-    const time = new Date(text)
-    if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(time.getTime())) return time
-    throw coreError('ERR_USAGE', `--at: expected a time like 2026-01-31T12:00:00Z, got ${JSON.stringify(text)}`)
-}
+export const readTime = (text: string | undefined): Date => (text === undefined ? new Date() : parseTime(text, '--at'))

@@ -7,9 +7,9 @@ import { readInput } from '#core/files.ts'
 import { type Expectations, judge, padNonce, padReportData } from '#evidence/judge.ts'
 import { MAX_EVIDENCE_BYTES, type Recognised, recognise } from '#evidence/recognise.ts'
 import type { Judgement } from '#evidence/verdict.ts'
-import type { Policy, Verifier } from '#evidence/verifier.ts'
+import type { Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
-import { BYTES_FORMS, readBytes } from './bytes-option.ts'
+import { BYTES_FORMS, readBytes, readHex } from './bytes-option.ts'
 import { type Args, command as define, JSON_OPTION } from './command.ts'
 import { columns, hint, print, printJson, styled } from './term.ts'
 import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
@@ -51,10 +51,12 @@ export const command = define({
         'Exit status: 0 accepted (or authentic with --authentic-only), 1 rejected, 2 usage, 3 undecided or not appraised.\n' +
         'Debugging, migration and a VMPL other than 0 are refused as soon as anything is expected, unless a policy allows them.',
     async run(args) {
-        const verifiers = await verifiersFor(args)
+        // First all that was typed: a mistake in it must not pass for a rejection.
         const at = readTime(args.at)
+        const wanted = readWanted(args)
+        const verifiers = await verifiersFor(args)
         const bytes = readInput(String(args['file']), MAX_EVIDENCE_BYTES)
-        const { judgement, form } = judgeBytes(bytes, verifiers, (verifier) => readExpectations(args, verifier), at)
+        const { judgement, form } = judgeBytes(bytes, verifiers, (verifier) => expectations(wanted, verifier), at)
         if (args.json) printJson(judgement)
         else show(judgement, form, args.authenticOnly)
         return exitOf(judgement, args.authenticOnly)
@@ -92,20 +94,19 @@ function judgeBytes(
     return { form: found.form, judgement: judge(found.verifier, found.evidence, expected(found.verifier), at) }
 }
 
-function readExpectations(args: Options, verifier: Verifier): Expectations {
-    const { reportData, nonce } = args
-    const policy = readPolicy(args, verifier)
-    return {
-        ...(reportData === undefined ? {} : { reportData: padReportData(readBytes(reportData, '--report-data')) }),
-        ...(nonce === undefined ? {} : { nonce: padNonce(readBytes(nonce, '--nonce')) }),
-        ...(policy ? { policy } : {}),
-    }
+/** What is expected, as far as it is the same for every technology. */
+interface Wanted {
+    readonly reportData?: Buffer
+    readonly nonce?: Buffer
+    /** A policy's members, and what to call it. */
+    readonly policy?: { readonly members: Readonly<Record<string, unknown>>; readonly title: string }
 }
 
 // Whatever is expected, the strict values of a policy hold with it: a measurement says nothing of a guest whose host can
 // write its memory.
-function readPolicy({ policy, measurement, reportData, nonce }: Options, verifier: Verifier): Policy | null {
+function readWanted({ policy, measurement, reportData, nonce }: Options): Wanted {
     const members = policy === undefined ? {} : parseTomlText(readInput(policy), policy)
+    for (const text of measurement) readHex(text, '--measurement')
     if (measurement.length > 0) {
         if ('measurements' in members)
             throw coreError(
@@ -114,9 +115,18 @@ function readPolicy({ policy, measurement, reportData, nonce }: Options, verifie
             )
         Object.assign(members, { measurements: measurement })
     }
-    const expected = policy !== undefined || measurement.length > 0 || reportData !== undefined || nonce !== undefined
-    return expected ? verifier.readPolicy(members, policy ?? '--measurement') : null
+    const isAppraised = [policy, reportData, nonce].some((value) => value !== undefined) || measurement.length > 0
+    return {
+        ...(reportData === undefined ? {} : { reportData: padReportData(readBytes(reportData, '--report-data')) }),
+        ...(nonce === undefined ? {} : { nonce: padNonce(readBytes(nonce, '--nonce')) }),
+        ...(isAppraised ? { policy: { members, title: policy ?? '--measurement' } } : {}),
+    }
 }
+
+const expectations = ({ policy, ...data }: Wanted, verifier: Verifier): Expectations => ({
+    ...data,
+    ...(policy ? { policy: verifier.readPolicy(policy.members, policy.title) } : {}),
+})
 
 function exitOf({ verdict }: Judgement, authenticOnly: boolean): 0 | 1 | 3 {
     if (verdict === 'accepted') return 0

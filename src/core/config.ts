@@ -90,10 +90,14 @@ export function loadConfig(folder: string, sections: readonly Section[], overrid
     }
 
     return {
-        get: ({ name, settings }) =>
-            Object.freeze(
+        get(wanted) {
+            // Without this every setting of it would be undefined, and a time limit of undefined is none.
+            if (!sections.includes(wanted)) throw new TypeError(`the section [${wanted.name}] was not read`)
+            const { name, settings } = wanted
+            return Object.freeze(
                 Object.fromEntries(Object.keys(settings).map((key) => [key, table.get(`${name}.${key}`)?.value])),
-            ) as never,
+            ) as never
+        },
         list: () => [...table.values()],
     }
 }

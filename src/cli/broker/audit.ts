@@ -9,10 +9,11 @@ import type { Head } from '#broker/audit/record.ts'
 import { verifyLog } from '#broker/audit/verify.ts'
 import { sqliteStore } from '#broker/store/sqlite.ts'
 import type { StoredRecord } from '#broker/store/store.ts'
-import { AttestError, coreError } from '#core/errors.ts'
+import { AttestError } from '#core/errors.ts'
 import { readInput, writeFileAtomic } from '#core/files.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { columns, note, print, printJson } from '../term.ts'
+import { parseTime } from '../time-option.ts'
 import { type Admin, admin, DATA_OPTION, folderOf } from './admin.ts'
 
 export const command = define({
@@ -111,9 +112,4 @@ const summary = (data: Readonly<Record<string, unknown>>): string =>
         return `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`
     }).join(' ')
 
-function since(text: string | undefined): string {
-    if (text === undefined) return ''
-    const time = new Date(text)
-    if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(time.getTime())) return time.toISOString()
-    throw coreError('ERR_USAGE', `--since: expected a time like 2026-11-20T12:00:00Z, got ${JSON.stringify(text)}`)
-}
+const since = (text: string | undefined): string => (text === undefined ? '' : parseTime(text, '--since').toISOString())

@@ -4,7 +4,7 @@
 import type { Rule } from '#broker/decision/policies.ts'
 import { readInput } from '#core/files.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
-import { columns, note, print, printJson } from '../term.ts'
+import { columns, note, print, printBytes, printJson } from '../term.ts'
 import { admin, DATA_OPTION } from './admin.ts'
 
 type ListedRule = Omit<Rule, 'switches'> & { readonly switches: readonly string[] }
@@ -75,7 +75,7 @@ const show = define({
     examples: [['web', 'the file as it was put']],
     async run(args) {
         const path = `/v1/policies/${encodeURIComponent(String(args['name']))}`
-        process.stdout.write(await admin(args.data).text({ method: 'GET', path }))
+        printBytes(await admin(args.data).text({ method: 'GET', path }))
         return 0
     },
 })
@@ -96,7 +96,7 @@ const schema = define({
     options: DATA_OPTION,
     examples: [['', 'what rules can ask: every attribute, its type, and who chose its value']],
     async run({ data }) {
-        process.stdout.write(await admin(data).text({ method: 'GET', path: '/v1/schema' }))
+        printBytes(await admin(data).text({ method: 'GET', path: '/v1/schema' }))
         return 0
     },
 })

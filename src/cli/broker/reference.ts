@@ -6,7 +6,7 @@ import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
-import { columns, note, print, printJson } from '../term.ts'
+import { columns, note, print, printBytes, printJson } from '../term.ts'
 import { admin, DATA_OPTION } from './admin.ts'
 
 interface ListedSet {
@@ -77,7 +77,7 @@ const show = define({
     examples: [['web', 'the file as it was added']],
     async run(args) {
         const path = `/v1/references/${encodeURIComponent(String(args['name']))}`
-        process.stdout.write(await admin(args.data).text({ method: 'GET', path }))
+        printBytes(await admin(args.data).text({ method: 'GET', path }))
         return 0
     },
 })
