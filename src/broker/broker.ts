@@ -30,7 +30,7 @@ export interface BrokerOptions {
     readonly init: boolean
     /** Root certificates that replace the vendors'. */
     readonly roots?: readonly NamedBytes[]
-    /** Folder of certificates and revocation lists; the one in the broker's own folder unless told. */
+    /** Folder of certificates and revocation lists, which must be there; the one in the broker's own folder unless told. */
     readonly collateral?: string
 }
 
@@ -57,7 +57,10 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     const { folder, settings, plugins, log, clock, init, roots } = options
     const data = await openData(folder, { init, now: clock.now })
     try {
-        const collateral = options.collateral ?? data.paths.collateral
+        const collateral = {
+            path: options.collateral ?? data.paths.collateral,
+            named: options.collateral !== undefined,
+        }
         const verifiers = await openVerifiers({ plugins, roots, collateral, log })
         const technologies = await technologiesOf(plugins)
         const rules = openRules({ state: data.state, technologies, verifiers: () => verifiers.current, log })

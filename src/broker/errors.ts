@@ -17,7 +17,7 @@ export const BROKER_ERRORS = {
     ERR_BROKER_NAME: { exit: 2, means: 'a name is not made of letters, digits, `_`, `-` and dots' },
     ERR_BROKER_REQUEST: { exit: 2, means: 'a request to the broker’s administration is malformed' },
     ERR_BROKER_NOT_FOUND: { exit: 1, means: 'the broker has nothing of that name' },
-    ERR_BROKER_COLLATERAL: { exit: 2, means: 'a file among the certificates and revocation lists is neither' },
+    ERR_BROKER_COLLATERAL: { exit: 2, means: 'the folder of certificates and revocation lists cannot be read' },
     ERR_BROKER_LISTEN: { exit: 3, means: 'the address cannot be listened on' },
     ERR_BROKER_TLS: { exit: 2, means: 'the certificate or key of the listener does not fit' },
     ERR_BROKER_DENIED_REFERENCE: { exit: 1, means: 'no reference set matches the guest' },

@@ -9,11 +9,12 @@ import type { Logger } from '#core/log.ts'
 import { readCollateral } from '#evidence/collateral.ts'
 import type { NamedBytes, Verifier } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
+import { brokerError } from './errors.ts'
 
 export interface Verifiers {
     /** By technology. */
     readonly current: ReadonlyMap<string, Verifier>
-    /** Reads the folder again where it changed. */
+    /** Reads the folder again where it changed. Never rejects: what cannot be read is logged. */
     refresh(): Promise<void>
     close(): void
 }
@@ -22,17 +23,24 @@ export interface TrustOptions {
     readonly plugins: readonly Plugin[]
     /** Root certificates that replace the vendors'. */
     readonly roots: readonly NamedBytes[] | undefined
-    readonly collateral: string
+    readonly collateral: CollateralFolder
     readonly log: Logger
+}
+
+export interface CollateralFolder {
+    readonly path: string
+    /** Whether somebody named it: then it must be there. */
+    readonly named: boolean
 }
 
 const LOOK_AGAIN_MS = 10_000
 
-/** @throws AttestError ERR_CERTIFICATE, ERR_FILE: at the start what is there must be readable */
+/** @throws AttestError ERR_BROKER_COLLATERAL, ERR_CERTIFICATE, ERR_FILE: at the start what is there must be readable */
 export async function openVerifiers({ plugins, roots, collateral, log }: TrustOptions): Promise<Verifiers> {
-    const load = async () => {
+    const load = async (seen: string | null) => {
+        const found = readCollateral(seen === null ? undefined : collateral.path)
         // Whether revocation may go unchecked is for the floor to say, under each rule.
-        const trust = { ...readFolder(collateral), ...(roots ? { roots } : {}), withoutRevocation: true }
+        const trust = { ...found, ...(roots ? { roots } : {}), withoutRevocation: true }
         return new Map(
             await Promise.all(
                 plugins.map(async (plugin): Promise<[string, Verifier]> => [plugin.id, await plugin.verifier(trust)]),
@@ -40,19 +48,26 @@ export async function openVerifiers({ plugins, roots, collateral, log }: TrustOp
         )
     }
     let seen = fingerprint(collateral)
-    let current = await load()
+    let current = await load(seen)
+    let complaint: string | null = null
 
     const refresh = async () => {
-        const now = fingerprint(collateral)
-        if (now === seen) return
-        seen = now
         try {
-            current = await load()
-            log.info('certificates and revocation lists were read again', { folder: collateral })
+            const now = fingerprint(collateral)
+            if (now !== seen) {
+                current = await load(now)
+                seen = now
+                log.info('certificates and revocation lists were read again', { folder: collateral.path })
+            }
+            complaint = null
         } catch (error) {
+            const reason = messageOf(error)
+            // It is tried again every few seconds, and said once.
+            if (reason === complaint) return
+            complaint = reason
             log.error('certificates and revocation lists cannot be read; those read before stay', {
-                folder: collateral,
-                reason: messageOf(error),
+                folder: collateral.path,
+                reason,
             })
         }
     }
@@ -66,20 +81,19 @@ export async function openVerifiers({ plugins, roots, collateral, log }: TrustOp
     }
 }
 
-const readFolder = (path: string) => (fingerprint(path) === null ? readCollateral(undefined) : readCollateral(path))
-
-/** Names, sizes and times of a folder's files; null where there is no folder. */
-function fingerprint(path: string): string | null {
+/** Names, sizes and times of a folder's files; null where nobody named the folder and it is not there. */
+function fingerprint({ path, named }: CollateralFolder): string | null {
     try {
         return readdirSync(path)
             .toSorted()
             .map((name) => {
-                const { size, mtimeMs, ino } = statSync(join(path, name))
+                // What a broken link or a file that has just gone means is for whoever reads it to say.
+                const { size, mtimeMs, ino } = statSync(join(path, name), { throwIfNoEntry: false }) ?? {}
                 return `${name} ${size} ${mtimeMs} ${ino}`
             })
             .join('\n')
-    } catch (error) {
-        if (errnoOf(error) === 'ENOENT') return null
-        throw error
+    } catch (cause) {
+        if (!named && errnoOf(cause) === 'ENOENT') return null
+        throw brokerError('ERR_BROKER_COLLATERAL', `${path}: ${messageOf(cause)}`, { cause })
     }
 }
