@@ -3,7 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { AttestError } from '#core/errors.ts'
+import type { KBS_ERRORS } from '#kbs/errors.ts'
 import { ERROR_TYPE_PREFIX } from '#kbs/messages.ts'
+import type { DenialCode } from '../decision/decide.ts'
 
 export interface Problem {
     readonly status: number
@@ -22,6 +24,9 @@ const MALFORMED: Row = { status: 400, type: 'SerdeError' }
 const DENIED: Row = { status: 403, type: 'PolicyDeny' }
 const FAILED: Row = { status: 503, type: 'StorageBackendError', retryAfterS: 10 }
 
+/** What a guest must hear of: for anything else it is told that the broker failed, and tries again. */
+type ToldCode = DenialCode | Exclude<keyof typeof KBS_ERRORS, 'ERR_KBS_SERVER'>
+
 /** 401 stands only where attesting again helps: clients answer it by doing so. */
 const BY_CODE: Readonly<Record<string, Row>> = {
     ERR_KBS_SESSION: { status: 401, type: 'TokenNotFound' },
@@ -32,6 +37,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     ERR_KBS_URI: { status: 400, type: 'InvalidRequestPath' },
     ERR_KBS_ATTESTATION: { status: 403, type: 'AttestationError' },
     ERR_KBS_BINDING: { status: 403, type: 'AttestationError' },
+    ERR_KBS_DENIED: DENIED,
     ERR_KBS_RESOURCE: DENIED,
     ERR_KBS_NOT_FOUND: { status: 404, type: 'PluginInternalError' },
     ERR_KBS_BUSY: { status: 429, type: 'TooManyRequests', retryAfterS: 30 },
@@ -51,7 +57,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     ERR_BROKER_REQUEST: MALFORMED,
     ERR_BROKER_NOT_FOUND: { status: 404, type: 'PluginInternalError' },
     ERR_BROKER_STORE: FAILED,
-}
+} satisfies Record<ToldCode, Row> & Record<string, Row>
 
 /** What the web framework says by itself, by its status. */
 const BY_STATUS: Readonly<Record<number, Omit<Row, 'status'> & { readonly code: string }>> = {
