@@ -27,7 +27,7 @@ export interface Admin {
     json<T>(request: AdminRequest): Promise<T>
 }
 
-/** A page of the audit log, with policies in it, is the largest answer. */
+/** A page of the audit log, with policies in it, is the largest answer; and a million resources in one listing. */
 const MAX_ANSWER = 256 * 1024 * 1024
 
 /** Where the data are: the option, or the configuration. */
@@ -39,7 +39,9 @@ export function admin(data: string | undefined): Admin {
     return {
         text,
         async json<T>(call: AdminRequest) {
-            return parseJson(await text(call), { title: 'answer of the broker', maxBytes: MAX_ANSWER }) as T
+            // Our own broker, and as much as it holds: bounded by size alone.
+            const limits = { title: 'answer of the broker', maxBytes: MAX_ANSWER, maxValues: MAX_ANSWER }
+            return parseJson(await text(call), limits) as T
         },
     }
 }
