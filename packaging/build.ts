@@ -87,7 +87,7 @@ export async function buildPin(out: string, role: Role): Promise<Metafile> {
 export async function buildProgram(out: string): Promise<Metafile> {
     const { metafile } = await build({
         ...COMMON,
-        entryPoints: { 'guest-attest': 'src/cli/main.ts', 'emulate-server': 'src/cli/emulate-server.ts' },
+        entryPoints: { 'guest-attest': 'src/cli/main.ts' },
         outdir: out,
         format: 'esm',
         outExtension: { '.js': '.mjs' },

@@ -17,31 +17,23 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'src/core': [],
     drivers: ['src/core'],
     'plugins/plugin.ts': ['src/core', 'type:drivers', 'type:src/evidence', 'type:src/emulator'],
-    'plugins/X': [
-        'drivers',
-        'src/core',
-        'plugins/plugin.ts',
-        'src/evidence/verdict.ts',
-        'type:src/evidence',
-        'type:src/emulator',
-    ],
+    'plugins/X': ['drivers', 'src/core', 'plugins/plugin.ts', 'type:src/evidence', 'type:src/emulator'],
     'src/evidence': ['src/core', 'type:drivers/driver.ts'],
     'src/luks': ['src/core'],
     'src/kbs': ['src/evidence', 'src/core', 'type:drivers/driver.ts'],
     'src/unlock': ['src/evidence', 'src/kbs', 'src/core', 'src/luks', 'type:drivers/driver.ts'],
     'src/clevis': ['src/evidence', 'src/kbs', 'src/core', 'src/unlock', 'src/luks', 'type:drivers/driver.ts'],
-    'src/agent': ['src/evidence', 'src/kbs', 'src/core', 'drivers'],
     'src/broker': ['src/evidence', 'src/kbs', 'src/core', 'type:plugins/plugin.ts', 'type:drivers/driver.ts'],
     'src/emulator': ['src/core'],
     'src/plugins.ts': ['plugins/X', 'plugins/plugin.ts', 'src', 'drivers'],
     'src/cli': ['src', 'drivers', 'plugins/plugin.ts', 'package.json'],
 }
 
-/** The files of a plugin that know a guest or play one. The rest is its verifying half, which runs on any operating system. */
+/** The files of a plugin that know a guest or play one. */
 const GUEST_HALF = /^plugins\/[^/]+\/(?:(?:driver|emulate)\.ts$|emulated\/)/
 
-/** Files that may be longer than the limit, and why. */
-const LONG: Readonly<Record<string, string>> = {}
+/** The manifest, which leads to both halves. What is in neither is the verifying half: it runs on any operating system. */
+const MANIFEST = /^plugins\/[^/]+\/index\.ts$/
 
 const MAX_LINES = 500
 
@@ -50,7 +42,7 @@ export interface SourceFile {
     readonly text: string
 }
 
-/** Every tracked or new TypeScript source, generated ones left out. */
+/** Every tracked or new TypeScript source. */
 export function sources(): SourceFile[] {
     const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts'], {
         cwd: ROOT,
@@ -58,19 +50,21 @@ export function sources(): SourceFile[] {
     })
     return listed
         .split('\n')
-        .filter((path) => path && !/_pb\.d\.ts$/.test(path))
+        .filter(Boolean)
         .map((path) => ({ path, text: readFileSync(join(ROOT, path), 'utf8') }))
 }
 
+/** `import … from`, `export … from`, with nothing between but names; `import` for its effects alone; `import(…)`. */
+const IMPORTS = /^(?:import|export)\s(type\s)?[\w\s$*,{}]*?from\s'([^']+)'|^import\s'([^']+)'|\bimport\(\s*'([^']+)'/gm
+
 /** Imports that the table does not allow. */
 export function forbiddenImports(files: readonly SourceFile[]): string[] {
-    const imports = /^(import|export)\s(type\s)?[^'"]*?from\s'([^']+)'|\bimport\('([^']+)'\)/gms
     const out: string[] = []
     for (const { path, text } of files) {
         if (/^(?:test|packaging)\//.test(path)) continue
-        for (const match of text.matchAll(imports)) {
-            const target = resolveImport(path, match[3] ?? match[4] ?? '')
-            const typeOnly = match[2] !== undefined
+        for (const match of text.matchAll(IMPORTS)) {
+            const target = resolveImport(path, match[2] ?? match[3] ?? match[4] ?? '')
+            const typeOnly = match[1] !== undefined
             if (target && !allowed(path, target, typeOnly))
                 out.push(`${path} imports ${target}${typeOnly ? ' (types)' : ''}: the house does not allow that`)
         }
@@ -81,7 +75,7 @@ export function forbiddenImports(files: readonly SourceFile[]): string[] {
 export function oversized(files: readonly SourceFile[]): string[] {
     return files
         .map(({ path, text }) => ({ path, lines: text.split('\n').length - 1 }))
-        .filter(({ path, lines }) => lines > MAX_LINES && !Object.hasOwn(LONG, path))
+        .filter(({ lines }) => lines > MAX_LINES)
         .map(({ path, lines }) => `${path} has ${lines} lines: at most ${MAX_LINES}, better 200`)
 }
 
@@ -105,8 +99,8 @@ function resolveImport(from: string, specifier: string): string | null {
 function allowed(from: string, to: string, typeOnly: boolean): boolean {
     const room = roomOf(from)
     const own = room === 'plugins/X' ? from.split('/').slice(0, 2).join('/') : room
+    if (room === 'plugins/X' && !typeOnly && !GUEST_HALF.test(from) && opensDoors(from, to)) return false
     if (within(to, own)) return true
-    if (room === 'plugins/X' && !GUEST_HALF.test(from) && within(to, 'drivers') && !typeOnly) return false
     return (MAY_IMPORT[room] ?? []).some((entry) => {
         const types = entry.startsWith('type:')
         const target = types ? entry.slice(5) : entry
@@ -114,6 +108,9 @@ function allowed(from: string, to: string, typeOnly: boolean): boolean {
         return target === 'plugins/X' ? /^plugins\/[^/]+\//.test(to) : within(to, target)
     })
 }
+
+const opensDoors = (from: string, to: string): boolean =>
+    within(to, 'drivers') || (GUEST_HALF.test(to) && !MANIFEST.test(from))
 
 function roomOf(path: string): string {
     if (Object.hasOwn(MAY_IMPORT, path)) return path

@@ -2,9 +2,9 @@
 // namespace.ts has mounted, and never touches what it serves.
 // SPDX-License-Identifier: Apache-2.0
 
-import { closeSync, read, readFileSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, read, readFileSync, type Stats, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { errnoOf } from '#core/errors.ts'
+import { coreError, errnoOf } from '#core/errors.ts'
 import { configfsFolder } from './configfs-tsm.ts'
 import { deviceFile } from './device.ts'
 import type { FaultPlan } from './faults.ts'
@@ -25,14 +25,30 @@ const PLACES = { devices: '/dev', configfs: '/sys/kernel/config' } as const
 /**
  * Ties this process to its supervisor: tells it that all is well, and ends with it. To be called first: making a model
  * can take seconds.
+ * @throws AttestError ERR_USAGE where there is none
  */
 export function followSupervisor(): void {
+    const isSupervised =
+        isOpen(DESCRIPTORS.control, (stat) => stat.isSocket()) &&
+        isOpen(DESCRIPTORS.fuse, (stat) => stat.isCharacterDevice())
+    if (!isSupervised)
+        throw coreError('ERR_USAGE', '--server: this is how an emulated guest is served, nobody else can start it', {
+            hint: 'leave it out, and name a command behind --',
+        })
     const control = new Socket({ fd: DESCRIPTORS.control, readable: true, writable: true })
     const end = () => process.exit(0)
     control.on('error', end).on('end', end).on('close', end).resume().unref()
     const beat = () => void control.write('alive 1\n')
     beat()
     setInterval(beat, HEARTBEAT_MS).unref()
+}
+
+function isOpen(descriptor: number, as: (stat: Stats) => boolean): boolean {
+    try {
+        return as(fstatSync(descriptor))
+    } catch {
+        return false
+    }
 }
 
 /** Serves until the mount goes. */

@@ -8,7 +8,7 @@ import test from 'ava'
 import { temporaryFolder } from '#test/folder.ts'
 import { needs } from '../needs.ts'
 import { emulatedGuest, GUEST_NEEDS, hurriedConfig } from './inside.ts'
-import { MAIN } from './run.ts'
+import { guestAttest, MAIN } from './run.ts'
 
 const possible = needs(...GUEST_NEEDS)
 
@@ -106,6 +106,14 @@ for (const { name, options, code = 2, says } of [
         t.regex(ran.stderr, says)
         t.false(existsSync(trace))
     })
+
+test('refused: the server, without a supervisor', async (t) => {
+    for (const command of [[], ['--', 'true']]) {
+        const ran = await guestAttest(['emulate', '--tee', 'snp', '--server', ...command])
+        t.is(ran.code, 2, ran.stderr)
+        t.regex(ran.stderr, /^guest-attest: --server: .*nobody else can start it \(ERR_USAGE\)\n {2}hint: leave it out/)
+    }
+})
 
 const WORDS = ['007', '0x10', '1e3', '', 'a b', '--help', '--tee', 'x', '--', '-', '$HOME', '--no-such-option=1', '*']
 

@@ -1,7 +1,7 @@
 // The bundles: what must not be in the pin is not, the pin of the initrd hears nobody, and both run far from this folder.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { buildPin, buildProgram, forbidden } from '#packaging/build.ts'
@@ -58,6 +58,12 @@ test('the pin of the initrd takes nothing from the environment', async (t) => {
     for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'])
         t.is(/GUEST_ATTEST_\w+/.exec(readFileSync(join(pin, `${name}.program.cjs`), 'utf8'))?.[0], undefined)
 })
+
+test('the whole program has one way in', (t) =>
+    t.deepEqual(
+        readdirSync(program).filter((name) => name.endsWith('.mjs')),
+        ['guest-attest.mjs'],
+    ))
 
 test('the whole program runs where it was moved to: verify, and a broker', async (t) => {
     const help = await guestAttest(['--help'])

@@ -24,8 +24,30 @@ for (const { name, path, line } of [
         path: 'plugins/snp/verify.ts',
         line: "import { a } from '#drivers/linux/libc.ts'",
     },
+    {
+        name: 'the verifying half of a plugin opens a door through its driver',
+        path: 'plugins/snp/verify.ts',
+        line: "import { a } from './driver.ts'",
+    },
+    {
+        name: 'the verifying half of a plugin plays a guest',
+        path: 'plugins/snp/verify.ts',
+        line: "import { a } from './emulated/firmware.ts'",
+    },
+    {
+        name: 'a manifest opens a door',
+        path: 'plugins/snp/index.ts',
+        line: "import { a } from '#drivers/linux/libc.ts'",
+    },
+    { name: 'for its effects alone', path: 'src/core/x.ts', line: "import '#kbs/client.ts'" },
+    {
+        name: 'behind a type',
+        path: 'src/core/x.ts',
+        line: "export type A = number\n\nexport { a } from '#kbs/client.ts'",
+    },
     { name: 'more than types', path: 'src/evidence/x.ts', line: "import { a } from '#drivers/driver.ts'" },
     { name: 'on demand', path: 'src/kbs/x.ts', line: "const a = await import('#broker/serve.ts')" },
+    { name: 'on demand, on a line of its own', path: 'src/kbs/x.ts', line: "await import(\n    '#broker/serve.ts'\n)" },
     { name: 'handed on', path: 'src/luks/x.ts', line: "export { a } from '#kbs/client.ts'" },
 ])
     test(`refused: ${name}`, (t) => {
@@ -40,6 +62,12 @@ for (const { name, path, line } of [
     },
     { name: 'a neighbour', path: 'src/broker/http/x.ts', line: "import { a } from '../serve.ts'" },
     { name: 'the door of a driver', path: 'plugins/snp/driver.ts', line: "import { a } from '#drivers/linux/libc.ts'" },
+    { name: 'the driver in a manifest', path: 'plugins/snp/index.ts', line: "const a = () => import('./driver.ts')" },
+    {
+        name: 'types of the driver in the verifying half',
+        path: 'plugins/snp/verify.ts',
+        line: "import type { a } from './driver.ts'",
+    },
     { name: 'a package', path: 'src/core/x.ts', line: "import * as z from 'zod/mini'" },
 ])
     test(`allowed: ${name}`, (t) => {
