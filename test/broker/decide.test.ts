@@ -309,6 +309,13 @@ test('sets without measurements, of unknown technologies, or malformed are refus
             message: /not after/,
         },
         { text: web.replace('[policy]', '[policy]\nfoo = 1'), code: 'ERR_SNP_POLICY_FILE', message: /foo/ },
+        { text: `${web}\n__proto__ = 1`, code: 'ERR_SNP_POLICY_FILE', message: /__proto__/ },
+        { text: web.replace('[policy]', '[[policy]]'), code: 'ERR_SNP_POLICY_FILE', message: /array/ },
+        {
+            text: web.replace(/\[policy\].*/s, 'policy = 1'),
+            code: 'ERR_BROKER_REFERENCE',
+            message: /expected a table/,
+        },
         { text: 'name = ', code: 'ERR_CONFIG', message: /set:1:/ },
     ])
         t.throws(() => readReference(text, 'set', known), { code, message }, text)

@@ -145,6 +145,21 @@ test('closed policies permit nothing', async (t) => {
     t.is(policies.evaluate(authentic, [], target).permits.length, 0)
 })
 
+for (const id of ['__proto__', 'constructor', 'toString', '0'])
+    test(`a rule is in force, whatever its name: ${id}`, async (t) => {
+        const policies = compile(
+            '@id("a") permit (principal, action, resource);',
+            `@id("${id}") forbid (principal, action, resource);`,
+        )
+        const { permits, forbids } = policies.evaluate(await guest(), [], { path: 'a/b/c', kind: 'opaque' })
+        t.deepEqual(permits, [])
+        t.deepEqual(
+            forbids.map((rule) => rule.id),
+            [id],
+        )
+        policies.close()
+    })
+
 async function guest() {
     const vendor = await theVendor()
     const verifier = await snp.verifier(trustIn(vendor))

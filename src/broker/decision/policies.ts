@@ -67,7 +67,7 @@ export function compilePolicies(files: readonly PolicyFile[], technologies: read
     const schema = cedarSchema(technologies)
     const switches = switchesOf(technologies)
     const rules = new Map<string, Rule>()
-    const texts: Record<string, string> = {}
+    const texts = new Map<string, string>()
     const parsed: cedar.PolicyJson[] = []
     for (const file of files) {
         validate(file, schema)
@@ -75,16 +75,19 @@ export function compilePolicies(files: readonly PolicyFile[], technologies: read
             const twin = rules.get(rule.id)
             if (twin) throw refuse(file, rule.line, `@id("${rule.id}") stands in ${twin.file}:${twin.line} too`)
             rules.set(rule.id, rule)
-            texts[rule.id] = text
+            texts.set(rule.id, text)
             parsed.push(json)
         }
     }
+    // Whatever a rule is called, `__proto__` too, it becomes a member of its own.
+    const staticPolicies = Object.fromEntries(texts)
+    demandAll(rules, staticPolicies)
     // The engine keeps parsed sets by name for as long as the process lives.
     const name = randomUUID()
     const reach = mentioned(technologies, parsed)
     const kept = new Map<string, Evaluation>()
     demand(cedar.preparseSchema(name, cedarSchema(reach.technologies)))
-    demand(cedar.preparsePolicySet(name, { staticPolicies: texts }))
+    demand(cedar.preparsePolicySet(name, { staticPolicies }))
     return {
         rules: [...rules.values()],
         evaluate(authentic, references, target) {
@@ -201,6 +204,22 @@ const lineAt = (text: string, end: number): number => text.slice(0, end).split('
 
 // It names rules by their number, which nobody has written.
 const plainText = (message: string): string => message.replace(/^for policy `policy\d+`, /, '')
+
+// A rule that is shown as in force is one that the engine has: asked about nobody, it names each with what remains of it.
+function demandAll(rules: ReadonlyMap<string, Rule>, staticPolicies: Readonly<Record<string, string>>): void {
+    const answer = cedar.isAuthorizedPartial({
+        principal: null,
+        action: RELEASE,
+        resource: null,
+        context: {},
+        policies: { staticPolicies },
+        entities: [],
+    })
+    if (answer.type === 'failure') throw new TypeError(answer.errors.map(({ message }) => message).join('; '))
+    const held = new Set(Object.keys(answer.response.residuals))
+    const lost = [...rules.keys()].filter((id) => !held.has(id))
+    if (lost.length > 0) throw new TypeError(`the engine has no rule ${lost.join(', ')}`)
+}
 
 function demand(answer: cedar.CheckParseAnswer): void {
     if (answer.type === 'failure') throw new TypeError(answer.errors.map(({ message }) => message).join('; '))

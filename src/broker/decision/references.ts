@@ -77,7 +77,11 @@ const SET = z.strictObject({
     coverage: z.enum(Object.keys(COVERAGES) as [Coverage, ...Coverage[]]),
     notBefore: z.optional(moment),
     notAfter: z.optional(moment),
-    policy: z.record(z.string(), z.unknown()),
+    // As it is: the plugin judges every member, and a record of this library would leave out one named `__proto__`.
+    policy: z.custom<Record<string, unknown>>(
+        (value) => typeof value === 'object' && value !== null,
+        'expected a table',
+    ),
 })
 
 /** @throws AttestError ERR_CONFIG, ERR_BROKER_REFERENCE, and what the plugin says of its policy */
