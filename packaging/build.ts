@@ -21,13 +21,13 @@ const require = createRequire(import.meta.url)
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 /** Files of a plugin that a guest which only unlocks never runs. */
-const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:verifier|emulate|measure|launch)\.ts$/
+const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:verifier|vocabulary|emulate)\.ts$/
 
 /** What must not be part of the pin: packages, and rooms of the house. */
 export const FORBIDDEN_IN_THE_PIN: readonly RegExp[] = [
     /node_modules\/(?:yargs|undici|pino|fastify|@fastify|@cedar-policy|@peculiar|asn1js|jose|koffi)\//,
-    /^src\/(?:emulator|broker)\/(?!config\.ts|errors\.ts)/,
-    /^plugins\/[^/]+\/(?:verify|appraise|chain|mint|kbs-evidence-schema)\.ts$/,
+    /^src\/(?:emulator|broker)\/(?!config\.ts)/,
+    /^plugins\/[^/]+\/(?:verify|appraise|claims|chain|mint|kbs-evidence-schema)\.ts$/,
     /^plugins\/[^/]+\/emulated\//,
 ]
 

@@ -11,7 +11,7 @@ export interface ErrorRow {
     readonly passes?: true
 }
 
-/** Each folder closes its codes in one such table; `src/plugins.ts` joins them. */
+/** Each folder closes its codes in one such table; `src/cli/errors.ts` joins them. */
 export type ErrorTable = Readonly<Record<`ERR_${string}`, ErrorRow>>
 
 /** What an error may carry beside its text. A hint tells the operator what to do; it never holds a secret. */

@@ -4,6 +4,7 @@
 import test from 'ava'
 import { BROKER_ERRORS } from '#broker/errors.ts'
 import { CLEVIS_ERRORS } from '#clevis/errors.ts'
+import { ERRORS } from '#cli/errors.ts'
 import {
     AttestError,
     CORE_ERRORS,
@@ -20,7 +21,7 @@ import { EMULATOR_ERRORS } from '#emulator/errors.ts'
 import { EVIDENCE_ERRORS } from '#evidence/errors.ts'
 import { KBS_ERRORS } from '#kbs/errors.ts'
 import { LUKS_ERRORS } from '#luks/errors.ts'
-import { ERRORS, PLUGINS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 import { UNLOCK_ERRORS } from '#unlock/errors.ts'
 
 const TABLES: Readonly<Record<string, ErrorTable>> = {
@@ -44,7 +45,7 @@ test('the joined table has every row of every folder, and no code twice', (t) =>
     const codes = ROWS.map(({ code }) => code)
     t.deepEqual([...new Set(codes)], codes)
     t.deepEqual(new Set(Object.keys(ERRORS)), new Set(codes))
-    for (const { code, row } of ROWS) t.is(ERRORS[code as keyof typeof ERRORS] as ErrorRow, row)
+    for (const { code, row } of ROWS) t.is(ERRORS[code as keyof ErrorTable], row)
 })
 
 test('each code: its name, how a command exits, what it means', (t) => {

@@ -7,7 +7,7 @@ import { type DataPaths, dataPaths } from '#broker/data.ts'
 import { brokerError } from '#broker/errors.ts'
 import { AttestError, type ErrorRow, errnoOf, messageOf } from '#core/errors.ts'
 import { parseJson } from '#core/json.ts'
-import { ERRORS } from '#plugins.ts'
+import { ERRORS } from '../errors.ts'
 import { readConfig } from '../settings.ts'
 
 export const DATA_OPTION = {
