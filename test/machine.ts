@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 
 /** The real reports, messages and certificates of other projects; not part of this repository. */
 export const VECTORS = resolve(process.env['GUEST_ATTEST_VECTORS'] ?? '../shared/vectors')
@@ -15,7 +15,11 @@ export interface Need {
 
 export const ROOT: Need = { what: 'root', met: process.geteuid?.() === 0 }
 
-export const VECTOR_FILES: Need = { what: 'GUEST_ATTEST_VECTORS', met: existsSync(VECTORS) }
+/** Files of that folder, which may hold some of them: `npm run vectors` fetches those of its manifest. */
+export const vectors = (...paths: readonly string[]): Need => ({
+    what: 'GUEST_ATTEST_VECTORS',
+    met: paths.every((path) => existsSync(join(VECTORS, path))),
+})
 
 export const FUSE: Need = { what: '/dev/fuse', met: mayUse('/dev/fuse') }
 

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from './cli/run.ts'
-import { VECTOR_FILES, VECTORS } from './machine.ts'
+import { VECTORS, vectors } from './machine.ts'
 import { needs } from './needs.ts'
 
 const FETCHER = fileURLToPath(new URL('./vectors.ts', import.meta.url))
@@ -40,19 +40,20 @@ const row = (path: string, url: string, digest: string, size: number): string =>
     ['file', path, `${UPSTREAM}${url}`, digest, size].join('\t')
 
 test('what the manifest names is fetched, and judged', async (t) => {
-    const manifest = `${row('snp/a.bin', '/a', sha256(BYTES), BYTES.length)}\nverdict\tsnp/a.bin\t-\t2026-01-01T00:00:00Z\trejected: format\n`
+    const manifest = `${row('snp/a.bin', '/a', sha256(BYTES), BYTES.length)}\nverdict\tsnp/a.bin\t-\t2026-01-01T00:00:00Z\trejected: ERR_EVIDENCE_UNKNOWN\n`
     const { code, stdout, path } = await fetchFrom(t, { '/a': BYTES }, manifest)
     t.is(code, 0)
     t.deepEqual(readFileSync(path('snp/a.bin')), BYTES)
     t.regex(stdout, /^ok\trejected: ERR_EVIDENCE_UNKNOWN/)
 })
 
-test('a verdict that is not the expected one is an error', async (t) => {
-    const manifest = `${row('snp/a.bin', '/a', sha256(BYTES), BYTES.length)}\nverdict\tsnp/a.bin\t-\t2026-01-01T00:00:00Z\tauthentic\n`
-    const { code, stdout } = await fetchFrom(t, { '/a': BYTES }, manifest)
-    t.is(code, 1)
-    t.regex(stdout, /^WRONG/)
-})
+for (const expected of ['authentic', 'rejected: ERR_SNP_CHAIN'])
+    test(`a verdict that is not the expected one is an error: ${expected}`, async (t) => {
+        const manifest = `${row('snp/a.bin', '/a', sha256(BYTES), BYTES.length)}\nverdict\tsnp/a.bin\t-\t2026-01-01T00:00:00Z\t${expected}\n`
+        const { code, stdout } = await fetchFrom(t, { '/a': BYTES }, manifest)
+        t.is(code, 1)
+        t.regex(stdout, /^WRONG/)
+    })
 
 for (const { name, url, digest, size, says } of [
     {
@@ -78,16 +79,24 @@ test('a path that leaves the folder is refused', async (t) => {
     t.regex(stderr, /leaves the folder/)
 })
 
-needs(VECTOR_FILES)('the committed manifest, where its files are: every verdict is the expected one', async (t) => {
-    const ran = await run(process.execPath, [
-        FETCHER,
-        '--out',
-        VECTORS,
-        '--mirror',
-        'http://127.0.0.1:1',
-        '--manifest',
-        MANIFEST,
-    ])
-    t.is(ran.code, 0, ran.stdout + ran.stderr)
-    t.regex(ran.stdout, /, 0 wrong/)
-})
+const MANIFEST_FILES = readFileSync(MANIFEST, 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('file\t'))
+    .map((line) => `snp-tdx/${line.split('\t')[1]}`)
+
+needs(vectors(...MANIFEST_FILES))(
+    'the committed manifest, where its files are: every verdict is the expected one',
+    async (t) => {
+        const ran = await run(process.execPath, [
+            FETCHER,
+            '--out',
+            VECTORS,
+            '--mirror',
+            'http://127.0.0.1:1',
+            '--manifest',
+            MANIFEST,
+        ])
+        t.is(ran.code, 0, ran.stdout + ran.stderr)
+        t.regex(ran.stdout, /, 0 wrong/)
+    },
+)

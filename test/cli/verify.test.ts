@@ -5,11 +5,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { Judgement } from '#evidence/verdict.ts'
-import { VECTOR_FILES, VECTORS } from '../machine.ts'
+import { VECTORS, vectors } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { guestAttest } from './run.ts'
 
 const FOLDER = join(VECTORS, 'snp-tdx')
+const ORACLE = vectors('snp-tdx/oracle-snp.tsv')
 
 interface Row {
     readonly report: string
@@ -19,7 +20,7 @@ interface Row {
 }
 
 function oracle(): Row[] {
-    if (!VECTOR_FILES.met) return []
+    if (!ORACLE.met) return []
     const [header = '', ...lines] = readFileSync(join(FOLDER, 'oracle-snp.tsv'), 'utf8').trim().split('\n')
     const names = header.split('\t')
     return lines.map((line) => {
@@ -29,36 +30,34 @@ function oracle(): Row[] {
     })
 }
 
-const vectorTest = needs(VECTOR_FILES)
-
-if (!VECTOR_FILES.met) vectorTest('each row of the oracle', (t) => t.fail())
+if (!ORACLE.met) needs(ORACLE)('each row of the oracle', (t) => t.fail())
 
 for (const [index, { report, vek, at, expect }] of oracle().entries())
-    vectorTest(`oracle row ${index + 1}: ${report} with ${vek} at ${at} is ${expect}`, async (t) => {
-        const { code, stdout } = await guestAttest([
-            ...['verify', join(FOLDER, report), '--certs', join(FOLDER, vek), '--at', at],
-            ...['--offline', '--authentic-only', '--json'],
-        ])
-        const judgement = JSON.parse(stdout) as Judgement
-        const [verdict = '', reason = ''] = expect.split(': ')
-        t.is(judgement.verdict, verdict as Judgement['verdict'], stdout)
-        t.is(code, verdict === 'authentic' ? 0 : 1)
-        t.is(judgement.tee, 'snp')
-        if (verdict === 'rejected') t.regex(judgement.code ?? '', /^ERR_SNP_/)
-        if (reason === 'time') t.is(judgement.code, 'ERR_SNP_TIME')
-        for (const check of judgement.checks) {
-            t.true(['pass', 'fail', 'skipped'].includes(check.result))
-            t.is(typeof check.detail, 'string')
-        }
-    })
+    needs(vectors(`snp-tdx/${report}`, `snp-tdx/${vek}`))(
+        `oracle row ${index + 1}: ${report} with ${vek} at ${at} is ${expect}`,
+        async (t) => {
+            const { code, stdout } = await guestAttest([
+                ...['verify', join(FOLDER, report), '--certs', join(FOLDER, vek), '--at', at],
+                ...['--offline', '--authentic-only', '--json'],
+            ])
+            const judgement = JSON.parse(stdout) as Judgement
+            const [verdict = '', reason = ''] = expect.split(': ')
+            t.is(judgement.verdict, verdict as Judgement['verdict'], stdout)
+            t.is(code, verdict === 'authentic' ? 0 : 1)
+            t.is(judgement.tee, 'snp')
+            if (verdict === 'rejected') t.regex(judgement.code ?? '', /^ERR_SNP_/)
+            if (reason === 'time') t.is(judgement.code, 'ERR_SNP_TIME')
+            for (const check of judgement.checks) {
+                t.true(['pass', 'fail', 'skipped'].includes(check.result))
+                t.is(typeof check.detail, 'string')
+            }
+        },
+    )
 
-const TURIN = [
-    join(FOLDER, 'snp/TEE-Attestation-Verification--turin_attestation_report.bin'),
-    '--certs',
-    join(FOLDER, 'snp/TEE-Attestation-Verification--turin_vcek.pem'),
-    '--at',
-    '2026-06-01T00:00:00Z',
-]
+const REPORT = 'snp-tdx/snp/TEE-Attestation-Verification--turin_attestation_report.bin'
+const VCEK = 'snp-tdx/snp/TEE-Attestation-Verification--turin_vcek.pem'
+const turinTest = needs(vectors(REPORT, VCEK))
+const TURIN = [join(VECTORS, REPORT), '--certs', join(VECTORS, VCEK), '--at', '2026-06-01T00:00:00Z']
 const MEASUREMENT = '6d6c354511d6f7c6d7504668903dc5bdc066a048b651840d8d03fb85299ebfa142fccf1d1b0baca496841bdf243619d4'
 
 for (const { name, args, code, last } of [
@@ -107,7 +106,7 @@ for (const { name, args, code, last } of [
         last: /^ACCEPTED$/,
     },
 ])
-    vectorTest(`verdict and exit: ${name}`, async (t) => {
+    turinTest(`verdict and exit: ${name}`, async (t) => {
         const ran = await guestAttest(['verify', ...TURIN, ...args])
         t.is(ran.code, code, ran.stderr)
         t.regex(ran.stdout.trim().split('\n').at(-1) ?? '', last)
@@ -126,13 +125,13 @@ for (const { name, file, code, text } of [
     },
     { name: 'vTPM evidence is named', file: 'azure/trustee--az-snp-vtpm-evidence-v2.json', code: 1, text: /vTPM/ },
 ])
-    vectorTest(`input: ${name}`, async (t) => {
+    needs(vectors(`snp-tdx/${file}`))(`input: ${name}`, async (t) => {
         const ran = await guestAttest(['verify', join(FOLDER, file), '--offline'])
         t.is(ran.code, code)
         t.regex(ran.stdout, text)
     })
 
-vectorTest('usage: bytes without their form', async (t) => {
+turinTest('usage: bytes without their form', async (t) => {
     const ran = await guestAttest(['verify', ...TURIN, '--nonce', '00'])
     t.is(ran.code, 2)
     t.regex(ran.stderr, /hex:…/)

@@ -9,7 +9,7 @@ import fc from 'fast-check'
 import { decryptWith, ecJwk, encryptDirect, encryptTo, type FlattenedJwe, importEcJwk, parseDirect } from '#core/jwe.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
-import { programs, VECTOR_FILES, VECTORS } from '../machine.ts'
+import { programs, VECTORS, vectors } from '../machine.ts'
 import { needs } from '../needs.ts'
 
 interface Vector {
@@ -19,10 +19,10 @@ interface Vector {
     readonly response: FlattenedJwe
 }
 
-const readVector = (): Vector =>
-    JSON.parse(readFileSync(join(VECTORS, 'kbs/own/kbs-0.4.0-selfmade.json'), 'utf8')) as Vector
+const VECTOR = 'kbs/own/kbs-0.4.0-selfmade.json'
+const readVector = (): Vector => JSON.parse(readFileSync(join(VECTORS, VECTOR), 'utf8')) as Vector
 
-needs(VECTOR_FILES)('the deterministic vector opens', (t) => {
+needs(vectors(VECTOR))('the deterministic vector opens', (t) => {
     const { tee_private_d_hex, tee_pubkey, plaintext, response } = readVector()
     const { alg: _, ...jwk } = tee_pubkey
     const d = Buffer.from(tee_private_d_hex, 'hex').toString('base64url')

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { digestJson, type RuntimeData, runtimeDigest } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
-import { VECTOR_FILES, VECTORS } from '../machine.ts'
+import { VECTORS, vectors } from '../machine.ts'
 import { needs } from '../needs.ts'
 
 type Vector = Record<'primary_sha384' | 'device_sha384' | 'snp_tdx_report_data_hex', string>
@@ -23,8 +23,10 @@ const DATA: RuntimeData = {
     additionalEvidence: '',
 }
 
-needs(VECTOR_FILES)('the published vector', (t) => {
-    const vector = JSON.parse(readFileSync(join(VECTORS, 'kbs/own/kbs-0.4.0-selfmade.json'), 'utf8')) as Vector
+const VECTOR = 'kbs/own/kbs-0.4.0-selfmade.json'
+
+needs(vectors(VECTOR))('the published vector', (t) => {
+    const vector = JSON.parse(readFileSync(join(VECTORS, VECTOR), 'utf8')) as Vector
     t.is(runtimeDigest(DATA).toString('hex'), vector.primary_sha384)
     t.is(padReportData(runtimeDigest(DATA)).toString('hex'), vector.snp_tdx_report_data_hex)
     t.is(digestJson({ nonce: DATA.nonce, 'tee-pubkey': DATA.teePubkey }).toString('hex'), vector.device_sha384)

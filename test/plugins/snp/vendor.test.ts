@@ -9,7 +9,7 @@ import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { EMULATION_OID } from '#plugins/snp/emulation-mark.ts'
 import { GENERATIONS, type GenerationName } from '#plugins/snp/generations.ts'
 import { temporaryFolder } from '#test/folder.ts'
-import { VECTOR_FILES, VECTORS } from '../../machine.ts'
+import { VECTORS, vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
 
 const work = temporaryFolder({ teardown: test.after.always })
@@ -89,23 +89,26 @@ test('trust-dir: what is broken in it is said', async (t) => {
 // The certificates beside real ones.
 
 const REAL = {
-    milan: 'sev--vcek_milan.der',
-    genoa: 'attestation-rs--live-vcek-genoa.der',
-    turin: 'sev--vcek_turin.der',
+    milan: 'snp-tdx/snp/sev--vcek_milan.der',
+    genoa: 'snp-tdx/snp/attestation-rs--live-vcek-genoa.der',
+    turin: 'snp-tdx/snp/sev--vcek_turin.der',
 } as const
 
 for (const name of names)
-    needs(VECTOR_FILES)(`${name}: the VCEK has the extensions of a real one, in their order, and the mark`, (t) => {
-        const real = parseCertificate(readFileSync(join(VECTORS, 'snp-tdx/snp', REAL[name])), 'real')
-        const pem = readFileSync(join(work, name, 'vcek.pem'), 'utf8')
-        const der = Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64')
-        const minted = parseCertificate(der, 'minted')
-        t.deepEqual([...minted.extensions.keys()], [...real.extensions.keys(), EMULATION_OID])
-        t.is(minted.x509.subject, real.x509.subject)
-        t.is(minted.x509.issuer, real.x509.issuer)
-        const lengths = ({ extensions }: typeof real) =>
-            [...extensions].map(([oid, value]) => `${oid} ${value[0]} ${value.length}`)
-        const hwId = '1.3.6.1.4.1.3704.1.4'
-        t.is(minted.extensions.get(hwId)?.length, real.extensions.get(hwId)?.length)
-        t.deepEqual(lengths(minted).slice(0, 2), lengths(real).slice(0, 2)) // structVersion, productName
-    })
+    needs(vectors(REAL[name]))(
+        `${name}: the VCEK has the extensions of a real one, in their order, and the mark`,
+        (t) => {
+            const real = parseCertificate(readFileSync(join(VECTORS, REAL[name])), 'real')
+            const pem = readFileSync(join(work, name, 'vcek.pem'), 'utf8')
+            const der = Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64')
+            const minted = parseCertificate(der, 'minted')
+            t.deepEqual([...minted.extensions.keys()], [...real.extensions.keys(), EMULATION_OID])
+            t.is(minted.x509.subject, real.x509.subject)
+            t.is(minted.x509.issuer, real.x509.issuer)
+            const lengths = ({ extensions }: typeof real) =>
+                [...extensions].map(([oid, value]) => `${oid} ${value[0]} ${value.length}`)
+            const hwId = '1.3.6.1.4.1.3704.1.4'
+            t.is(minted.extensions.get(hwId)?.length, real.extensions.get(hwId)?.length)
+            t.deepEqual(lengths(minted).slice(0, 2), lengths(real).slice(0, 2)) // structVersion, productName
+        },
+    )
