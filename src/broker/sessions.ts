@@ -4,12 +4,13 @@
 // and nothing that still counts is thrown out to make room.
 // SPDX-License-Identifier: Apache-2.0
 
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { joined, open, parted, seal } from '#core/aead.ts'
 import { toBase64, toBase64Url } from '#core/bytes.ts'
 import type { EcJwk } from '#core/jwe.ts'
 import type { Authentic } from '#evidence/verifier.ts'
 import { kbsError } from '#kbs/errors.ts'
-import { NONCE_SIZE } from '#kbs/messages.ts'
+import { NONCE_SIZE, SESSION_COOKIE } from '#kbs/messages.ts'
 
 /** How long a challenge, and then a session, lasts. It is not renewed. */
 export const SESSION_MS = 5 * 60_000
@@ -55,13 +56,13 @@ export interface SessionOptions {
     readonly ticks: () => number
 }
 
-const IV_SIZE = 12
-const TAG_SIZE = 16
-
 // Plaintext of a sealed cookie: number (8 bytes, a double), end in ticks (8, a double), nonce (32), tee (text).
 const END_AT = 8
 const NONCE_AT = 16
 const TEE_AT = NONCE_AT + NONCE_SIZE
+
+/** What a sealed challenge is authenticated with. */
+const ADDITIONAL = Buffer.from(SESSION_COOKIE)
 
 /** Challenges that are told apart as used or not: more than a core can answer while one lasts. 512 KiB of bits. */
 const WINDOW = 2 ** 22
@@ -78,7 +79,10 @@ export function sessions({ maxSessions, ticks }: SessionOptions): Sessions {
             plaintext.writeDoubleBE(ticks() + SESSION_MS, END_AT)
             randomBytes(NONCE_SIZE).copy(plaintext, NONCE_AT)
             plaintext.write(tee, TEE_AT)
-            return { cookie: seal(key, plaintext), challenge: readChallenge(plaintext) }
+            return {
+                cookie: toBase64Url(joined(seal(key, plaintext, ADDITIONAL))),
+                challenge: readChallenge(plaintext),
+            }
         },
         burn(cookie) {
             const plaintext = cookie === undefined ? null : unseal(key, cookie)
@@ -171,21 +175,11 @@ function expiring<T>(most: number, ticks: () => number) {
     }
 }
 
-function seal(key: KeyObject, plaintext: Buffer): string {
-    const iv = randomBytes(IV_SIZE)
-    const cipher = createCipheriv('aes-256-gcm', key, iv)
-    return toBase64Url(Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]))
-}
-
 // Null for whatever this process has not sealed.
-function unseal(key: KeyObject, text: string): Buffer | null {
-    const bytes = Buffer.from(text, 'base64url')
-    const end = bytes.length - TAG_SIZE
-    if (end < IV_SIZE + TEE_AT) return null
-    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, IV_SIZE), { authTagLength: TAG_SIZE })
-    decipher.setAuthTag(bytes.subarray(end))
+function unseal(key: KeyObject, cookie: string): Buffer | null {
     try {
-        return Buffer.concat([decipher.update(bytes.subarray(IV_SIZE, end)), decipher.final()])
+        const plaintext = open(key, parted(Buffer.from(cookie, 'base64url')), ADDITIONAL)
+        return plaintext.length < TEE_AT ? null : plaintext
     } catch {
         return null
     }

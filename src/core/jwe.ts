@@ -15,6 +15,7 @@ import {
     type KeyObject,
     randomBytes,
 } from 'node:crypto'
+import { IV_SIZE, open, seal, TAG_SIZE } from './aead.ts'
 import { fromBase64Url, type Secret, secret, toBase64Url, wipe } from './bytes.ts'
 import { AttestError, coreError } from './errors.ts'
 import { parseJson } from './json.ts'
@@ -72,7 +73,7 @@ export function encryptTo(recipient: KeyObject, plaintext: Uint8Array): Flattene
     try {
         const wrap = createCipheriv('id-aes256-wrap', wrapKey, AES_KW_IV)
         const encryptedKey = Buffer.concat([wrap.update(contentKey), wrap.final()])
-        const sealed = seal(contentKey, header, plaintext)
+        const sealed = sealUnder(contentKey, header, plaintext)
         return { protected: header, encrypted_key: toBase64Url(encryptedKey), ...sealed }
     } finally {
         wipe(contentKey, wrapKey)
@@ -96,7 +97,7 @@ export function decryptWith(privateKey: KeyObject, jwe: FlattenedJwe): Secret {
         contentKey = secret(
             Buffer.concat([unwrap.update(fromBase64Url(jwe.encrypted_key, 'JWE encrypted_key', 40)), unwrap.final()]),
         )
-        return open(contentKey, jwe)
+        return openUnder(contentKey, jwe)
     } catch (cause) {
         throw doesNotOpen(cause)
     } finally {
@@ -111,7 +112,7 @@ export function encryptDirect(
     plaintext: Uint8Array,
 ): string {
     const encoded = toBase64Url(Buffer.from(JSON.stringify({ alg: 'dir', enc: CONTENT_ENC, ...header })))
-    const { iv, ciphertext, tag } = seal(key, encoded, plaintext)
+    const { iv, ciphertext, tag } = sealUnder(key, encoded, plaintext)
     return `${encoded}..${iv}.${ciphertext}.${tag}`
 }
 
@@ -125,7 +126,7 @@ export function parseDirect(compact: string): { header: Record<string, unknown>;
         header: readHeader(encoded, { alg: 'dir', enc: CONTENT_ENC }),
         open(key) {
             try {
-                return open(key, { protected: encoded, iv, ciphertext, tag })
+                return openUnder(key, { protected: encoded, iv, ciphertext, tag })
             } catch (cause) {
                 throw doesNotOpen(cause)
             }
@@ -133,27 +134,19 @@ export function parseDirect(compact: string): { header: Record<string, unknown>;
     }
 }
 
-function seal(key: Uint8Array, header: string, plaintext: Uint8Array) {
-    const iv = randomBytes(12)
-    const cipher = createCipheriv('aes-256-gcm', key, iv)
-    cipher.setAAD(Buffer.from(header, 'ascii'))
-    const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()])
-    return { iv: toBase64Url(iv), ciphertext: toBase64Url(ciphertext), tag: toBase64Url(cipher.getAuthTag()) }
+function sealUnder(key: Uint8Array, header: string, plaintext: Uint8Array) {
+    const { iv, ciphertext, tag } = seal(key, plaintext, Buffer.from(header, 'ascii'))
+    return { iv: toBase64Url(iv), ciphertext: toBase64Url(ciphertext), tag: toBase64Url(tag) }
 }
 
-function open(key: Uint8Array, jwe: Omit<FlattenedJwe, 'encrypted_key'>): Secret {
-    const decipher = createDecipheriv('aes-256-gcm', key, fromBase64Url(jwe.iv, 'JWE iv', 12), { authTagLength: 16 })
-    // RFC 7516 §5.2 step 14: the additional data is the received header as it was sent, not a new encoding of it.
-    decipher.setAAD(Buffer.from(jwe.protected, 'ascii'))
-    decipher.setAuthTag(fromBase64Url(jwe.tag, 'JWE tag', 16))
-    const plaintext = decipher.update(fromBase64Url(jwe.ciphertext, 'JWE ciphertext'))
-    try {
-        decipher.final()
-    } catch (error) {
-        plaintext.fill(0)
-        throw error
+function openUnder(key: Uint8Array, jwe: Omit<FlattenedJwe, 'encrypted_key'>): Secret {
+    const sealed = {
+        iv: fromBase64Url(jwe.iv, 'JWE iv', IV_SIZE),
+        ciphertext: fromBase64Url(jwe.ciphertext, 'JWE ciphertext'),
+        tag: fromBase64Url(jwe.tag, 'JWE tag', TAG_SIZE),
     }
-    return secret(plaintext)
+    // RFC 7516 §5.2 step 14: the additional data is the received header as it was sent, not a new encoding of it.
+    return open(key, sealed, Buffer.from(jwe.protected, 'ascii'))
 }
 
 // Concat KDF (RFC 7518 §4.6.2, NIST SP 800-56A): one round of SHA-256; AlgorithmID is the name of the wrapping

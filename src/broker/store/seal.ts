@@ -2,7 +2,8 @@
 // derived from the master key. Name, kind and version are authenticated with both, so that no row passes for another.
 // SPDX-License-Identifier: Apache-2.0
 
-import { createCipheriv, createDecipheriv, createHash, type KeyObject, randomBytes } from 'node:crypto'
+import { createHash, type KeyObject, randomBytes } from 'node:crypto'
+import { joined, open, parted, seal } from '#core/aead.ts'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
 import { brokerError } from '../errors.ts'
 import type { SealedResource } from './store.ts'
@@ -20,9 +21,6 @@ export interface ResourceName {
     readonly version: number
 }
 
-const IV_SIZE = 12
-const TAG_SIZE = 16
-
 /** Encrypts a version. The caller wipes the plaintext. */
 export function sealResource(wrapping: WrappingKey, name: ResourceName, plaintext: Uint8Array): SealedResource {
     const dataKey = secret(randomBytes(32))
@@ -32,8 +30,8 @@ export function sealResource(wrapping: WrappingKey, name: ResourceName, plaintex
             version: name.version,
             kind: name.kind,
             keyId: wrapping.id,
-            wrappedKey: encrypt(wrapping.key, additional('key', wrapping.id, name), dataKey),
-            sealed: encrypt(dataKey, additional('resource', wrapping.id, name), plaintext),
+            wrappedKey: joined(seal(wrapping.key, dataKey, additional('key', wrapping.id, name))),
+            sealed: joined(seal(dataKey, plaintext, additional('resource', wrapping.id, name))),
         }
     } finally {
         wipe(dataKey)
@@ -46,8 +44,8 @@ export function openResource(wrapping: WrappingKey, row: SealedResource): Secret
         throw brokerError('ERR_BROKER_KEY', `${row.path} is sealed by master key ${row.keyId}, got ${wrapping.id}`)
     let dataKey: Secret | undefined
     try {
-        dataKey = decrypt(wrapping.key, additional('key', wrapping.id, row), row.wrappedKey)
-        return decrypt(dataKey, additional('resource', wrapping.id, row), row.sealed)
+        dataKey = open(wrapping.key, parted(row.wrappedKey), additional('key', wrapping.id, row))
+        return open(dataKey, parted(row.sealed), additional('resource', wrapping.id, row))
     } catch (cause) {
         throw brokerError(
             'ERR_BROKER_ROW',
@@ -69,25 +67,3 @@ export function digestResource({ path, version, kind, keyId, wrappedKey, sealed 
 
 const additional = (what: 'key' | 'resource', keyId: string, { path, kind, version }: ResourceName): Buffer =>
     Buffer.from(JSON.stringify([`guest-attest ${what} 1`, keyId, path, kind, version]))
-
-function encrypt(key: KeyObject | Buffer, aad: Buffer, plaintext: Uint8Array): Buffer {
-    const iv = randomBytes(IV_SIZE)
-    const cipher = createCipheriv('aes-256-gcm', key, iv)
-    cipher.setAAD(aad)
-    return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
-}
-
-function decrypt(key: KeyObject | Buffer, aad: Buffer, bytes: Buffer): Secret {
-    const end = bytes.length - TAG_SIZE
-    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, IV_SIZE), { authTagLength: TAG_SIZE })
-    decipher.setAAD(aad)
-    decipher.setAuthTag(bytes.subarray(end))
-    const plaintext = secret(decipher.update(bytes.subarray(IV_SIZE, end)))
-    try {
-        decipher.final()
-        return plaintext
-    } catch (error) {
-        wipe(plaintext)
-        throw error
-    }
-}
