@@ -3,13 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { AttestError } from '#core/errors.ts'
 import { type Certificate, OID, parseCertificates, parseRevocationList, type RevocationList } from '#core/x509.ts'
 import type { Trust } from '#evidence/verifier.ts'
 import { EMULATION_OID } from './emulation-mark.ts'
 import { snpError } from './errors.ts'
 import { VENDOR_KEYS, type VendorKey } from './roots.ts'
 import { isProductLine, type ProductLineName } from './tcb.ts'
-import { VEK_SUBJECTS, type Vek, type VekKind } from './vek.ts'
+import { readVek, VEK_SUBJECTS, type Vek, type VekKind } from './vek.ts'
 
 /** A key that may vouch for others. */
 export interface Authority {
@@ -34,8 +35,10 @@ export interface Anchors {
     readonly custom: boolean
     readonly roots: readonly Authority[]
     readonly issuers: readonly Issuer[]
-    /** VCEKs and VLEKs that the caller gave: used before those of the evidence. */
-    readonly veks: readonly Certificate[]
+    /** VCEKs and VLEKs that the caller gave: one that fits is used before that of the evidence. */
+    readonly veks: readonly Vek[]
+    /** What others of them could not be read for: those of later processors do not stand in the way of the rest. */
+    readonly unreadable: readonly AttestError[]
     readonly revocationLists: readonly GivenList[]
 }
 
@@ -62,7 +65,7 @@ export function readAnchors(trust: Trust): Anchors {
         custom: trust.roots !== undefined,
         roots,
         issuers: trust.roots ? issuers : [...BUILT_IN.issuers, ...issuers],
-        veks: given.filter(({ subjectCn }) => Object.hasOwn(VEK_SUBJECTS, subjectCn)),
+        ...readVeks(given),
         revocationLists: trust.revocationLists.map(({ name, bytes }) => readList(name, bytes)),
     }
 }
@@ -165,6 +168,19 @@ function readList(name: string, bytes: Buffer): GivenList {
             return answer
         },
     }
+}
+
+function readVeks(given: readonly Certificate[]): Pick<Anchors, 'veks' | 'unreadable'> {
+    const veks: Vek[] = []
+    const unreadable: AttestError[] = []
+    for (const certificate of given.filter(({ subjectCn }) => Object.hasOwn(VEK_SUBJECTS, subjectCn)))
+        try {
+            veks.push(readVek(certificate))
+        } catch (error) {
+            if (!(error instanceof AttestError)) throw error
+            unreadable.push(error)
+        }
+    return { veks, unreadable }
 }
 
 function readRoots(name: string, bytes: Buffer): Authority[] {

@@ -46,12 +46,15 @@ export const PRODUCT_LINE_NAMES = Object.keys(PRODUCT_LINES) as ProductLineName[
 
 export const isProductLine = (name: string): name is ProductLineName => Object.hasOwn(PRODUCT_LINES, name)
 
+/** Whether a CPUID family and model are one of this line. */
+export function isOfLine(name: ProductLineName, family: number, model: number): boolean {
+    const line: ProductLine = PRODUCT_LINES[name]
+    return line.family === family && line.models.some(([from, to]) => model >= from && model <= to)
+}
+
 /** The product line of a CPUID family and model. @throws AttestError ERR_SNP_PRODUCT_LINE */
 export function productLineOf(family: number, model: number): ProductLineName {
-    const found = PRODUCT_LINE_NAMES.find((name) => {
-        const line: ProductLine = PRODUCT_LINES[name]
-        return line.family === family && line.models.some(([from, to]) => model >= from && model <= to)
-    })
+    const found = PRODUCT_LINE_NAMES.find((name) => isOfLine(name, family, model))
     if (found) return found
     throw snpError(
         'ERR_SNP_PRODUCT_LINE',

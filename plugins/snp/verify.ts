@@ -2,8 +2,8 @@
 // AMD 56860 (SEV-SNP Firmware ABI) rev 1.58 §7.3, AMD 57230 (KDS) rev 1.05. What is acceptable is appraise.ts.
 // SPDX-License-Identifier: Apache-2.0
 
-import { type KeyObject, verify as verifySignature } from 'node:crypto'
-import { equalBytes, isZero, toHex } from '#core/bytes.ts'
+import type { KeyObject } from 'node:crypto'
+import { isZero, toHex } from '#core/bytes.ts'
 import type { Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
 import { type Certificate, parseCertificate } from '#core/x509.ts'
@@ -13,17 +13,9 @@ import { type CertEntry, certOf, parseCertTable } from './cert-table.ts'
 import { type Anchors, checkRevocation, checkTime, findIssuer, type Issuer, readAnchors } from './chain.ts'
 import { claimsOf } from './claims.ts'
 import { snpError } from './errors.ts'
-import {
-    ECDSA_P384_SHA384,
-    HOST_VMPL,
-    KEY_INFO,
-    POLICY,
-    parseReport,
-    type Report,
-    SIGNED_SIZE,
-    SIGNING_KEYS,
-} from './report.ts'
-import { formatTcb, PRODUCT_LINES, partBelow, productLineOf, readTcb, type Tcb } from './tcb.ts'
+import { ECDSA_P384_SHA384, HOST_VMPL, KEY_INFO, POLICY, parseReport, type Report } from './report.ts'
+import { type Chosen, findVek, isOfChip, isSignedBy, scalar } from './signing-key.ts'
+import { formatTcb, partBelow, productLineOf, readTcb, type Tcb } from './tcb.ts'
 import { fingerprint, readVek, type Vek, type VekKind } from './vek.ts'
 import { weaknessesOf } from './weaknesses.ts'
 
@@ -72,14 +64,15 @@ export function authenticator(trust: Trust) {
             }
         })
         checks.run('guest-requested', () => checkRequester(report))
-        const { der, kind } = checks.run('signing-key', () => {
+        const chosen = checks.run('signing-key', () => {
             anchors ??= readAnchors(trust)
-            return findVek(report, anchors, table)
+            return findVek({ raw, report, at }, anchors, table)
         })
         const { vek, issuer, key, told } = checks.run('chain', () => {
-            const id = fingerprint(der)
-            const known = kept.get(id) ?? verifyChain(der, anchors as Anchors, table)
+            const id = fingerprint(chosen.der)
+            const known = kept.get(id) ?? verifyChain(chosen, anchors as Anchors, table)
             keep(kept, id, known)
+            checkKind(chosen.kind, known.vek.kind)
             return { ...known, detail: known.told.chain }
         })
         checks.run('validity', () => {
@@ -93,7 +86,7 @@ export function authenticator(trust: Trust) {
             return { detail: told.tcb }
         })
         checks.run('chip-id', () => checkChipId(report, vek))
-        checks.run('signature', () => checkSignature(raw, report, key, kind))
+        checks.run('signature', () => checkSignature(raw, report, key, chosen.kind))
 
         const emulated = vek.emulated || issuer.emulated || issuer.root.emulated
         const claims = {
@@ -144,24 +137,14 @@ function checkRequester({ vmpl }: Report) {
     throw snpError('ERR_SNP_HOST_REQUESTED', 'the host asked for this report: nothing in it is the word of the guest')
 }
 
-// What the caller gave comes before what the host put into its table.
-function findVek(report: Report, anchors: Anchors, table: readonly CertEntry[]) {
-    const { signingKey } = KEY_INFO.read(BigInt(report.keyInfo))
-    const kind = SIGNING_KEYS[signingKey]
-    if (!kind) throw snpError('ERR_SNP_FIELD', `SIGNING_KEY: expected 0 (VCEK) or 1 (VLEK), got ${signingKey}`)
-    const given = anchors.veks.find(({ subjectCn }) => subjectCn === `SEV-${kind}`)
-    const der = given?.der ?? certOf(table, kind)
-    if (der) return { der, kind, detail: `${kind}, ${given ? 'given' : 'from the evidence'}` }
-    const other: VekKind = kind === 'VCEK' ? 'VLEK' : 'VCEK'
-    if (anchors.veks.length > 0 || certOf(table, other))
-        throw snpError('ERR_SNP_VEK_KIND', `the report was signed by a ${kind}, the certificate is that of a ${other}`)
-    throw snpError('ERR_SNP_NO_VEK', `the evidence has no certificate of the ${kind} that signed it`, {
-        hint: 'give it with --certs; for a VCEK it is at https://kdsintf.amd.com/vcek/v1/LINE/CHIP_ID?blSPL=…, see `inspect`',
-    })
+// Where a host stored one in the place of the other, the name in the table is its word.
+function checkKind(kind: VekKind, got: VekKind): void {
+    if (got !== kind)
+        throw snpError('ERR_SNP_VEK_KIND', `the report was signed by a ${kind}, the certificate is that of a ${got}`)
 }
 
-function verifyChain(der: Buffer, anchors: Anchors, table: readonly CertEntry[]): VerifiedVek {
-    const vek = readVek(parseCertificate(der, 'VEK certificate'))
+function verifyChain({ der, given }: Chosen, anchors: Anchors, table: readonly CertEntry[]): VerifiedVek {
+    const vek = given ?? readVek(parseCertificate(der, 'VEK certificate'))
     const issuer = findIssuer(vek, anchors, () => parsedOrNothing(certOf(table, 'ASK')))
     const key = vek.certificate.x509.publicKey
     if (key.asymmetricKeyDetails?.namedCurve !== 'secp384r1')
@@ -237,11 +220,10 @@ function checkTcb(report: Report, { line, tcb, kind }: Vek): void {
 
 const sameTcb = (a: Tcb, b: Tcb): boolean => partBelow(a, b) === undefined && partBelow(b, a) === undefined
 
-function checkChipId({ chipId, keyInfo }: Report, { hwId, line }: Vek) {
+function checkChipId(report: Report, { hwId, line }: Vek) {
     if (hwId === null) return { detail: 'a VLEK is not bound to a chip' }
-    const { chipIdSize } = PRODUCT_LINES[line]
-    if (equalBytes(chipId.subarray(0, chipIdSize), hwId) && isZero(chipId.subarray(chipIdSize)))
-        return { detail: toHex(hwId) }
+    if (isOfChip(report, hwId, line)) return { detail: toHex(hwId) }
+    const { chipId, keyInfo } = report
     const masked = isZero(chipId) && KEY_INFO.read(BigInt(keyInfo)).maskChipKey
     throw snpError(
         'ERR_SNP_CHIP_ID',
@@ -251,21 +233,18 @@ function checkChipId({ chipId, keyInfo }: Report, { hwId, line }: Vek) {
     )
 }
 
-/** ECDSA over the raw bytes, never over fields that were parsed and encoded again. */
-function checkSignature(raw: Buffer, report: Report, publicKey: KeyObject, kind: VekKind) {
-    const signature = Buffer.concat([scalar(report.signatureR, 'R'), scalar(report.signatureS, 'S')])
-    const key = { key: publicKey, dsaEncoding: 'ieee-p1363' } as const
-    if (verifySignature('sha384', raw.subarray(0, SIGNED_SIZE), key, signature))
-        return { detail: 'ECDSA P-384, SHA-384' }
+function checkSignature(raw: Buffer, report: Report, key: KeyObject, kind: VekKind) {
+    checkScalar(report.signatureR, 'R')
+    checkScalar(report.signatureS, 'S')
+    if (isSignedBy(raw, report, key)) return { detail: 'ECDSA P-384, SHA-384' }
     throw snpError('ERR_SNP_SIGNATURE', `the ${kind} has not signed this report`)
 }
 
-// 72 bytes, little-endian, of which 48 count: a number from 1 to the order of the group.
-function scalar(field: Buffer, name: string): Buffer {
-    const value = Buffer.from(field.subarray(0, 48)).reverse()
-    if (!isZero(field.subarray(48)))
+// A number from 1 to the order of the group.
+function checkScalar(field: Buffer, name: string): void {
+    const value = scalar(field)
+    if (!isZero(field.subarray(value.length)))
         throw snpError('ERR_SNP_SIGNATURE', `${name}: the bytes behind its 48 are not zero`)
     if (isZero(value) || value.compare(GROUP_ORDER) >= 0)
         throw snpError('ERR_SNP_SIGNATURE', `${name} is not between 1 and the order of the group`)
-    return value
 }

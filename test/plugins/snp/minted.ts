@@ -1,13 +1,15 @@
 // An SNP vendor of the tests' own: minted keys and certificates, and reports that are really signed with them.
 // SPDX-License-Identifier: Apache-2.0
 
-import { sign } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
+import { encodeIa5, encodeInteger, mintCertificate, type NameParts } from '#core/mint.ts'
 import type { NamedBytes, Trust, Verifier } from '#evidence/verifier.ts'
 import { CERT_GUIDS, encodeCertTable } from '#plugins/snp/cert-table.ts'
 import { GENERATIONS, type Generation, type GenerationName } from '#plugins/snp/generations.ts'
 import { generateVendorKeys, mintChain, mintList, type VendorCertificates, type VendorKeys } from '#plugins/snp/mint.ts'
 import { encodeReport, type Report, SIGNED_SIZE } from '#plugins/snp/report.ts'
-import { writeTcb } from '#plugins/snp/tcb.ts'
+import { PRODUCT_LINES, writeTcb } from '#plugins/snp/tcb.ts'
+import { VEK_OIDS } from '#plugins/snp/vek.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
 
 export interface Vendor {
@@ -96,6 +98,59 @@ export const table = ({ certificates: { vcek, ask, ark } }: Vendor): Buffer =>
         { guid: CERT_GUIDS.ASK, data: ask },
         { guid: CERT_GUIDS.ARK, data: ark },
     ])
+
+/** This vendor with a VLEK in the place of its VCEK, and with the ASVK that issued it. Nobody's reports but its own. */
+export async function withVlek(
+    of: Vendor,
+    provider: string,
+    valid = { notBefore: of.now, days: 365 },
+): Promise<Vendor> {
+    const { generation, keys, chipId, now } = of
+    const { structVersion } = PRODUCT_LINES[generation.line]
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+    const days = (date: Date, n: number): Date => new Date(date.getTime() + n * 86_400_000)
+    const name = (cn: string): NameParts => [['CN', cn]]
+    const asvk = `SEV-VLEK-${generation.line}`
+    const issuer = await mintCertificate(
+        {
+            subject: name(asvk),
+            publicKey: createPublicKey(keys.ask),
+            serial: '0101',
+            notBefore: days(now, -900),
+            notAfter: days(now, 9000),
+            extensions: (x509) => [new x509.BasicConstraintsExtension(true, 0, true)],
+        },
+        { name: name(`ARK-${generation.line}`), privateKey: keys.ark, signature: 'rsaPss384' },
+    )
+    const vlek = await mintCertificate(
+        {
+            subject: name('SEV-VLEK'),
+            publicKey,
+            serial: '02',
+            notBefore: valid.notBefore,
+            notAfter: days(valid.notBefore, valid.days),
+            extensions: (x509) =>
+                Object.entries({
+                    structVersion: encodeInteger(structVersion),
+                    productName: encodeIa5(generation.line),
+                    ...Object.fromEntries(
+                        Object.entries(generation.tcb).map(([part, svn]) => [part, encodeInteger(svn)]),
+                    ),
+                    cspId: encodeIa5(`CN=${provider}`),
+                }).map(([part, value]) => new x509.Extension(VEK_OIDS[part as keyof typeof VEK_OIDS], false, value)),
+        },
+        { name: name(asvk), privateKey: keys.ask, signature: 'rsaPss384' },
+    )
+    return {
+        ...of,
+        keys: { ...keys, vcek: privateKey },
+        certificates: { ...of.certificates, ask: issuer, vcek: vlek },
+        chipId: Buffer.alloc(chipId.length),
+    }
+}
+
+/** KEY_INFO of a report that a VLEK signed. */
+export const VLEK_SIGNED = 1 << 2
 
 export const named = (name: string, bytes: Buffer): NamedBytes => ({ name, bytes })
 

@@ -12,13 +12,14 @@ import { generateVendorKeys, mintChain } from '#plugins/snp/mint.ts'
 import { HOST_VMPL, type Report } from '#plugins/snp/report.ts'
 import { writeTcb } from '#plugins/snp/tcb.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
-import { named, report, resign, table, trustIn, type Vendor, vendor } from './minted.ts'
+import { named, report, resign, table, trustIn, type Vendor, vendor, withVlek } from './minted.ts'
 
 const keys = await generateVendorKeys()
 const foreignKeys = await generateVendorKeys()
 const genoa = await vendor('genoa', keys)
 const milan = await vendor('milan', keys)
 const turin = await vendor('turin', keys)
+const genoaVlek = await withVlek(genoa, 'cc-eu-west-1.amazonaws.com')
 const foreign = await vendor('genoa', foreignKeys)
 
 const DAY = 24 * 3_600_000
@@ -207,6 +208,11 @@ const CASES: readonly Case[] = [
     },
     { name: 'a VCEK where a VLEK signed', fields: { keyInfo: 1 << 2 }, want: 'ERR_SNP_VEK_KIND' },
     { name: 'a VLEK named as VCEK in the table', certificates: onlyVcek(vlekForVcek), want: 'ERR_SNP_VEK_EXTENSION' },
+    {
+        name: 'a VLEK that signed and is named as VCEK in the table and in the report',
+        of: genoaVlek,
+        want: 'ERR_SNP_VEK_KIND',
+    },
     {
         name: 'an ASK in the place of the VCEK',
         certificates: onlyVcek(genoa.certificates.ask),
