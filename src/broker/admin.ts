@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { recognise } from '#evidence/recognise.ts'
-import { formatResourcePath, parseResourcePath } from '#kbs/messages.ts'
+import { formatResourcePath, LUKS_KEY, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
 import type { RecordKind } from './audit/record.ts'
 import type { Broker } from './broker.ts'
 import type { Policies, PolicyFile } from './decision/policies.ts'
@@ -14,9 +14,6 @@ import { brokerError } from './errors.ts'
 import type { ResourceEntry, ResourceKind } from './state.ts'
 import { digestResource, sealResource } from './store/seal.ts'
 import type { Change } from './store/store.ts'
-
-/** Size of a `luks-key`. */
-const LUKS_KEY_SIZE = 32
 
 export interface PutOptions {
     readonly maxReleases: number | null
@@ -34,7 +31,7 @@ export async function putBytes(
     options: PutOptions,
 ): Promise<ResourceEntry> {
     try {
-        if (kind === 'luks-key') requireRandom(bytes)
+        if (kind === LUKS_KEY) requireRandom(bytes)
         return await put(broker, path, kind, bytes, options)
     } finally {
         wipe(bytes)
@@ -43,7 +40,7 @@ export async function putBytes(
 
 // Nobody can see that bytes are random, but 32 characters of text are not: whoever guesses them opens the disk.
 function requireRandom(bytes: Buffer): void {
-    const expected = `a luks-key is ${LUKS_KEY_SIZE} random bytes`
+    const expected = `a ${LUKS_KEY} is ${LUKS_KEY_SIZE} random bytes`
     if (bytes.length !== LUKS_KEY_SIZE)
         throw brokerError('ERR_BROKER_REQUEST', `${expected}, these are ${bytes.length}`)
     if (/^[\t\n\r -~]*$/.test(bytes.toString('latin1')))
@@ -54,7 +51,7 @@ function requireRandom(bytes: Buffer): void {
 
 /** Makes a key that nobody has seen. @throws AttestError ERR_KBS_URI, ERR_BROKER_STORE */
 export const putRandom = (broker: Broker, path: string, options: PutOptions): Promise<ResourceEntry> =>
-    put(broker, path, 'luks-key', randomBytes(LUKS_KEY_SIZE), options)
+    put(broker, path, LUKS_KEY, randomBytes(LUKS_KEY_SIZE), options)
 
 async function put(
     broker: Broker,

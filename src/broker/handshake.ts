@@ -17,7 +17,7 @@ import { kbsError } from '#kbs/errors.ts'
 import { PROTOCOL_VERSION } from '#kbs/messages.ts'
 import type { Attestation, Request } from '#kbs/requests.ts'
 import type { Broker } from './broker.ts'
-import { appraise } from './decision/floor.ts'
+import { standingOf } from './decision/floor.ts'
 import { type Challenge, SESSION_MS } from './sessions.ts'
 
 const ISSUER = 'guest-attest broker'
@@ -96,7 +96,7 @@ function readEvidence(verifier: Verifier, primary: unknown): Evidence {
 
 function issueToken(broker: Broker, verifier: Verifier, authentic: Authentic, runtimeData: RuntimeData): string {
     const now = broker.clock.now()
-    const { matched, findings } = appraise(verifier, authentic, broker.rules.references, now)
+    const { matched, findings } = standingOf(verifier, authentic, broker.rules.references, now)
     const affirming = matched.length > 0 && findings.length === 0
     const issuedAt = Math.floor(now.getTime() / 1000)
     return signEs256(broker.data.tokenKey, {

@@ -19,9 +19,6 @@ export function parseListen(text: string): ListenAddress {
     return { host, port }
 }
 
-export const isLoopback = (host: string): boolean =>
-    host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
-
 /** As it stands in a URL. */
 export const formatListen = ({ host, port }: ListenAddress): string =>
     `${isIP(host) === 6 ? `[${host}]` : host}:${port}`

@@ -6,7 +6,7 @@ import { AttestError, messageOf } from '#core/errors.ts'
 import { encryptTo, type FlattenedJwe } from '#core/jwe.ts'
 import type { Verifier } from '#evidence/verifier.ts'
 import { kbsError } from '#kbs/errors.ts'
-import { LUKS_KEY_USE } from '#kbs/messages.ts'
+import { LUKS_KEY } from '#kbs/messages.ts'
 import type { Draft } from './audit/record.ts'
 import type { Broker } from './broker.ts'
 import { type Counts, type Decision, decide } from './decision/decide.ts'
@@ -60,8 +60,8 @@ export async function release(broker: Broker, session: Session, request: Release
             const what = {
                 ...count,
                 kind: entry.kind,
-                references: decision.appraisal.matched,
-                let: decision.appraisal.findings.map((finding) => finding.switch),
+                references: decision.standing.matched,
+                switches: decision.standing.findings.map((finding) => finding.switch),
             }
             const recorded = data.ledger.append(draft(broker, 'release', session, request, what))
             if (repeats === null) remember(session, given, recorded)
@@ -98,12 +98,12 @@ function findResource({ data }: Broker, { path, use }: ReleaseRequest): Resource
     const entry = data.state.resources.get(path)
     if (!entry) throw kbsError('ERR_KBS_NOT_FOUND', `there is no resource ${path}`)
     // A pin asks for a key that nobody chose: bytes that somebody put here must not pass for one.
-    if ((use === LUKS_KEY_USE) !== (entry.kind === 'luks-key'))
+    if ((use === LUKS_KEY) !== (entry.kind === LUKS_KEY))
         throw kbsError(
             'ERR_KBS_RESOURCE',
-            use === LUKS_KEY_USE
-                ? `${path} is no key made by this broker, and ?use=${LUKS_KEY_USE} asks for one`
-                : `${path} is given to requests with ?use=${LUKS_KEY_USE} alone`,
+            use === LUKS_KEY
+                ? `${path} is no key made by this broker, and ?use=${LUKS_KEY} asks for one`
+                : `${path} is given to requests with ?use=${LUKS_KEY} alone`,
         )
     return entry
 }
@@ -153,7 +153,7 @@ async function recordDenial(
     decision: Decision | undefined,
 ): Promise<void> {
     const { path, correlation } = request
-    const appraisal = decision?.appraisal
+    const standing = decision?.standing
     const reason = decision?.reason ?? messageOf(error)
     broker.metrics.count('denials', error.code)
     broker.log.warn('denied', { path, code: error.code, reason, correlation })
@@ -161,10 +161,10 @@ async function recordDenial(
         draft(broker, 'denial', session, request, {
             code: error.code,
             reason,
-            ...(appraisal && {
-                references: appraisal.matched,
-                findings: appraisal.findings.map((finding) => finding.switch),
-                mismatches: appraisal.mismatches
+            ...(standing && {
+                references: standing.matched,
+                findings: standing.findings.map((finding) => finding.switch),
+                mismatches: standing.mismatches
                     .slice(0, MAX_MISMATCHES)
                     .map(({ reference, check }) => ({ reference, check })),
             }),

@@ -2,13 +2,13 @@
 // database can be put back, edited or exchanged by itself.
 // SPDX-License-Identifier: Apache-2.0
 
+import { LUKS_KEY } from '#kbs/messages.ts'
 import type { Draft, RecordKind } from './audit/record.ts'
 import { brokerError } from './errors.ts'
 import type { StoredRecord } from './store/store.ts'
 
-/** `opaque`: bytes that an administrator gave. `luks-key`: 32 random bytes that nobody has seen. */
 /** What a resource is for: anything, or a disk. */
-export const RESOURCE_KINDS = ['opaque', 'luks-key'] as const
+export const RESOURCE_KINDS = ['opaque', LUKS_KEY] as const
 
 export type ResourceKind = (typeof RESOURCE_KINDS)[number]
 

@@ -9,8 +9,8 @@ import { parseOrigin } from '#core/http.ts'
 import { parseJson } from '#core/json.ts'
 import { encryptDirect, parseDirect } from '#core/jwe.ts'
 import { issues } from '#core/schema.ts'
-import { parseResourcePath } from '#kbs/messages.ts'
-import { KEY_SIZE, type KeyRequest } from '#unlock/release.ts'
+import { LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
+import type { KeyRequest } from '#unlock/release.ts'
 import { clevisError } from './errors.ts'
 import { formatBinding, jweKey, MAX_SERVERS, parseBinding, SALT_SIZE } from './header.ts'
 
@@ -86,9 +86,9 @@ const EXAMPLE = `'{"url": "https://kbs.example:8443", "path": "default/luks/web-
 // Read, never stored: the file is the owner's copy of what `broker put` was given.
 function readKeyFile(path: string): Secret {
     const bytes = readInput(path, 4096)
-    if (bytes.length === KEY_SIZE) return secret(bytes)
+    if (bytes.length === LUKS_KEY_SIZE) return secret(bytes)
     wipe(bytes)
-    throw clevisError('ERR_CLEVIS_KEY_FILE', `${path}: expected ${KEY_SIZE} random bytes, got ${bytes.length}`, {
-        hint: `head -c ${KEY_SIZE} /dev/urandom > FILE; guest-attest broker put PATH FILE --kind luks-key`,
+    throw clevisError('ERR_CLEVIS_KEY_FILE', `${path}: expected ${LUKS_KEY_SIZE} random bytes, got ${bytes.length}`, {
+        hint: `head -c ${LUKS_KEY_SIZE} /dev/urandom > FILE; guest-attest broker put PATH FILE --kind luks-key`,
     })
 }

@@ -9,7 +9,7 @@ import { silent } from '#core/log.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { deadline } from '#core/wait.ts'
 import { attest } from '#kbs/client.ts'
-import { formatResourcePath, KBS_PREFIX, LUKS_KEY_USE, parseResourcePath } from '#kbs/messages.ts'
+import { formatResourcePath, KBS_PREFIX, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
 import { type Anchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
 import { examine, type Note } from './doctor-machine.ts'
@@ -114,7 +114,7 @@ async function release({ origin }: Anchor, wanted: string): Promise<number> {
     using signal = deadline(deadlineMs, formatResourcePath(path))
     const attester = await openAttester(config)
     using session = await attest({ origin, trust }, attester, { log: silent, signal, requestTimeoutMs })
-    const resource = await session.resource(path, LUKS_KEY_USE)
+    const resource = await session.resource(path, LUKS_KEY)
     wipe(resource)
     return resource.length
 }

@@ -9,7 +9,7 @@ import { CONFIG_FOLDER } from '#core/role.ts'
 import { deadline } from '#core/wait.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { attest } from '#kbs/client.ts'
-import { formatResourcePath, LUKS_KEY_USE, parseResourcePath } from '#kbs/messages.ts'
+import { formatResourcePath, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
 import { readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
 import { command as define } from './command.ts'
@@ -23,7 +23,7 @@ export const command = define({
     options: {
         url: { type: 'string', describe: 'the broker; the one that is trusted, where there is only one' },
         out: { type: 'string', demandOption: true, describe: 'write it to this new file (mode 0600)' },
-        use: { type: 'string', choices: [LUKS_KEY_USE], describe: 'ask for a resource of this kind alone' },
+        use: { type: 'string', choices: [LUKS_KEY], describe: 'ask for a resource of this kind alone' },
     },
     examples: [['kbs:///default/tls/web-key --out /run/web.key', 'from the one broker that is trusted']],
     details:

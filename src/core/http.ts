@@ -8,6 +8,7 @@ import { connect as connectTcp, isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { AttestError, coreError, errnoOf, messageOf } from './errors.ts'
+import { isLoopback } from './loopback.ts'
 
 /** By what the server is known: SHA-256 digests of its public key (SubjectPublicKeyInfo), or the CA that vouches for it. */
 export type ServerTrust = { readonly pins: readonly string[] } | { readonly ca: string }
@@ -254,5 +255,3 @@ function asHttpError(error: unknown, origin: URL, signal: AbortSignal): Error {
         return coreError('ERR_HTTP_RESPONSE', `${origin.origin}: ${messageOf(error)}`, { cause: error })
     return coreError('ERR_HTTP_CONNECT', `${origin.origin}: ${messageOf(error) || code}`, { cause: error })
 }
-
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127(?:\.\d+){3}$/.test(host)

@@ -19,8 +19,11 @@ export const NONCE_SIZE = 32
 /** Largest body of `/attest`: evidence with certificates and an event log. */
 export const MAX_ATTESTATION_BYTES = 4 * 1024 * 1024
 
-/** `?use=luks-key` asks for a key of that kind and for nothing else. */
-export const LUKS_KEY_USE = 'luks-key'
+/** What opens a disk, as a kind of resource; and as the `?use=` that asks for one and for nothing else. */
+export const LUKS_KEY = 'luks-key'
+
+/** Its random bytes. */
+export const LUKS_KEY_SIZE = 32
 
 export const Challenge = z.object({
     nonce: z.string().check(z.maxLength(1024)),
@@ -56,7 +59,8 @@ export interface ResourcePath {
     readonly tag: string
 }
 
-const SEGMENT = '[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}'
+/** What each of the three names is made of, as a regular expression. */
+export const SEGMENT = '[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}'
 const PATH = new RegExp(`^(${SEGMENT})/(${SEGMENT})/(${SEGMENT})$`)
 
 /** `repository/type/tag`, with or without `kbs:///` before it. @throws AttestError ERR_KBS_URI */

@@ -10,7 +10,7 @@ import { parseJson } from '#core/json.ts'
 import type { Logger } from '#core/log.ts'
 import { backoff, deadline, pause } from '#core/wait.ts'
 import { type Attester, attest } from '#kbs/client.ts'
-import { formatResourcePath, LUKS_KEY_USE, type ResourcePath } from '#kbs/messages.ts'
+import { formatResourcePath, LUKS_KEY, LUKS_KEY_SIZE, type ResourcePath } from '#kbs/messages.ts'
 import { type Anchor, requireAnchor } from './anchors.ts'
 import type { Denials } from './denials.ts'
 import { unlockError } from './errors.ts'
@@ -43,9 +43,6 @@ export interface ReleaseDeps {
     readonly deadlineMs: number
     readonly requestTimeoutMs: number
 }
-
-/** Bytes of a key for a disk. */
-export const KEY_SIZE = 32
 
 const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 8000
@@ -113,7 +110,7 @@ async function askOne(
         signal,
         requestTimeoutMs,
     })
-    return asKey(await session.resource(path, LUKS_KEY_USE))
+    return asKey(await session.resource(path, LUKS_KEY))
 }
 
 // A refusal of this guest: another broker would have to judge otherwise, and asking it would only hide the reason.
@@ -126,13 +123,13 @@ const isFinal = (error: unknown): boolean =>
  */
 function asKey(resource: Secret): Secret {
     try {
-        if (resource.length === KEY_SIZE) return secret(Buffer.from(resource))
+        if (resource.length === LUKS_KEY_SIZE) return secret(Buffer.from(resource))
         const key = trusteeKey(resource)
         if (key !== null) return secret(Buffer.from(key, 'ascii'))
     } finally {
         wipe(resource)
     }
-    throw unlockError('ERR_UNLOCK_KEY', `the resource is no key: expected ${KEY_SIZE} random bytes`, {
+    throw unlockError('ERR_UNLOCK_KEY', `the resource is no key: expected ${LUKS_KEY_SIZE} random bytes`, {
         hint: 'store one with `guest-attest broker put PATH --random`',
     })
 }

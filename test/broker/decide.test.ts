@@ -239,7 +239,7 @@ test('a stored set that cannot be read matches nothing, and says why', (t) => {
     const target = { path: 'a/b/c', kind: 'opaque' }
     const decision = decide({ verifier, authentic: guest(), target, references: [set], policies, counts: null, now })
     t.is(decision.code, 'ERR_BROKER_DENIED_REFERENCE')
-    t.regex(decision.appraisal.mismatches[0]?.detail ?? '', /cannot be read/)
+    t.regex(decision.standing.mismatches[0]?.detail ?? '', /cannot be read/)
 })
 
 // What a guest is told: its own value, not what would be accepted.
@@ -274,7 +274,7 @@ for (const { name, changed, references, accepted, own } of [
         t.true(said.includes(own), said)
         t.false(said.includes(accepted), said)
         t.true(
-            decision.appraisal.mismatches.some(({ detail }) => detail.includes(accepted)),
+            decision.standing.mismatches.some(({ detail }) => detail.includes(accepted)),
             'the operator sees it',
         )
     })

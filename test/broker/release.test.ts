@@ -27,7 +27,7 @@ test('a key that nobody has seen reaches the guest that the rules name, once it 
         kind: 'luks-key',
         use: 'luks-key',
         references: ['web'],
-        let: ['insecureCustomRoot'],
+        switches: ['insecureCustomRoot'],
         tee: 'snp',
         guestId: '33'.repeat(32),
         measurement: '22'.repeat(48),

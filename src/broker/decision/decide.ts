@@ -5,7 +5,7 @@
 import { AttestError, messageOf } from '#core/errors.ts'
 import type { Authentic, Verifier } from '#evidence/verifier.ts'
 import type { BrokerCode } from '../errors.ts'
-import { type Appraisal, appraise } from './floor.ts'
+import { type Standing, standingOf } from './floor.ts'
 import type { Evaluation, Policies, Rule } from './policies.ts'
 import type { BrokenReference, ReferenceSet } from './references.ts'
 import type { Target } from './schema.ts'
@@ -40,7 +40,7 @@ export interface Decision {
     readonly reason: string
     /** The permit that releases. */
     readonly rule: Rule | null
-    readonly appraisal: Appraisal
+    readonly standing: Standing
     readonly evaluation: Evaluation
     /** For each permit that holds: the findings that it does not let through. */
     readonly lacking: readonly { readonly rule: string; readonly switches: readonly string[] }[]
@@ -48,14 +48,14 @@ export interface Decision {
 
 export function decide(question: Question): Decision {
     const { verifier, authentic, target, references, policies, counts, now } = question
-    const appraisal = appraise(verifier, authentic, references, now)
-    const evaluation = evaluate(policies, authentic, appraisal, target)
+    const standing = standingOf(verifier, authentic, references, now)
+    const evaluation = evaluate(policies, authentic, standing, target)
     const { permits, forbids, errors } = evaluation
     const lacking = permits.map((rule) => ({
         rule: rule.id,
-        switches: appraisal.findings.map((finding) => finding.switch).filter((name) => !rule.switches.has(name)),
+        switches: standing.findings.map((finding) => finding.switch).filter((name) => !rule.switches.has(name)),
     }))
-    const decision = { appraisal, evaluation, lacking }
+    const decision = { standing, evaluation, lacking }
     const deny = (code: DenialCode, reason: string): Decision => ({
         allow: false,
         code,
@@ -67,7 +67,7 @@ export function decide(question: Question): Decision {
     if (errors.length > 0) return deny('ERR_BROKER_DENIED_EVALUATION', errors.join('; '))
     if (forbids.length > 0) return deny('ERR_BROKER_DENIED_POLICY', `forbidden by ${names(forbids)}`)
     if (permits.length === 0) {
-        if (appraisal.matched.length === 0) return deny('ERR_BROKER_DENIED_REFERENCE', noMatch(appraisal))
+        if (standing.matched.length === 0) return deny('ERR_BROKER_DENIED_REFERENCE', noMatch(standing))
         return deny(
             'ERR_BROKER_DENIED_POLICY',
             policies.rules.length === 0 ? 'there is no policy' : 'no rule permits it',
@@ -76,7 +76,7 @@ export function decide(question: Question): Decision {
     // One rule carries every finding; what two rules let through together, neither of their authors has meant.
     const whole = permits.filter((_, index) => lacking[index]?.switches.length === 0)
     if (whole.length === 0) {
-        const code = appraisal.matched.length === 0 ? 'ERR_BROKER_DENIED_REFERENCE' : 'ERR_BROKER_DENIED_FLOOR'
+        const code = standing.matched.length === 0 ? 'ERR_BROKER_DENIED_REFERENCE' : 'ERR_BROKER_DENIED_FLOOR'
         const texts = lacking.map(
             ({ rule, switches }) => `${rule} lacks ${switches.map((name) => `@${name}`).join(' ')}`,
         )
@@ -98,7 +98,7 @@ export function decide(question: Question): Decision {
     return { allow: true, code: null, reason: `permitted by ${rule.id} (${rule.file}:${rule.line})`, rule, ...decision }
 }
 
-function evaluate(policies: Policies, authentic: Authentic, { matched }: Appraisal, target: Target): Evaluation {
+function evaluate(policies: Policies, authentic: Authentic, { matched }: Standing, target: Target): Evaluation {
     try {
         return policies.evaluate(authentic, matched, target)
     } catch (error) {
@@ -110,7 +110,7 @@ function evaluate(policies: Policies, authentic: Authentic, { matched }: Apprais
 const names = (rules: readonly Rule[]): string =>
     rules.map(({ id, file, line }) => `${id} (${file}:${line})`).join(', ')
 
-const noMatch = ({ mismatches }: Appraisal): string =>
+const noMatch = ({ mismatches }: Standing): string =>
     mismatches.length === 0
         ? 'there is no reference set'
         : `no reference set matches: ${mismatches.map(({ reference, check }) => `${reference} (${check})`).join(', ')}`

@@ -14,16 +14,16 @@ export function publicReason(decision: Decision, authentic: Authentic, verifier:
 }
 
 const SENTENCES: Record<DenialCode, (decision: Decision, authentic: Authentic, verifier: Verifier) => string> = {
-    ERR_BROKER_DENIED_REFERENCE: ({ appraisal }, authentic, verifier) => {
-        const failed = [...new Set(appraisal.mismatches.map(({ check }) => check))].slice(0, MAX_NAMED)
+    ERR_BROKER_DENIED_REFERENCE: ({ standing }, authentic, verifier) => {
+        const failed = [...new Set(standing.mismatches.map(({ check }) => check))].slice(0, MAX_NAMED)
         const own = failed.map((check) => ownValue(check, authentic, verifier))
         return `no reference set knows this guest${own.length > 0 ? `: ${own.join('; ')}` : ''}`
     },
-    ERR_BROKER_DENIED_FLOOR: ({ appraisal, lacking }) => {
+    ERR_BROKER_DENIED_FLOOR: ({ standing, lacking }) => {
         // Of the rules that would permit, the one that lacks least.
         const least = lacking.reduce(
             (a, b) => (b.switches.length < a.length ? b.switches : a),
-            switchesOf(appraisal.findings),
+            switchesOf(standing.findings),
         )
         return `the broker refuses this guest: ${least.join(', ')}`
     },

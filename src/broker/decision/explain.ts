@@ -89,7 +89,7 @@ export function explain(options: ExplainOptions): Explanation {
         }
     }
     const decision = decide({ ...options, authentic })
-    const { appraisal, evaluation, rule } = decision
+    const { standing, evaluation, rule } = decision
     const missing = resource === null
     return {
         ...common,
@@ -98,14 +98,14 @@ export function explain(options: ExplainOptions): Explanation {
         reason: missing && decision.allow ? `${decision.reason}, but there is no such resource` : decision.reason,
         rule: rule?.id ?? null,
         evidence: describe(verifier, checks, authentic),
-        references: appraisal.comparisons.map(({ reference, mismatch, checks: list }) => ({
+        references: standing.comparisons.map(({ reference, mismatch, checks: list }) => ({
             name: reference.name,
             matches: mismatch === null,
             check: mismatch?.check ?? null,
             detail: mismatch?.detail ?? null,
             checks: list,
         })),
-        floor: appraisal.findings.map((finding) => ({ ...finding, means: options.switches[finding.switch] ?? '' })),
+        floor: standing.findings.map((finding) => ({ ...finding, means: options.switches[finding.switch] ?? '' })),
         rules: {
             total: policies.rules.length,
             permits: evaluation.permits.map((permit) => explainRule(permit, decision, options)),

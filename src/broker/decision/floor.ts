@@ -13,8 +13,8 @@ export const COMMON_SWITCHES = {
     insecureUnmeasuredInitrd: 'a guest whose measurement covers the firmware alone: the host chooses its initrd',
 } as const satisfies Record<`insecure${string}`, string>
 
-/** What is known of a guest before any rule is asked. */
-export interface Appraisal {
+/** How a guest stands before any rule is asked. */
+export interface Standing {
     /** Names of the reference sets that it matches. */
     readonly matched: readonly string[]
     readonly mismatches: readonly Mismatch[]
@@ -23,12 +23,12 @@ export interface Appraisal {
     readonly findings: readonly FloorFinding[]
 }
 
-export function appraise(
+export function standingOf(
     verifier: Verifier,
     authentic: Authentic,
     references: readonly (ReferenceSet | BrokenReference)[],
     now: Date,
-): Appraisal {
+): Standing {
     const comparisons = references.map((reference) => compare(verifier, authentic, reference, now))
     const matching = comparisons.flatMap(({ reference, mismatch }) =>
         mismatch === null && !('broken' in reference) ? reference : [],

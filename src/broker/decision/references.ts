@@ -9,6 +9,7 @@ import { parseTomlText } from '#core/config.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { issues } from '#core/schema.ts'
 import type { Authentic, Policy, Verifier } from '#evidence/verifier.ts'
+import { SEGMENT } from '#kbs/messages.ts'
 import { brokerError } from '../errors.ts'
 
 /** What a measurement covers, from the least on. */
@@ -53,7 +54,7 @@ export interface Comparison {
     readonly checks: readonly Check[]
 }
 
-export const NAME = /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$/
+export const NAME = new RegExp(`^${SEGMENT}$`)
 
 /** @throws AttestError ERR_BROKER_NAME */
 export function checkName(name: string, what: string): string {

@@ -4,6 +4,7 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import * as z from 'zod/mini'
+import { isLoopback } from '#core/loopback.ts'
 import { kbsError } from '#kbs/errors.ts'
 import {
     AttestationResponse,
@@ -12,7 +13,7 @@ import {
     formatResourcePath,
     JweResponse,
     KBS_PREFIX,
-    LUKS_KEY_USE,
+    LUKS_KEY,
     MAX_ATTESTATION_BYTES,
     parseResourcePath,
     SESSION_COOKIE,
@@ -46,7 +47,7 @@ const REFUSALS = {
 }
 
 const RESOURCE_PARAMS = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
-const RESOURCE_QUERY = z.strictObject({ use: z.optional(z.literal(LUKS_KEY_USE)) })
+const RESOURCE_QUERY = z.strictObject({ use: z.optional(z.literal(LUKS_KEY)) })
 
 /** `secure`: whether the listener speaks TLS, without which a client would not send the cookie back. */
 export async function addKbsRoutes(app: App, broker: Broker, { secure }: { secure: boolean }): Promise<void> {
@@ -141,13 +142,11 @@ export async function addKbsRoutes(app: App, broker: Broker, { secure }: { secur
     })
 
     app.get('/metrics', { schema: { summary: 'Counters, in Prometheus’ text format' } }, async (request, reply) => {
-        if (!settings.publicMetrics && !LOOPBACK.test(request.ip))
+        if (!settings.publicMetrics && !isLoopback(request.ip))
             return reply.status(403).send(problemBody(problem(403, 'metrics are for peers on loopback'), request.id))
         return reply.type('text/plain; version=0.0.4').serializer(String).send(metricsText(broker))
     })
 }
-
-const LOOPBACK = /^(?:127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+)$/
 
 /** Counts and logs what was refused to a peer that has proved nothing. */
 export function refusedUnproven({ noise, metrics, log }: Broker) {
