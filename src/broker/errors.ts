@@ -11,6 +11,7 @@ export const BROKER_ERRORS = {
     ERR_BROKER_STORE: { exit: 3, passes: true, means: 'the database could not be read or written' },
     ERR_BROKER_AUDIT: { exit: 1, means: 'the audit log was altered: a record or its head is not what was written' },
     ERR_BROKER_ROLLBACK: { exit: 1, means: 'the audit log ends before a record that was known: it was put back' },
+    ERR_BROKER_SIGNER: { exit: 3, means: 'the audit log is consistent, and nothing says whose key signed it' },
     ERR_BROKER_ROW: { exit: 1, means: 'a stored resource is not the one that the audit log recorded' },
     ERR_BROKER_POLICY: { exit: 2, means: 'a policy does not parse, or does not fit the schema' },
     ERR_BROKER_REFERENCE: { exit: 2, means: 'a reference set is malformed' },

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { readHeadFile } from '#broker/audit/head.ts'
 import { allRecords } from '#broker/audit/ledger.ts'
-import { verifyLog } from '#broker/audit/verify.ts'
+import { signerOf, verifyLog } from '#broker/audit/verify.ts'
 import { openData } from '#broker/data.ts'
 import { digestResource, openResource } from '#broker/store/seal.ts'
 import { sqliteStore } from '#broker/store/sqlite.ts'
@@ -54,7 +54,8 @@ test(`${KILLS} kills during writes: what was acknowledged is there`, async (t) =
         await data.close()
         const store = sqliteStore(join(folder, 'broker.db'), { existing: true })
         const head = readHeadFile(join(folder, 'audit.head'))
-        await t.notThrowsAsync(verifyLog({ records: allRecords(store), head, checkpoint: null }))
+        const signer = signerOf(join(folder, 'keys/audit.key'))
+        await t.notThrowsAsync(verifyLog({ records: allRecords(store), head, signer, checkpoint: null }))
         await store.close()
     }
     t.true(releases > KILLS, `${releases} acknowledged in all`)

@@ -156,6 +156,46 @@ test('a log that was written anew under another key is found by the checkpoint',
     t.regex(compared.stderr, /signed by another key/)
 })
 
+test('a log that another broker has signed is not verified, and one that nobody can compare is not either', async (t) => {
+    const { broker, data } = await stopped(t)
+    const other = await stopped(t)
+    await broker.stop()
+    await other.broker.stop()
+    const listed = await audit(data)
+    t.regex(listed.stderr, /whether they were altered, --verify says/)
+    const verified = await audit(data, '--verify', '--json')
+    t.is(verified.code, 0, verified.stderr)
+    const { key } = JSON.parse(verified.stdout).head
+    for (const file of ['broker.db', 'audit.head']) copyFileSync(join(other.data, file), join(data, file))
+    for (const words of [['--verify'], ['--key', key]]) {
+        const forged = await audit(data, ...words)
+        t.is(forged.code, 1)
+        t.regex(forged.stderr, /signed by another key/)
+    }
+    rmSync(join(other.data, 'keys/audit.key'))
+    const checkpoint = join(temporaryFolder(t), 'broker.head')
+    const unknown = await audit(other.data, '--verify', '--checkpoint', checkpoint)
+    t.is(unknown.code, 3)
+    t.regex(unknown.stderr, /nothing here says who signs the audit log.*\(ERR_BROKER_SIGNER\)/)
+    t.false(existsSync(checkpoint), 'what nobody vouches for becomes no checkpoint')
+    const wrong = await audit(other.data, '--key', key)
+    t.is(wrong.code, 1)
+    t.regex(wrong.stderr, /--key and its head do not name the same/)
+})
+
+test('an empty head does not hide what stands in the log', async (t) => {
+    const { broker, data } = await stopped(t)
+    await broker.stop()
+    writeFileSync(join(data, 'audit.head'), '')
+    t.is((await audit(data, '--verify')).code, 0, 'a crash may come before the first head')
+    SQL(data, `UPDATE audit SET subject = 'web/files/z' WHERE seq = 8`)
+    const altered = await audit(data, '--verify')
+    t.is(altered.code, 1)
+    t.regex(altered.stderr, /record 8 is not what was written/)
+    rmSync(join(data, 'keys/audit.key'))
+    t.is((await audit(data, '--verify')).code, 3)
+})
+
 test('a checkpoint that is none is refused', async (t) => {
     const { broker, data, checkpoint } = await stopped(t)
     await broker.stop()

@@ -6,7 +6,8 @@ import { existsSync } from 'node:fs'
 import { parseHead, readHeadFile } from '#broker/audit/head.ts'
 import { allRecords } from '#broker/audit/ledger.ts'
 import type { Head } from '#broker/audit/record.ts'
-import { verifyLog } from '#broker/audit/verify.ts'
+import { type Signer, signerOf, verifyLog } from '#broker/audit/verify.ts'
+import { keyPath } from '#broker/keys.ts'
 import { sqliteStore } from '#broker/store/sqlite.ts'
 import type { StoredRecord } from '#broker/store/store.ts'
 import { AttestError } from '#core/errors.ts'
@@ -25,6 +26,7 @@ export const command = define({
             type: 'string',
             describe: 'with --verify: compare with the head in this file, kept elsewhere, and then bring it up to date',
         },
+        key: { type: 'string', describe: 'with --verify: the audit key that signs the log, as --verify prints it' },
         ...JSON_OPTION,
     },
     examples: [
@@ -35,13 +37,21 @@ export const command = define({
         ],
     ],
     details:
-        'Exit status of --verify: 0 nothing was altered, 1 something was.\n' +
+        'Exit status of --verify: 0 nothing was altered, 1 something was, 3 nobody can tell whose log it is.\n' +
+        'Of a broker that is stopped, the signatures are compared with keys/audit.key; the listing checks nothing.\n' +
         'Without a checkpoint nobody can tell a folder that was put back as a whole; keep one where the broker cannot write.',
     async run(args) {
         const log = await openLog(args.data)
         try {
-            if (args.verify || args.checkpoint !== undefined) return await verify(log, args.checkpoint, args.json)
-            await list(log, since(args.since), args.json)
+            const { checkpoint, key, json } = args
+            if (args.verify || checkpoint !== undefined || key !== undefined)
+                return await verify(
+                    key === undefined ? log : { ...log, signer: { key, title: '--key' } },
+                    checkpoint,
+                    json,
+                )
+            await list(log, since(args.since), json)
+            if (log.stopped) note('this is what stands in the files; whether they were altered, --verify says')
             return 0
         } finally {
             await log.close()
@@ -51,23 +61,39 @@ export const command = define({
 
 interface Log {
     readonly head: Head | null
+    /** Whose log it ought to be. */
+    readonly signer: Signer | null
+    /** Read from the files, by nobody who has checked them. */
+    readonly stopped: boolean
     records(): AsyncIterable<StoredRecord>
     close(): Promise<void>
 }
 
 async function openLog(data: string | undefined): Promise<Log> {
-    const { socket, database, head } = folderOf(data)
+    const { socket, database, head, keys } = folderOf(data)
     if (existsSync(socket)) {
         const online = admin(data)
         try {
             const now = await online.json<Head | null>({ method: 'GET', path: '/v1/audit/head' })
-            return { head: now, records: () => allRecords({ records: pages(online) }), close: async () => {} }
+            return {
+                head: now,
+                signer: now && { key: now.key, title: 'the running broker' },
+                stopped: false,
+                records: () => allRecords({ records: pages(online) }),
+                close: async () => {},
+            }
         } catch (error) {
             if (!(error instanceof AttestError) || error.code !== 'ERR_BROKER_STOPPED') throw error
         }
     }
     const store = sqliteStore(database, { existing: true })
-    return { head: readHeadFile(head), records: () => allRecords(store), close: () => store.close() }
+    return {
+        head: readHeadFile(head),
+        signer: signerOf(keyPath(keys, 'audit')),
+        stopped: true,
+        records: () => allRecords(store),
+        close: () => store.close(),
+    }
 }
 
 const pages =
@@ -78,7 +104,8 @@ const pages =
 async function verify(log: Log, path: string | undefined, json: boolean): Promise<0> {
     const kept = path !== undefined && existsSync(path) ? readInput(path).toString() : null
     const checkpoint = kept === null || path === undefined ? null : { head: parseHead(kept, path), title: path }
-    const last = await verifyLog({ records: log.records(), head: log.head, checkpoint })
+    const { head, signer } = log
+    const last = await verifyLog({ records: log.records(), head, signer, checkpoint })
     if (path !== undefined && last) writeFileAtomic(path, `${JSON.stringify(last)}\n`, 0o644)
     if (json) printJson({ verified: true, head: last, checkpoint: checkpoint?.head ?? null })
     else if (last) {
