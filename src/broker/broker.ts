@@ -21,6 +21,8 @@ export interface Clock {
 }
 
 export interface BrokerOptions {
+    /** This program and its version, for the tokens. */
+    readonly build: string
     readonly folder: string
     readonly settings: BrokerSettings
     readonly plugins: readonly Plugin[]
@@ -35,6 +37,7 @@ export interface BrokerOptions {
 }
 
 export interface Broker {
+    readonly build: string
     readonly settings: BrokerSettings
     readonly plugins: readonly Plugin[]
     /** What the policies may speak of. */
@@ -54,7 +57,7 @@ export interface Broker {
 
 /** @throws AttestError what openData, openVerifiers say */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
-    const { folder, settings, plugins, log, clock, init, roots } = options
+    const { build, folder, settings, plugins, log, clock, init, roots } = options
     const data = await openData(folder, { init, now: clock.now })
     try {
         const collateral = {
@@ -69,6 +72,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
         }, clock.now)
         let last: Promise<unknown> = Promise.resolve()
         return {
+            build,
             settings,
             plugins,
             technologies,

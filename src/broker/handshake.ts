@@ -100,7 +100,7 @@ function issueToken(broker: Broker, verifier: Verifier, authentic: Authentic, ru
     const affirming = matched.length > 0 && findings.length === 0
     const issuedAt = Math.floor(now.getTime() / 1000)
     return signEs256(broker.data.tokenKey, {
-        ...earClaims(authentic, { affirming, runtimeData }),
+        ...earClaims(authentic, { affirming, runtimeData, build: broker.build }),
         iss: ISSUER,
         iat: issuedAt,
         exp: issuedAt + SESSION_MS / 1000,

@@ -13,13 +13,18 @@ export interface EarOptions {
     /** True only if the guest matches a reference set and the floor has nothing against it. */
     readonly affirming: boolean
     readonly runtimeData: RuntimeData
+    /** Names the program that has judged, and its version. */
+    readonly build: string
 }
 
 /** The part of a token that says what was proved; who issues it adds issuer and times. */
-export function earClaims(authentic: Authentic, { affirming, runtimeData }: EarOptions): Record<string, unknown> {
+export function earClaims(
+    authentic: Authentic,
+    { affirming, runtimeData, build }: EarOptions,
+): Record<string, unknown> {
     return {
         eat_profile: EAR_PROFILE,
-        'ear.verifier-id': { developer: 'guest-attest', build: 'guest-attest' },
+        'ear.verifier-id': { developer: 'guest-attest', build },
         submods: {
             cpu0: {
                 // "none" claims nothing: what a guest may have is decided when it asks.

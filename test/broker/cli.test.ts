@@ -8,6 +8,7 @@ import { Agent } from 'node:https'
 import { join } from 'node:path'
 import test from 'ava'
 import { stringifyJson } from '#core/json.ts'
+import packageJson from '#package.json' with { type: 'json' }
 import { toKbs } from '#plugins/snp/kbs-evidence.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { report, table } from '#test/plugins/snp/minted.ts'
@@ -204,6 +205,8 @@ test.serial('a guest gets its key, until the resource is erased', async (t) => {
     const agent = new Agent({ keepAlive: true, rejectUnauthorized: false })
     const guest = await attest(asker(broker.url, agent), vendor)
     t.is(guest.open(await guest.get('web/disk/root', 'luks-key')).length, 32)
+    const claims = JSON.parse(Buffer.from(guest.token.split('.')[1] ?? '', 'base64url').toString())
+    t.is(claims['ear.verifier-id'].build, `guest-attest ${packageJson.version}`)
     t.is((await command('rm', 'web/disk/root')).code, 0)
     t.is((await guest.get('web/disk/root', 'luks-key')).status, 404)
     await command('put', 'web/disk/root', '--random')

@@ -4,7 +4,7 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto'
 import test from 'ava'
 import { ERROR_TYPE_PREFIX } from '#kbs/messages.ts'
-import { AUTH, cookieOf, filled, proof, rig, teeKey } from './rig.ts'
+import { AUTH, BUILD, cookieOf, filled, proof, rig, teeKey } from './rig.ts'
 
 test('the challenge: 32 new bytes, and a cookie for this path alone', async (t) => {
     const { ask } = await rig(t)
@@ -36,6 +36,7 @@ test('the token: signed, short, and honest', async (t) => {
     )
     const claims = read(payload)
     t.is(claims.exp - claims.iat, 300)
+    t.deepEqual(claims['ear.verifier-id'], { developer: 'guest-attest', build: BUILD })
     t.is(claims.submods.cpu0['ear.status'], 'none', 'a custom root vouches: nothing is affirmed')
     const evidence = claims.submods.cpu0['ear.veraison.annotated-evidence']
     t.is(evidence.snp.measurement, '22'.repeat(48))

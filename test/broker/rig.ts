@@ -89,6 +89,9 @@ export interface RigOptions {
 
 export const DEFAULTS = loadConfig('/nowhere', [BROKER_CONFIG]).get(BROKER_CONFIG)
 
+/** The program that the tokens name. */
+export const BUILD = 'guest-attest 1.2.3'
+
 export const clock = { now: () => new Date(), ticks: () => performance.now() }
 
 let minted: Promise<Vendor> | undefined
@@ -114,6 +117,7 @@ export async function rig(t: Pick<ExecutionContext, 'teardown'>, options: RigOpt
     }
     const plugin: Plugin = options.plugin ?? snp
     const serving = await serve({
+        build: BUILD,
         folder,
         settings: { ...DEFAULTS, ...options.settings },
         // The minted vendor's list is given here, so that each test has a folder of its own.

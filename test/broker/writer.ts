@@ -5,10 +5,18 @@ import { writeSync } from 'node:fs'
 import { putRandom } from '#broker/admin.ts'
 import { openBroker } from '#broker/broker.ts'
 import { silent } from '#core/log.ts'
-import { clock, DEFAULTS } from './rig.ts'
+import { BUILD, clock, DEFAULTS } from './rig.ts'
 
 const [folder = ''] = process.argv.slice(2)
-const broker = await openBroker({ folder, settings: DEFAULTS, plugins: [], log: silent, clock, init: true })
+const broker = await openBroker({
+    build: BUILD,
+    folder,
+    settings: DEFAULTS,
+    plugins: [],
+    log: silent,
+    clock,
+    init: true,
+})
 
 // Several at once, so that batches of every size are cut through.
 async function write(path: string): Promise<never> {

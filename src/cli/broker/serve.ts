@@ -11,6 +11,7 @@ import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { serviceLogger } from '#core/log-pino.ts'
 import { libc } from '#drivers/linux/libc.ts'
+import packageJson from '#package.json' with { type: 'json' }
 import { PLUGINS } from '#plugins.ts'
 import { command as define } from '../command.ts'
 import { readConfig } from '../settings.ts'
@@ -57,6 +58,7 @@ export const command = define({
             ...(listen === undefined ? {} : { 'broker.listen': { value: listen, flag: '--listen' } }),
         }).get(BROKER_CONFIG)
         const serving = await serve({
+            build: `${PROGRAM} ${packageJson.version}`,
             folder: settings.data,
             settings,
             plugins: PLUGINS,
