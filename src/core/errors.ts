@@ -56,6 +56,10 @@ export const canPass = (error: unknown): boolean => error instanceof AttestError
 export const messageOf = (error: unknown): string =>
     (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, '; ')
 
+/** What of a text that somebody else chose is quoted in a message: its beginning, and how long it was. */
+export const excerpt = (text: string, most = 200): string =>
+    text.length <= most ? text : `${text.slice(0, most).toWellFormed()}… (${text.length} characters)`
+
 /** `ENOENT` and its like, or undefined where it is no error of the operating system. */
 export const errnoOf = (error: unknown): string | undefined =>
     error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined

@@ -3,7 +3,7 @@
 
 import * as z from 'zod/mini'
 import english from 'zod/v4/locales/en.js'
-import { type CoreCode, coreError } from './errors.ts'
+import { type CoreCode, coreError, excerpt } from './errors.ts'
 
 z.config(english())
 
@@ -19,11 +19,14 @@ export function shape<T>(schema: Schema<T>, value: unknown, title: string, code:
     throw coreError(code, `${title}: ${issues(result.error)}`)
 }
 
-/** What a schema says against a value, on one line, with the path of each member: the first few that do not fit. */
+/**
+ * What a schema says against a value, on one line, with the path of each member: the first few that do not fit, and not
+ * every unknown key that somebody made up.
+ */
 export function issues({ issues: all }: z.core.$ZodError): string {
     const told = all.slice(0, MAX_TOLD).map((issue) => {
         const at = issue.path.map(String).join('.')
-        return at ? `${at}: ${issue.message}` : issue.message
+        return excerpt(at ? `${at}: ${issue.message}` : issue.message)
     })
     const more = all.length - told.length
     return told.join('; ') + (more > 0 ? `; and ${more} more` : '')

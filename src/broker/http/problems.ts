@@ -2,7 +2,7 @@
 // it this program's `code` and a correlation that stands in the log too.
 // SPDX-License-Identifier: Apache-2.0
 
-import { AttestError } from '#core/errors.ts'
+import { AttestError, excerpt } from '#core/errors.ts'
 import type { KBS_ERRORS } from '#kbs/errors.ts'
 import { ERROR_TYPE_PREFIX } from '#kbs/messages.ts'
 import type { DenialCode } from '../decision/decide.ts'
@@ -71,9 +71,12 @@ const BY_STATUS: Readonly<Record<number, Omit<Row, 'status'> & { readonly code: 
     429: { type: 'TooManyRequests', code: 'ERR_KBS_BUSY' },
 }
 
+/** Of a detail that quotes what a guest has sent. */
+const MAX_DETAIL = 2000
+
 export const problem = (status: number, detail: string): Problem => ({
     status,
-    detail,
+    detail: excerpt(detail, MAX_DETAIL),
     ...(BY_STATUS[status] ?? { type: 'InternalError', code: 'ERR_KBS_SERVER' }),
 })
 
@@ -93,7 +96,7 @@ export function adminProblemOf(error: unknown): Problem {
 export function problemOf(error: unknown): Problem {
     if (error instanceof AttestError) {
         const row = BY_CODE[error.code]
-        if (row) return { ...row, code: innerCode(error), detail: error.message }
+        if (row) return { ...row, code: innerCode(error), detail: excerpt(error.message, MAX_DETAIL) }
     } else if (error instanceof Error && 'statusCode' in error) {
         const status = Number(error.statusCode)
         if (status >= 400 && status < 500) return problem(status, error.message)
