@@ -38,6 +38,8 @@ const LOCK_EX = 2
 const LOCK_NB = 4
 const EWOULDBLOCK = 11
 const RLIMIT_CORE = 4
+// One byte, soft and hard: no core fits, and the kernel hands none to a program either. (With 0 it would: core(5).)
+const NO_CORE = Buffer.from('0100000000000000'.repeat(2), 'hex')
 
 let loaded: Libc | undefined
 
@@ -69,7 +71,7 @@ function bind(koffi: Koffi): Libc {
             if (code === EWOULDBLOCK) return false
             throw driverError('ERR_LOCK', `flock failed with errno ${code}`)
         },
-        forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, Buffer.alloc(16)),
+        forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, NO_CORE),
     }
 }
 

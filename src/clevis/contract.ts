@@ -14,6 +14,8 @@ export interface PinProgram {
     readonly summary: string | null
     /** Bytes of standard input that are accepted. */
     readonly maxInput: number
+    /** Before standard input is read: from then on there are secrets in memory. */
+    begin(): void
     /** From the arguments and standard input to standard output. Its result is wiped. */
     run(argv: readonly string[], input: Buffer): Promise<Uint8Array>
     readonly complain: (message: string) => void
@@ -33,6 +35,7 @@ export async function runPin(program: PinProgram, argv: readonly string[]): Prom
     let input: Buffer | undefined
     let output: Uint8Array | undefined
     try {
+        program.begin()
         input = readStdin(program.maxInput)
         output = await program.run(argv, input)
         writeStdout(output)

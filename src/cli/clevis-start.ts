@@ -10,7 +10,7 @@ import { releaseKey } from '#unlock/release.ts'
 import { readConfig } from './settings.ts'
 import { releaseDeps } from './unlock-deps.ts'
 
-interface Pin extends Omit<PinProgram, 'run' | 'complain' | 'maxInput'> {
+interface Pin extends Omit<PinProgram, 'begin' | 'run' | 'complain' | 'maxInput'> {
     run(argv: readonly string[], input: Buffer, release: Release): Promise<Uint8Array>
 }
 
@@ -21,13 +21,11 @@ const MAX_INPUT = 64 * 1024 * 1024
 export function startPin(pin: Pin): void {
     // clevis throws standard error away in an initrd: there the kernel's log is where a person can read why.
     const log = lineLogger(pin.name, ROLE === 'initrd' ? [stderrSink, kernelSink] : [stderrSink])
-    const release: Release = async (request) => {
-        libc().forbidCoreDumps()
-        return releaseKey(request, releaseDeps(readConfig(), log))
-    }
+    const release: Release = async (request) => releaseKey(request, releaseDeps(readConfig(), log))
     const program = {
         ...pin,
         maxInput: MAX_INPUT,
+        begin: () => libc().forbidCoreDumps(),
         run: (argv: readonly string[], input: Buffer) => pin.run(argv, input, release),
         complain: (message: string) => log.error(message),
     }

@@ -3,6 +3,7 @@
 
 import { checkHeader } from '#luks/check.ts'
 import { copyHeader } from '#luks/device.ts'
+import { tokenText } from '#luks/keyslots.ts'
 import { type Note, noteError } from './doctor-machine.ts'
 
 export function examineDisk(device: string, note: Note): void {
@@ -21,7 +22,7 @@ export function examineDisk(device: string, note: Note): void {
             what: 'disk',
             detail: `${device}: the header is sound; ${volume.cipher}, UUID ${volume.uuid}`,
         })
-        const bound = volume.tokens.map(({ type, keyslots }) => `${type} (key slot ${keyslots.join(', ')})`)
+        const bound = volume.tokens.map((token) => `token ${tokenText(token)} (key slot ${token.keyslots.join(', ')})`)
         note({
             state: bound.length > 0 ? 'good' : 'unknown',
             what: 'disk',

@@ -8,11 +8,20 @@ import { isUuid } from '#luks/header.ts'
 import { command as define, JSON_OPTION } from './command.ts'
 import { columns, hint, print, printJson, styled } from './term.ts'
 
+const NO_PINS: string[] = []
+
 export const command = define({
     positionals: { device: 'the encrypted block device or image' },
     options: {
         header: { type: 'string', describe: 'judge this detached header instead of the one on the device' },
         uuid: { type: 'string', describe: 'the UUID that the volume must have' },
+        'insecure-pin': {
+            type: 'array',
+            string: true,
+            default: NO_PINS,
+            describe:
+                'accept a clevis binding to this pin, whose key the host can have (tang, tpm2, null); may be repeated',
+        },
         ...JSON_OPTION,
     },
     examples: [
@@ -21,16 +30,17 @@ export const command = define({
         ['/dev/vdb --header /run/data.hdr --json', 'a detached header, for a program'],
     ],
     details: [
-        'The host can write the header: name a cipher that encrypts nothing, or a key slot that any passphrase opens.',
+        'The host can write the header: name a cipher that encrypts nothing, or bind the volume to a pin that needs no key.',
         'This judges one copy in memory. The disk may hold another header a moment later: open from a copy.',
         'Exit status: 0 it may be opened, 1 it may not, 2 usage, 3 the device could not be read.',
     ].join('\n'),
-    async run({ device, header, uuid, json }) {
+    async run({ device, header, uuid, insecurePin, json }) {
         const path = String(device)
         if (uuid !== undefined && !isUuid(uuid)) throw coreError('ERR_USAGE', `--uuid: not a UUID: ${uuid}`)
         if (header !== undefined) withDevice(path, () => undefined)
         const judgement = checkHeader(copyHeader(header ?? path), {
             detached: header !== undefined,
+            insecurePins: insecurePin,
             ...(uuid === undefined ? {} : { uuid }),
         })
         if (json) printJson({ device: path, header: header ?? null, ...judgement })

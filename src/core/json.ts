@@ -3,7 +3,7 @@
 // hold come back as bigint instead of being rounded.
 // SPDX-License-Identifier: Apache-2.0
 
-import { coreError, messageOf } from './errors.ts'
+import { AttestError, coreError, excerpt, messageOf } from './errors.ts'
 
 export interface JsonLimits {
     /** What the text is, for error messages. */
@@ -28,8 +28,9 @@ export function parseJson(source: string | Uint8Array, limits: JsonLimits): unkn
     const text = typeof source === 'string' ? source : decodeUtf8(source, title)
     const { wideIntegers } = scan(text, title, maxDepth, maxValues)
     try {
-        return wideIntegers ? JSON.parse(text, exactIntegers) : JSON.parse(text)
+        return wideIntegers ? JSON.parse(text, exactIntegers(title)) : JSON.parse(text)
     } catch (cause) {
+        if (cause instanceof AttestError) throw cause
         // V8's message quotes the text, which may hold a secret; its position is all that a person needs.
         const at = /position (\d+)/.exec(messageOf(cause))?.[1]
         throw coreError('ERR_JSON', `${title}: not JSON${at === undefined ? '' : ` (at character ${at})`}`)
@@ -50,6 +51,9 @@ function decodeUtf8(bytes: Uint8Array, title: string): string {
         throw coreError('ERR_JSON', `${title}: not UTF-8`)
     }
 }
+
+// Words of 128 bits have fewer. BigInt takes time that grows faster than its text.
+const MAX_DIGITS = 40
 
 // JSON.parse judges the grammar afterwards, so this pass only has to follow strings and brackets. Evidence is thousands of
 // small numbers: the expressions are such that the engine runs over those without stopping. Commas are counted only in
@@ -99,13 +103,16 @@ function noteKey(text: string, start: number, end: number, keys: Set<string> | n
         }
     if (key === '__proto__') throw coreError('ERR_JSON', `${title}: the key __proto__ is not accepted`)
     if (keys.has(key))
-        throw coreError('ERR_JSON', `${title}: the key ${JSON.stringify(key)} stands twice in one object`)
+        throw coreError('ERR_JSON', `${title}: the key ${JSON.stringify(excerpt(key))} stands twice in one object`)
     keys.add(key)
 }
 
-function exactIntegers(_key: string, value: unknown, context?: { source?: string }): unknown {
-    const source = context?.source
-    return typeof value === 'number' && source && /^-?\d+$/.test(source) && !Number.isSafeInteger(value)
-        ? BigInt(source)
-        : value
-}
+const exactIntegers =
+    (title: string) =>
+    (_key: string, value: unknown, context?: { source?: string }): unknown => {
+        const source = context?.source
+        if (typeof value !== 'number' || !source || Number.isSafeInteger(value) || !/^-?\d+$/.test(source)) return value
+        if (source.length > MAX_DIGITS)
+            throw coreError('ERR_JSON', `${title}: an integer of more than ${MAX_DIGITS} digits`)
+        return BigInt(source)
+    }

@@ -24,6 +24,8 @@ import { describeVolume, type LuksVolume, remainsOf } from './volume.ts'
 export interface Expected {
     /** In either case. It tells one disk from another; the host can write it into a header of its own. */
     readonly uuid?: string
+    /** Clevis pins that are accepted although the host can have their keys. */
+    readonly insecurePins?: readonly string[]
     /** The header stands alone, so that the data may begin at the start of its device. */
     readonly detached?: boolean
 }
@@ -93,7 +95,7 @@ function judge(copy: Buffer, expected: Expected, checks: Checks): LuksVolume | n
     if (slots) checks.tryRun('areas', () => checkAreas(slots, header.hdrSize, metadata))
     const kdfs = slots && checks.tryRun('kdf', () => checkKdfs(slots))
     checks.tryRun('digest', () => checkDigest(metadata))
-    const tokens = checks.tryRun('tokens', () => checkTokens(metadata))
+    const tokens = checks.tryRun('tokens', () => checkTokens(metadata, expected.insecurePins ?? []))
     if (!flags || !segment || !cipher || !slots || !keySize || !kdfs || !tokens) return null
     return describeVolume({
         header,

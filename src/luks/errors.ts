@@ -28,6 +28,7 @@ export const LUKS_ERRORS = {
         means: 'the volume key is not bound to the data and to each key slot by exactly one digest',
     },
     ERR_LUKS_TOKEN: { exit: 1, means: 'a token is malformed, or names a key slot that does not exist' },
+    ERR_LUKS_PIN: { exit: 1, means: 'a clevis token opens with a key that the host can have' },
 } as const satisfies ErrorTable
 
 export type LuksCode = keyof typeof LUKS_ERRORS

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { areaCipher, type CipherRow, checkHash, checkKeySize, type DataCipher, hashSize } from './algorithms.ts'
+import { checkPin, pinText, readClevisPin } from './clevis-token.ts'
 import { brief, luksError } from './errors.ts'
 import { checkTotal, type KdfCost, pbkdf2Cost, readKdf } from './kdf.ts'
 import { DIGEST, fit, KEYSLOT, type Keyslot, type Metadata, TOKEN } from './metadata.ts'
@@ -11,22 +12,27 @@ export interface Slot {
     readonly slot: Keyslot
 }
 
-export interface Token {
+export interface FoundToken {
     readonly id: string
     readonly type: string
     readonly keyslots: readonly string[]
+    /** What a clevis token opens with. */
+    readonly pin?: string
 }
 
+const DEVICE_OF_THE_HOST = 'give a device of its own that opens token'
+
 /**
- * The token types that are accepted, and whether the passphrases that they lead to are random. cryptsetup opens a token
- * of another type with the plug-in of that name: an unknown one lets the host choose what code runs.
+ * The token types that are accepted, whether the passphrases that they lead to are random, and what the host gains by
+ * one that it wrote. cryptsetup opens a token of another type with the plug-in of that name: an unknown one lets the
+ * host choose what code runs.
  */
-export const TOKEN_TYPES: Readonly<Record<string, { readonly random: boolean }>> = {
+export const TOKEN_TYPES: Readonly<Record<string, { readonly random: boolean; readonly gives?: string }>> = {
     clevis: { random: true },
-    'systemd-fido2': { random: true },
-    'systemd-pkcs11': { random: true },
+    'systemd-fido2': { random: true, gives: DEVICE_OF_THE_HOST },
+    'systemd-pkcs11': { random: true, gives: DEVICE_OF_THE_HOST },
     'systemd-recovery': { random: true },
-    'systemd-tpm2': { random: true },
+    'systemd-tpm2': { random: true, gives: DEVICE_OF_THE_HOST },
     'luks2-keyring': { random: false },
 }
 
@@ -120,9 +126,9 @@ export function checkDigest({ digests, keyslots }: Metadata) {
     return { detail: `${cost.text}, key slots ${digest.keyslots.join(', ')}` }
 }
 
-/** @throws AttestError ERR_LUKS_TOKEN, ERR_LUKS_UNKNOWN */
-export function checkTokens({ tokens, keyslots }: Metadata) {
-    const found = Object.entries(tokens).map(([id, value]): Token => {
+/** @throws AttestError ERR_LUKS_TOKEN, ERR_LUKS_PIN, ERR_LUKS_UNKNOWN */
+export function checkTokens({ tokens, keyslots }: Metadata, insecurePins: readonly string[]) {
+    const found = Object.entries(tokens).map(([id, value]): FoundToken => {
         if (!Object.hasOwn(TOKEN_TYPES, value.type))
             throw luksError(
                 'ERR_LUKS_UNKNOWN',
@@ -132,10 +138,17 @@ export function checkTokens({ tokens, keyslots }: Metadata) {
         for (const slot of token.keyslots)
             if (!Object.hasOwn(keyslots, slot))
                 throw luksError('ERR_LUKS_TOKEN', `token ${id}: there is no key slot ${brief(slot)}`)
-        return { id, type: token.type, keyslots: token.keyslots }
+        const { type, keyslots: of } = token
+        if (type !== 'clevis') return { id, type, keyslots: of }
+        const pin = readClevisPin(token, `token ${id}`)
+        checkPin(pin, insecurePins, `token ${id}`)
+        return { id, type, keyslots: of, pin: pinText(pin) }
     })
-    return { tokens: found, detail: found.map(({ id, type }) => `${id} ${type}`).join(', ') || 'none' }
+    return { tokens: found, detail: found.map(tokenText).join(', ') || 'none' }
 }
+
+/** As a person reads it: `clevis kbs`. */
+export const tokenText = ({ id, type, pin }: FoundToken): string => [id, type, ...(pin ? [pin] : [])].join(' ')
 
 // LUKS1 cut digests to 20 bytes, and a converted header keeps them so; cryptsetup takes that or the whole hash.
 function checkDigestLength({ hash, digest }: { readonly hash: string; readonly digest: string }): void {
@@ -145,9 +158,12 @@ function checkDigestLength({ hash, digest }: { readonly hash: string; readonly d
 }
 
 function wantIds(got: readonly string[], want: readonly string[], what: string): void {
-    const [sortedGot, sortedWant] = [got.toSorted().join(', '), want.toSorted().join(', ')]
-    if (sortedGot !== sortedWant)
-        throw luksError('ERR_LUKS_DIGEST', `digest: expected the ${what} ${sortedWant}, got ${brief(sortedGot)}`)
+    const [sortedGot, sortedWant] = [got.toSorted(), want.toSorted()]
+    if (sortedGot.length !== sortedWant.length || sortedGot.some((id, i) => id !== sortedWant[i]))
+        throw luksError(
+            'ERR_LUKS_DIGEST',
+            `digest: expected the ${what} ${sortedWant.join(', ')}, got ${sortedGot.map(brief).join(', ') || 'none'}`,
+        )
 }
 
 const slotName = (id: string): string => `key slot ${id}`

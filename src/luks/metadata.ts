@@ -112,8 +112,18 @@ export const DIGEST = z.strictObject({
     digest: base64(),
 })
 
-/** What a token's owner puts beside these two is the owner's. */
-export const TOKEN = z.looseObject({ type: z.string(), keyslots: names })
+/** What a token's owner puts beside these is the owner's; clevis has a flattened JWE there. */
+export const TOKEN = z.looseObject({
+    type: z.string(),
+    keyslots: names,
+    jwe: z.optional(z.looseObject({ protected: z.string() })),
+})
+
+/** The protected header of clevis' JWE: the pin's name, and under that name what is the pin's. */
+export const CLEVIS_HEADER = z.looseObject({ clevis: z.looseObject({ pin: z.string() }) })
+
+/** What `sss` keeps there: how many of these compact JWEs have to open. */
+export const SSS = z.looseObject({ t: z.int().check(z.minimum(1)), jwe: z.array(z.string()) })
 
 export type Metadata = z.infer<typeof METADATA>
 export type Segment = z.infer<typeof SEGMENT>
@@ -121,6 +131,7 @@ export type Keyslot = z.infer<typeof KEYSLOT>
 export type Pbkdf2 = z.infer<typeof PBKDF2>
 export type Argon2 = z.infer<typeof ARGON2>
 export type Digest = z.infer<typeof DIGEST>
+export type Token = z.infer<typeof TOKEN>
 
 /**
  * Reads a JSON area: a text from its first byte to a zero byte, and nothing but zeros behind.

@@ -4,7 +4,7 @@
 import type { DataCipher } from './algorithms.ts'
 import type { BinaryHeader } from './header.ts'
 import { CHEAP_SECONDS, type KdfCost } from './kdf.ts'
-import { type Slot, TOKEN_TYPES, type Token } from './keyslots.ts'
+import { type FoundToken, type Slot, TOKEN_TYPES } from './keyslots.ts'
 import type { Segment } from './metadata.ts'
 
 export interface LuksVolume {
@@ -31,7 +31,7 @@ export interface LuksVolume {
     readonly scrambles: string | null
     readonly flags: readonly string[]
     readonly keyslots: readonly { readonly id: string; readonly kdf: string; readonly tokens: readonly string[] }[]
-    readonly tokens: readonly Token[]
+    readonly tokens: readonly FoundToken[]
     /** Key slots whose derivation is cheap, and of which no token says that their passphrase is random. */
     readonly guessable: readonly string[]
 }
@@ -55,7 +55,7 @@ export interface Findings {
     readonly keySize: number
     readonly slots: readonly Slot[]
     readonly costs: ReadonlyMap<string, KdfCost>
-    readonly tokens: readonly Token[]
+    readonly tokens: readonly FoundToken[]
     readonly flags: readonly string[]
 }
 
@@ -107,6 +107,10 @@ export function remainsOf(volume: LuksVolume): string[] {
         'put back an older header: a key slot that was removed opens again',
         'give another volume that the same key opens, under this UUID',
         ...volume.flags.flatMap((flag) => FLAGS[flag]?.gives ?? []),
+        ...volume.tokens.flatMap(({ id, type }) => {
+            const gives = TOKEN_TYPES[type]?.gives
+            return gives ? `${gives} ${id} (${type}), where the system opens volumes with such tokens` : []
+        }),
         ...volume.guessable.map(
             (id) => `guess the passphrase of key slot ${id}, unless it is random: its derivation is cheap`,
         ),

@@ -18,6 +18,12 @@ for (const { name, text, want } of [
     { name: 'trailing text', text: '{} x', want: /not JSON/ },
     { name: 'nothing', text: '', want: /not JSON/ },
     { name: 'an open string', text: '{"a', want: /not JSON/ },
+    {
+        name: 'an integer without an end',
+        text: `{"a":${'9'.repeat(200_000)}}`,
+        want: /an integer of more than 40 digits/,
+    },
+    { name: 'the same, negative', text: `[-${'9'.repeat(41)}]`, want: /an integer of more than 40 digits/ },
     { name: 'an open string with a backslash at its end', text: '{"a\\', want: /not JSON/ },
     { name: 'a repeated key with an escaped quote', text: '{"a\\"":1,"b\\\\":2,"a\\"":3}', want: /stands twice/ },
 ])

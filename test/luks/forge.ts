@@ -55,6 +55,16 @@ export const UUID = '0b5317c0-ff25-49bd-b85d-45c1d000098a'
 
 const HDR_SIZE = 16384
 
+/** The protected header of clevis' JWE, in its form on the wire. */
+export const protectedFor = (pin: string, more: Json = {}): string =>
+    Buffer.from(JSON.stringify({ alg: 'dir', enc: 'A256GCM', clevis: { pin, [pin]: {}, ...more } })).toString(
+        'base64url',
+    )
+
+/** The same for `sss`: so many of these. */
+export const protectedForSome = (t: number, ...shares: readonly string[]): string =>
+    protectedFor('sss', { sss: { p: 'AA', t, jwe: shares.map((share) => `${share}....`) } })
+
 /** As cryptsetup 2.6.1 and clevis 19 write it: a passphrase in slot 0, a clevis binding in slot 1. */
 const GOOD: Json = {
     keyslots: {
@@ -84,7 +94,13 @@ const GOOD: Json = {
             },
         },
     },
-    tokens: { 0: { type: 'clevis', keyslots: ['1'], jwe: { protected: 'eyJ9', iv: '', ciphertext: '', tag: '' } } },
+    tokens: {
+        0: {
+            type: 'clevis',
+            keyslots: ['1'],
+            jwe: { protected: protectedFor('kbs'), iv: '', ciphertext: '', tag: '' },
+        },
+    },
     segments: {
         0: {
             type: 'crypt',

@@ -1,7 +1,7 @@
 // Forgeries of key slots, their derivation, digest and tokens, under checksums that hold: what a host would write.
 // SPDX-License-Identifier: Apache-2.0
 
-import { type Case, goodMetadata, type MetadataCase, metadataCase } from './forge.ts'
+import { type Case, goodMetadata, type MetadataCase, metadataCase, protectedFor, protectedForSome } from './forge.ts'
 import { NULL_CIPHERS, WEAK_CIPHERS } from './forged-data.ts'
 
 const GOOD = goodMetadata()
@@ -211,7 +211,7 @@ const ROWS: readonly MetadataCase[] = [
         set: { 'digests.0.segments': [] },
         fails: 'digest',
         code: 'ERR_LUKS_DIGEST',
-        says: /expected the segments 0, got ""/,
+        says: /expected the segments 0, got none/,
         dump: null,
     },
     {
@@ -227,7 +227,7 @@ const ROWS: readonly MetadataCase[] = [
         set: { 'digests.0.keyslots': ['0', '1', '9'] },
         fails: 'digest',
         code: 'ERR_LUKS_DIGEST',
-        says: /expected the key slots 0, 1, got "0, 1, 9"/,
+        says: /expected the key slots 0, 1, got "0", "1", "9"/,
         dump: null,
     },
     {
@@ -257,6 +257,86 @@ const ROWS: readonly MetadataCase[] = [
         fails: 'tokens',
         code: 'ERR_LUKS_UNKNOWN',
         says: /token 1: type: expected clevis, .*, got "host-agent"/,
+    },
+    {
+        name: 'a clevis token that opens for everybody',
+        set: { 'tokens.0.jwe.protected': protectedFor('null') },
+        fails: 'tokens',
+        code: 'ERR_LUKS_PIN',
+        says: /token 0: expected the clevis pin kbs, got null/,
+    },
+    {
+        name: 'a clevis token whose server the header names',
+        set: { 'tokens.0.jwe.protected': protectedFor('tang') },
+        fails: 'tokens',
+        code: 'ERR_LUKS_PIN',
+        says: /got tang/,
+    },
+    {
+        name: 'a clevis token that opens with the broker, or without it',
+        set: { 'tokens.0.jwe.protected': protectedForSome(1, protectedFor('kbs'), protectedFor('tang')) },
+        fails: 'tokens',
+        code: 'ERR_LUKS_PIN',
+        says: /got sss \(1 of kbs, tang\)/,
+    },
+    {
+        name: 'the same, deeper',
+        set: {
+            'tokens.0.jwe.protected': protectedForSome(
+                2,
+                protectedFor('kbs'),
+                protectedFor('null'),
+                protectedForSome(1, protectedFor('kbs'), protectedFor('tpm2')),
+            ),
+        },
+        fails: 'tokens',
+        code: 'ERR_LUKS_PIN',
+        says: /got sss \(2 of kbs, null, sss \(1 of kbs, tpm2\)\)/,
+    },
+    {
+        name: 'a clevis token of pins without an end',
+        set: {
+            'tokens.0.jwe.protected': [1, 2, 3, 4].reduce((inner) => protectedForSome(1, inner), protectedFor('kbs')),
+        },
+        fails: 'tokens',
+        code: 'ERR_LUKS_TOKEN',
+        says: /token 0: pins within pins, deeper than 4/,
+    },
+    {
+        name: 'a clevis token of no share at all',
+        set: { 'tokens.0.jwe.protected': protectedForSome(0, protectedFor('kbs')) },
+        fails: 'tokens',
+        code: 'ERR_LUKS_TOKEN',
+        says: /token 0: sss: t/,
+    },
+    {
+        name: 'a clevis token that says two things',
+        set: { 'tokens.0.jwe.protected': Buffer.from('{"clevis":{"pin":"kbs","pin":"null"}}').toString('base64url') },
+        fails: 'tokens',
+        code: 'ERR_LUKS_TOKEN',
+        says: /token 0: jwe: .*pin/,
+    },
+    {
+        name: 'a clevis token whose header is no base64url',
+        set: { 'tokens.0.jwe.protected': 'eyJ9=' },
+        fails: 'tokens',
+        code: 'ERR_LUKS_TOKEN',
+        says: /token 0: jwe: its header/,
+    },
+    {
+        name: 'a clevis token without its JWE',
+        set: { 'tokens.0.jwe': undefined },
+        fails: 'tokens',
+        code: 'ERR_LUKS_TOKEN',
+        says: /token 0: jwe/,
+    },
+    {
+        name: 'a digest that names two key slots in one word',
+        set: { 'digests.0.keyslots': ['0, 1'] },
+        fails: 'digest',
+        code: 'ERR_LUKS_DIGEST',
+        says: /digest: expected the key slots 0, 1, got "0, 1"/,
+        dump: null,
     },
     {
         name: 'a token of a key slot that does not exist',

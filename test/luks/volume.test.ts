@@ -66,17 +66,18 @@ withCryptsetup('accepted: several key slots, priorities, tokens, flags', (t) => 
     must('cryptsetup', 'open', '--test-passphrase', '--key-file', keyFile, path)
 })
 
-withClevis('accepted: clevis bindings, whose random passphrases need no costly derivation', (t) => {
+withClevis('clevis bindings to pins of the host: refused unless they are named; their passphrases are random', (t) => {
     const path = format(t, ['--type', 'luks2', '--iter-time', '100', '--pbkdf', 'pbkdf2'], 20 * 1024 * 1024)
     const keyFile = join(temporaryFolder(t), 'key')
     writeFileSync(keyFile, PASSPHRASE)
     must('clevis', 'luks', 'bind', '-d', path, '-y', '-k', keyFile, 'null', '{}')
     must('clevis', 'luks', 'bind', '-d', path, '-y', '-k', keyFile, 'sss', '{"t":1,"pins":{"null":{}}}')
-    const { verdict, volume } = checkHeader(copyHeader(path))
+    t.deepEqual(failures(copyHeader(path)), ['tokens ERR_LUKS_PIN'])
+    const { verdict, volume } = checkHeader(copyHeader(path), { insecurePins: ['null'] })
     t.is(verdict, 'pass')
     t.deepEqual(
-        volume?.tokens.map(({ type }) => type),
-        ['clevis', 'clevis'],
+        volume?.tokens.map(({ type, pin }) => `${type} ${pin}`),
+        ['clevis null', 'clevis sss (1 of null)'],
     )
     t.deepEqual(volume?.keyslots.slice(1), [
         { id: '1', kdf: 'pbkdf2 with 1000 iterations', tokens: ['0'] },
@@ -209,6 +210,15 @@ test('without authentication the host can scramble and roll back, with it only r
     const hmac = checkHeader(forge({ set: { 'segments.0.integrity': integrity('hmac(sha256)') } })).remains.join('\n')
     t.notRegex(hmac, /unnoticed/)
     t.regex(hmac, /put back an older state of each sector/)
+})
+
+test('what a device of the host could open is said', (t) => {
+    const set = { 'tokens.1': { type: 'systemd-tpm2', keyslots: ['0'] } }
+    const told = (header: Buffer) => checkHeader(header).remains.filter((line) => line.includes('device of its own'))
+    t.deepEqual(told(forge({ set })), [
+        'give a device of its own that opens token 1 (systemd-tpm2), where the system opens volumes with such tokens',
+    ])
+    t.deepEqual(told(forge()), [])
 })
 
 function failures(copy: Buffer): string[] {
