@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Options } from 'yargs'
 import { ENCRYPT_USAGE } from '#clevis/usage.ts'
-import type { CommandRow } from '#cli/command.ts'
+import { type CommandRow, detailsOf } from '#cli/command.ts'
 import { COMMANDS } from '#cli/commands.ts'
 import packageJson from '#package.json' with { type: 'json' }
 
@@ -62,7 +62,8 @@ async function commandSections(row: CommandRow, prefix: string): Promise<string[
     const full = `${prefix}${name}`
     if ('group' in loaded)
         return (await Promise.all(loaded.group.map((inner) => commandSections(inner, `${full} `)))).flat()
-    const { positionals = {}, options, examples, details } = loaded.command
+    const { positionals = {}, options, examples } = loaded.command
+    const details = await detailsOf(loaded.command)
     const lines = [`.SS "${roff([full, ...words].join(' '))}"`, roff(`${row.describe}.`)]
     for (const [positional, means] of Object.entries(positionals))
         lines.push(`.TP\n.I ${roff(positional)}`, roff(means))

@@ -4,7 +4,7 @@
 
 import type { ErrorTable } from '#core/errors.ts'
 import type { Driver } from '#drivers/driver.ts'
-import type { DeviceModel, EmulatorOptions } from '#emulator/model.ts'
+import type { Emulator } from '#emulator/model.ts'
 import type { Vocabulary } from '#evidence/claims.ts'
 import type { KbsEvidence, Trust, Verifier } from '#evidence/verifier.ts'
 
@@ -24,5 +24,5 @@ export interface Plugin {
     /** Loaded when evidence is judged. The verifier keeps what it has verified of chains under this trust. */
     verifier(trust: Trust): Promise<Verifier>
     /** Loaded by `emulate` alone, and not part of the initrd program. */
-    emulator?(options: EmulatorOptions): Promise<DeviceModel>
+    emulator?(): Promise<Emulator>
 }

@@ -1,65 +1,31 @@
-// The device model of an SNP guest, for `emulate --tee snp`: the firmware of a chip (emulated/firmware.ts) that an
-// emulated vendor has made (emulated/vendor.ts), behind the kernel's driver (emulated/kernel.ts).
+// `emulate --tee snp`: what it can be told. What plays the guest is emulated/model.ts.
 // SPDX-License-Identifier: Apache-2.0
 
-import { createHash, randomBytes } from 'node:crypto'
-import { coreError } from '#core/errors.ts'
-import type { DeviceModel, EmulatorOptions } from '#emulator/model.ts'
-import { CERT_GUIDS, encodeCertTable } from './cert-table.ts'
-import { SNP_FAULTS } from './emulated/faults.ts'
-import { emulatedFirmware } from './emulated/firmware.ts'
-import { snpGuest } from './emulated/kernel.ts'
-import { type EmulatedVendor, openVendor } from './emulated/vendor.ts'
-import { GENERATIONS } from './generations.ts'
-import { POLICY } from './report.ts'
+import type { Emulator, OptionValues } from '#emulator/model.ts'
 
-/** What a guest is that nobody described: SMT allowed, nothing else. */
-const DEFAULT_POLICY = 0x30000n
+const OPTIONS = {
+    measurement: { type: 'bytes', describe: 'the launch measurement that it reports (hex)' },
+    hostData: { type: 'bytes', describe: 'what the host has bound to the launch (hex)' },
+    policy: { type: 'word', describe: "the guest's policy, as a number in hex" },
+    vmpl: { type: 'number', describe: "the privilege level of the guest's kernel: 0 to 3" },
+    generation: { type: 'text', describe: 'the processor: milan, genoa or turin' },
+    trustDir: {
+        type: 'text',
+        describe: "a folder for the emulated vendor's keys and certificates: it is used again if it holds some",
+    },
+} as const
 
-const DEFAULT_MEASUREMENT = createHash('sha384').update('guest-attest emulate').digest()
+export type SnpOptions = OptionValues<typeof OPTIONS>
 
-/** @throws AttestError ERR_USAGE, ERR_FILE, ERR_JSON */
-export async function snpEmulator(options: EmulatorOptions): Promise<DeviceModel> {
-    const { trustDir, generation, now, progress } = options
-    const launch = {
-        measurement: sized(options.measurement ?? DEFAULT_MEASUREMENT, 48, '--measurement'),
-        hostData: sized(options.hostData ?? Buffer.alloc(32), 32, '--host-data'),
-        policy: checkPolicy(options.policy ?? DEFAULT_POLICY),
-        vmpl: checkVmpl(options.vmpl ?? 0),
-        reportId: randomBytes(32),
-    }
-    const vendor = await openVendor({ folder: trustDir, generation, now, progress })
-    const guest = snpGuest(emulatedFirmware(vendor, launch), hostTable(vendor), launch.vmpl)
-    const { line, reportVersion } = GENERATIONS[vendor.generation]
-    return {
-        tee: 'snp',
-        title: `AMD SEV-SNP (${line}, report version ${reportVersion}, VMPL ${launch.vmpl})`,
-        faults: SNP_FAULTS,
-        ...guest,
-    }
-}
-
-const hostTable = ({ certificates: { vcek, ask, ark } }: EmulatedVendor): Buffer =>
-    encodeCertTable([
-        { guid: CERT_GUIDS.VCEK, data: vcek },
-        { guid: CERT_GUIDS.ASK, data: ask },
-        { guid: CERT_GUIDS.ARK, data: ark },
-    ])
-
-function sized(bytes: Buffer, size: number, option: string): Buffer {
-    if (bytes.length === size) return bytes
-    throw coreError('ERR_USAGE', `${option}: expected ${size} bytes, got ${bytes.length}`)
-}
-
-function checkPolicy(policy: bigint): bigint {
-    const unknown = POLICY.unknown(policy)
-    if (unknown !== 0n)
-        throw coreError('ERR_USAGE', `--policy: the bits 0x${unknown.toString(16)} are reserved and must be zero`)
-    if (POLICY.read(policy).reservedOne) return policy
-    throw coreError('ERR_USAGE', `--policy 0x${policy.toString(16)}: bit 17 must be one, no firmware launches it`)
-}
-
-function checkVmpl(vmpl: number): number {
-    if (Number.isInteger(vmpl) && vmpl >= 0 && vmpl <= 3) return vmpl
-    throw coreError('ERR_USAGE', `--vmpl: expected 0 to 3, got ${vmpl}`)
+export const snpEmulator: Emulator<typeof OPTIONS> = {
+    options: OPTIONS,
+    details:
+        '/dev/sev-guest and /sys/kernel/config/tsm/report, whose requests are called getReport, getExtReport, getDerivedKey and configfs. ' +
+        'With --trust-dir DIR, DIR/ark.pem is the root that a verifier can be told to trust (--trust-root), beside ask.pem, vcek.pem and crl.der.',
+    examples: [
+        ['--trust-dir /tmp/vendor -- guest-attest detect', 'what a guest says of itself'],
+        ['--vmpl 1 --faults busy.toml -- bash', 'a shell in a guest whose host throttles'],
+    ],
+    faults: async () => (await import('./emulated/faults.ts')).SNP_FAULTS,
+    model: async (options, deps) => (await import('./emulated/model.ts')).snpModel(options, deps),
 }

@@ -15,5 +15,5 @@ export const snp = {
     kbsEvidence: () => import('./kbs-evidence.ts'),
     vocabulary: () => import('./vocabulary.ts'),
     verifier: async (trust) => (await import('./verifier.ts')).snpVerifier(trust),
-    emulator: async (options) => (await import('./emulate.ts')).snpEmulator(options),
+    emulator: async () => (await import('./emulate.ts')).snpEmulator,
 } as const satisfies Plugin

@@ -1,4 +1,4 @@
-// Bytes on the command line: `hex:…`, `b64:…` or `@FILE`.
+// Bytes and words on the command line: `hex:…`, `b64:…` or `@FILE`, and hex alone where nothing else could be meant.
 // SPDX-License-Identifier: Apache-2.0
 
 import { fromBase64, fromHex } from '#core/bytes.ts'
@@ -18,6 +18,13 @@ export function readBytes(text: string, option: string): Buffer {
 
 /** Hexadecimal where nothing else is meant. @throws AttestError ERR_USAGE */
 export const readHex = (text: string, option: string): Buffer => decoded(() => fromHex(text, option))
+
+/** A word of up to 64 bits, with `0x` or without. @throws AttestError ERR_USAGE */
+export function readWord(text: string, option: string): bigint {
+    const [, hex] = /^(?:0x)?([0-9a-f]{1,16})$/i.exec(text) ?? []
+    if (hex) return BigInt(`0x${hex}`)
+    throw coreError('ERR_USAGE', `${option}: expected up to 16 hex digits, got ${JSON.stringify(text)}`)
+}
 
 // What is wrong on the command line is no "no" of a verdict.
 function decoded(decode: () => Buffer): Buffer {

@@ -18,8 +18,8 @@ export interface Command<O extends OptionTable = OptionTable> {
     readonly options: O
     /** A command line after the command's name, and what it does. */
     readonly examples: readonly (readonly [line: string, what: string])[]
-    /** What a person should know beyond the options. */
-    readonly details?: string
+    /** What a person should know beyond the options; made when it is read, where that costs something. */
+    readonly details?: string | (() => Promise<string>)
     /** What stands behind `--` is this command's: a command line of its own. */
     readonly takesWords?: true
     /** The exit status: 0, or as term.ts says; `emulate` hands over that of its command. */
@@ -57,7 +57,7 @@ export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: st
         yargs.command(
             signature,
             describe,
-            async (sub) => {
+            async (sub, isHelp = false) => {
                 call.name = name
                 const module = await load()
                 if ('group' in module) {
@@ -65,7 +65,7 @@ export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: st
                     return sub.demandCommand(1, `${name}: a command is missing`)
                 }
                 loaded = module.command
-                return define(sub, name, loaded)
+                return define(sub, name, loaded, isHelp ? await detailsOf(loaded) : undefined)
             },
             async (args) => {
                 // A group: its own demand for a command takes the words behind `--` for one.
@@ -77,7 +77,15 @@ export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: st
     }
 }
 
-function define(yargs: Argv, name: string, { positionals = {}, options, examples, details }: AnyCommand): Argv {
+export const detailsOf = async ({ details }: AnyCommand): Promise<string | undefined> =>
+    typeof details === 'function' ? details() : details
+
+function define(
+    yargs: Argv,
+    name: string,
+    { positionals = {}, options, examples }: AnyCommand,
+    details?: string,
+): Argv {
     for (const [positional, describe] of Object.entries(positionals))
         yargs.positional(positional, { type: 'string', describe })
     for (const [option, spec] of Object.entries(options as OptionTable))

@@ -8,6 +8,7 @@ import { createFile } from '#core/files.ts'
 import type { KeyField } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { libc } from '#drivers/linux/libc.ts'
+import { readWord } from './bytes-option.ts'
 import { command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
 import { requireNewFile } from './new-file.ts'
@@ -54,7 +55,8 @@ export const command = define({
             throw coreError('ERR_USAGE', `the key would not be bound to ${missing.join(', ')}`, {
                 hint: 'then a guest of the host’s making may get it: --insecure-selector if that is meant',
             })
-        const tcbVersion = args.tcbVersion === undefined ? {} : { tcbVersion: readWord(args.tcbVersion) }
+        const tcbVersion =
+            args.tcbVersion === undefined ? {} : { tcbVersion: readWord(args.tcbVersion, '--tcb-version') }
         requireNewFile(args.out)
         libc().forbidCoreDumps()
         const guest = await openGuest({ tee: args.tee })
@@ -83,8 +85,3 @@ export const command = define({
         }
     },
 })
-
-function readWord(text: string): bigint {
-    if (/^(?:0x)?[0-9a-fA-F]{1,16}$/.test(text)) return BigInt(text.startsWith('0x') ? text : `0x${text}`)
-    throw coreError('ERR_USAGE', `--tcb-version: expected a word of up to 16 hex digits, got ${JSON.stringify(text)}`)
-}

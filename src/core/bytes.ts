@@ -29,7 +29,8 @@ export function wantLength<T extends Uint8Array>(bytes: T, length: number, title
 
 /** Hexadecimal of either case, whole bytes only. @throws AttestError ERR_ENCODING, ERR_LENGTH */
 export function fromHex(text: string, title: string, length?: number): Buffer {
-    if (!/^(?:[0-9a-fA-F]{2})*$/.test(text)) throw coreError('ERR_ENCODING', `${title}: not hexadecimal`)
+    if (!/^(?:[0-9a-fA-F]{2})*$/.test(text))
+        throw coreError('ERR_ENCODING', `${title}: expected hex digits, two for each byte`)
     const bytes = Buffer.from(text, 'hex')
     return length === undefined ? bytes : wantLength(bytes, length, title)
 }

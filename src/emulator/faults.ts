@@ -16,7 +16,7 @@ export interface FaultPlan {
     meet(request: string): { readonly faults: readonly Fault[]; readonly commit: () => void }
 }
 
-/** Kinds of fault that every technology has. */
+/** Kinds of fault that every technology can play. */
 export const COMMON_FAULTS = {
     delay: { means: 'the answer comes late', params: { ms: z.int().check(z.gte(0), z.lte(600_000)) } },
     die: { means: 'the device dies: the caller gets ECONNABORTED, and whoever comes later ENOTCONN', params: {} },
@@ -43,15 +43,16 @@ export const noFaults: FaultPlan = { meet: () => ({ faults: [], commit: () => un
 
 /**
  * Reads a script: TOML, a `[[fault]]` each.
+ * @param own the kinds of the technology
  * @throws AttestError ERR_EMULATOR_FAULTS, ERR_CONFIG where it is no TOML
  */
-export function readFaults(text: Uint8Array | string, title: string, model: DeviceModel): FaultPlan {
+export function readFaults(text: Uint8Array | string, title: string, model: DeviceModel, own: FaultTable): FaultPlan {
     const script = z.strictObject({ fault: z.array(z.looseObject({})) }).safeParse(parseTomlText(text, title))
     if (!script.success)
         throw emulatorError('ERR_EMULATOR_FAULTS', `${title}: ${issues(script.error)}`, {
             hint: 'a script of faults is a list of [[fault]] tables and nothing else',
         })
-    const kinds: FaultTable = { ...COMMON_FAULTS, ...model.faults }
+    const kinds: FaultTable = { ...COMMON_FAULTS, ...own }
     const requests = requestNames(model)
     const rules = script.data.fault.map((row, index) => readRule(row, `${title}: fault ${index + 1}`, kinds, requests))
     return {

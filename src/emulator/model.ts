@@ -1,34 +1,54 @@
-// What a technology gives the emulator: its devices as functions of bytes, which change nothing until they are told to.
-// The emulator knows no vendor; plugins/X/emulate.ts makes the model, through the manifest's `emulator(options)`.
+// What a technology gives the emulator: what `emulate` can be told, and its devices as functions of bytes, which change
+// nothing until they are told to. The emulator knows no vendor; plugins/X/emulate.ts is where the manifest leads.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { constants } from 'node:os'
 import type { Schema } from '#core/schema.ts'
 
-/** What `emulate` was asked for. Absent: the model's own choice; what a model has no use for, it refuses. */
-export interface EmulatorOptions {
-    readonly measurement?: Buffer
-    readonly hostData?: Buffer
-    readonly policy?: bigint
-    readonly vmpl?: number
-    readonly generation?: string
-    /** A folder that keeps the vendor's keys, so that they are used again. Absent: new keys, never written. */
-    readonly trustDir?: string
+/** Loaded by every `emulate`, twice: what plays a guest is loaded when it is asked for. */
+export interface Emulator<Rows extends OptionRows = OptionRows> {
+    /** Options of its own, by their names in camel case. Those of another technology are refused by name. */
+    readonly options: Rows
+    /** For `--help`: what the command finds, what is written, the requests that a script of faults can name. */
+    readonly details: string
+    /** What follows `emulate --tee X`, and what it does. */
+    readonly examples: readonly (readonly [line: string, what: string])[]
+    /** The faults that it can play, beside those of faults.ts. */
+    faults(): Promise<FaultTable>
+    /** Absent options: its own choice. @throws AttestError ERR_USAGE, naming the option */
+    model(options: OptionValues<Rows>, deps: ModelDeps): Promise<DeviceModel>
+}
+
+export type OptionRows = Readonly<Record<string, OptionRow>>
+
+export interface OptionRow {
+    readonly type: keyof OptionTypes
+    readonly describe: string
+}
+
+/** `word`: up to 64 bits in hex. */
+export interface OptionTypes {
+    readonly bytes: Buffer
+    readonly word: bigint
+    readonly number: number
+    readonly text: string
+}
+
+export type OptionValues<Rows extends OptionRows> = { readonly [K in keyof Rows]?: OptionTypes[Rows[K]['type']] }
+
+export interface ModelDeps {
     readonly now: Date
     /** Says what takes long. */
     readonly progress: (text: string) => void
 }
 
 export interface DeviceModel {
-    readonly tee: string
     /** What is emulated, for a person. */
     readonly title: string
     /** Devices by their name under `/dev`. */
     readonly devices: Readonly<Record<string, Device>>
     /** What answers behind configfs-tsm. Absent: no provider is registered. */
     readonly tsm?: TsmProvider
-    /** The faults that this model can play, beside those of faults.ts. */
-    readonly faults: FaultTable
 }
 
 export type ErrnoName = keyof typeof constants.errno

@@ -62,7 +62,11 @@ for (const { name, args, code = 2, says } of [
     { name: '65 bytes in a file', args: ['--report-data', `@${file('long')}`], says: /1 to 64 bytes, got 65/ },
     { name: 'a nonce of 15 bytes', args: ['--nonce', `hex:${'00'.repeat(15)}`], says: /16 to 64 bytes, got 15/ },
     { name: 'a nonce of 65 bytes', args: ['--nonce', `@${file('long')}`], says: /1 to 64 bytes, got 65/ },
-    { name: 'half a byte', args: ['--report-data', 'hex:012'], says: /--report-data: not hexadecimal/ },
+    {
+        name: 'half a byte',
+        args: ['--report-data', 'hex:012'],
+        says: /--report-data: expected hex digits, two for each byte/,
+    },
     { name: 'no base64', args: ['--report-data', 'b64:*'], says: /--report-data: .*base64/ },
     { name: 'bytes without their form', args: ['--nonce', '00'], says: /expected hex:…, b64:… or @FILE, got "00"/ },
     { name: 'a file that is not there', args: ['--nonce', '@/nowhere'], says: /\/nowhere: no such file/ },

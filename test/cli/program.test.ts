@@ -6,7 +6,7 @@ import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import type { Command, CommandRow } from '#cli/command.ts'
+import { type Command, type CommandRow, detailsOf } from '#cli/command.ts'
 import { COMMANDS } from '#cli/commands.ts'
 import packageJson from '#package.json' with { type: 'json' }
 import { temporaryFolder } from '#test/folder.ts'
@@ -53,7 +53,7 @@ for (const { name, describe, group, command } of ENTRIES)
         for (const option of Object.keys(command.options))
             t.is(text.includes(`--${option} `), !command.options[option]?.hidden, option)
         t.regex(stdout, new RegExp(`^Examples:\n {2}guest-attest ${name}`, 'm'))
-        t.true(text.includes((command.details ?? '').replaceAll(/\s+/g, ' ')))
+        t.true(text.includes(((await detailsOf(command)) ?? '').replaceAll(/\s+/g, ' ')))
     })
 
 test('--help lists every command', async (t) => {

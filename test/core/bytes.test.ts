@@ -52,7 +52,8 @@ for (const { form, read, refused } of [
         test(`no ${form}: ${JSON.stringify(text)}`, (t) =>
             void t.throws(() => read(text, 'the field'), {
                 code: 'ERR_ENCODING',
-                message: form === 'hex' ? 'the field: not hexadecimal' : `the field: not ${form}`,
+                message:
+                    form === 'hex' ? 'the field: expected hex digits, two for each byte' : `the field: not ${form}`,
             }))
 
 test('an error never quotes the text: it may hold a secret', (t) => {

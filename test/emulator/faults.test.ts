@@ -9,7 +9,6 @@ import { gate } from '#emulator/gate.ts'
 import type { DeviceModel } from '#emulator/model.ts'
 
 const MODEL: DeviceModel = {
-    tee: 'test',
     title: 'a test',
     devices: { dev: { mode: 0o600, requests: { 1: 'ask', 2: 'tell' }, ioctl: () => ({}) } },
     tsm: {
@@ -17,10 +16,11 @@ const MODEL: DeviceModel = {
         hasAuxblob: false,
         report: () => ({ outblob: Buffer.alloc(0), auxblob: Buffer.alloc(0) }),
     },
-    faults: { status: { means: 'a status', params: { status: z.int() } } },
 }
 
-const read = (script: string) => readFaults(script, 'faults.toml', MODEL)
+const OWN = { status: { means: 'a status', params: { status: z.int() } } }
+
+const read = (script: string) => readFaults(script, 'faults.toml', MODEL, OWN)
 
 for (const { name, script, requests, want } of [
     { name: 'none', script: 'fault = []', requests: 'ask ask', want: ['', ''] },

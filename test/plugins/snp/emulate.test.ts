@@ -13,10 +13,11 @@ import {
     REPORT_RESP_SIZE,
     SNP_IOCTL,
 } from '#drivers/linux/sev-guest.ts'
-import type { DeviceModel, EmulatorOptions, Fault, TsmAnswer } from '#emulator/model.ts'
+import { requestNames } from '#emulator/faults.ts'
+import type { DeviceModel, Fault, TsmAnswer } from '#emulator/model.ts'
 import { judge } from '#evidence/judge.ts'
 import { parseCertTable } from '#plugins/snp/cert-table.ts'
-import { snpEmulator } from '#plugins/snp/emulate.ts'
+import { type SnpOptions, snpEmulator } from '#plugins/snp/emulate.ts'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { GENERATIONS, type GenerationName } from '#plugins/snp/generations.ts'
 import { parseReport } from '#plugins/snp/report.ts'
@@ -32,8 +33,14 @@ test.before(async () => {
     await Promise.all(names.map((generation) => openVendor({ folder: join(work, generation), generation, ...quiet })))
 })
 
-const emulator = (options: Partial<EmulatorOptions> = {}, generation: GenerationName = 'milan') =>
-    snpEmulator({ trustDir: join(work, generation), ...quiet, ...options })
+const emulator = (options: SnpOptions = {}, generation: GenerationName = 'milan') =>
+    snpEmulator.model({ trustDir: join(work, generation), ...options }, quiet)
+
+test('its details name every device and every request', async (t) => {
+    const model = await emulator()
+    for (const word of [...Object.keys(model.devices).map((name) => `/dev/${name}`), ...requestNames(model)])
+        t.regex(snpEmulator.details, new RegExp(`\\W?${word}\\b`))
+})
 
 // The caller's memory: the argument at 0x1000, the request at 0x2000, the response at 0x3000, certificates at 0x10000.
 const AT = { argument: 0x1000n, request: 0x2000n, response: 0x3000n, certificates: 0x10000n } as const
@@ -190,7 +197,7 @@ for (const { name, options, want } of [
         options: { generation: 'genoa' },
         want: /the chip of .* is a milan/,
     },
-] satisfies { name: string; options: Partial<EmulatorOptions>; want: RegExp }[])
+] satisfies { name: string; options: SnpOptions; want: RegExp }[])
     test(`refused: ${name}`, async (t) =>
         void (await t.throwsAsync(emulator(options), { code: 'ERR_USAGE', message: want })))
 
@@ -325,11 +332,7 @@ test('two launches on one chip: another REPORT_ID, the same CHIP_ID', async (t) 
 })
 
 test('derived keys: the same for the same guest on the same chip, and for no other', async (t) => {
-    const key = async (
-        request: object,
-        options: Partial<EmulatorOptions> = {},
-        generation: GenerationName = 'milan',
-    ) => {
+    const key = async (request: object, options: SnpOptions = {}, generation: GenerationName = 'milan') => {
         const called = call(await emulator(options, generation), SNP_IOCTL.getDerivedKey, keyRequest(request))
         t.is(called.status, 0)
         return called.response.toString('hex', 32, 64)
