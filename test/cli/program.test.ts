@@ -2,8 +2,11 @@
 // manners on pipes and terminals.
 // SPDX-License-Identifier: Apache-2.0
 
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { type Command, type CommandRow, detailsOf } from '#cli/command.ts'
@@ -118,12 +121,33 @@ for (const { name, args, input, code, says } of [
         t.regex(ran.stderr, says)
     })
 
+const STARTER = fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url))
+
 test('--version, also through a link, as npm makes it', async (t) => {
     t.is((await guestAttest(['--version'])).stdout, `${packageJson.version}\n`)
     const link = join(temporaryFolder(t), 'guest-attest')
-    symlinkSync(fileURLToPath(new URL('../../src/cli/bin.js', import.meta.url)), link)
-    const ran = await run(process.execPath, [link, '--version'])
-    t.is(ran.stdout, `${packageJson.version}\n`, ran.stderr)
+    symlinkSync(STARTER, link)
+    for (const [program, args] of [
+        [process.execPath, [link, '--version']],
+        [link, ['--version']],
+    ] as const) {
+        const ran = await run(program, args)
+        t.is(ran.stdout, `${packageJson.version}\n`, ran.stderr)
+    }
+})
+
+test('a signal to the starter is one to the program', async (t) => {
+    const data = join(temporaryFolder(t), 'data')
+    const child = spawn(STARTER, ['broker', 'serve', '--data', data, '--listen', '127.0.0.1:0'], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const ended = once(child, 'exit')
+    const said: string[] = []
+    for await (const line of createInterface({ input: child.stderr })) {
+        said.push(line)
+        if (line.includes('serving https://')) child.kill('SIGTERM')
+    }
+    t.deepEqual(await ended, [0, null], said.join('\n'))
 })
 
 needs(programs('bash'))('completion: bash takes the script, and completes with it', async (t) => {

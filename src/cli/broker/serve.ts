@@ -71,8 +71,11 @@ export const command = define({
             ...(collateral === undefined ? {} : { collateral }),
             ...(trustRoot.length > 0 ? { roots: trustRoot.map((name) => ({ name, bytes: readInput(name) })) } : {}),
         })
+        const told = toldToStop(serving) // before it says that it serves
         announce(serving, settings, trustRoot)
-        await untilToldToStop(serving)
+        await told
+        note('stopping')
+        await serving.close()
         return 0
     },
 })
@@ -102,14 +105,11 @@ function announce({ broker, url, pin, caPath }: Serving, settings: BrokerSetting
     note(`serving ${reachable}; administration at ${paths.socket}`)
 }
 
-async function untilToldToStop(serving: Serving): Promise<void> {
+function toldToStop(serving: Serving): Promise<void> {
     process.on('SIGHUP', () => void serving.reload())
-    await new Promise<void>((resolve) => {
-        process.once('SIGTERM', resolve)
-        process.once('SIGINT', resolve)
+    return new Promise((resolve) => {
+        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve())
     })
-    note('stopping')
-    await serving.close()
 }
 
 const absolute = (path: string): string => (path.startsWith('/') ? path : `${process.cwd()}/${path}`)
