@@ -7,8 +7,10 @@ import type { Doors } from './linux/doors.ts'
 /** The id of a plugin: `snp`, `tdx`, `sev`. */
 export type TeeId = string
 
-/** A kernel interface that evidence can come through. */
-export type Via = 'configfs' | 'ioctl'
+/** The kernel interfaces that evidence can come through. */
+export const VIAS = ['configfs', 'ioctl'] as const
+
+export type Via = (typeof VIAS)[number]
 
 export interface Driver {
     readonly tee: TeeId

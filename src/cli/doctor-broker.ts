@@ -112,7 +112,7 @@ async function release({ origin }: Anchor, wanted: string): Promise<number> {
     const config = readConfig()
     const { requestTimeoutMs, deadlineMs } = config.get(UNLOCK_CONFIG)
     using signal = deadline(deadlineMs, formatResourcePath(path))
-    const attester = await openAttester(config)
+    using attester = await openAttester(config)
     using session = await attest({ origin, trust }, attester, { log: silent, signal, requestTimeoutMs })
     const resource = await session.resource(path, LUKS_KEY)
     wipe(resource)

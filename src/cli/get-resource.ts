@@ -37,7 +37,7 @@ export const command = define({
         const { deadlineMs, requestTimeoutMs } = config.get(UNLOCK_CONFIG)
         using signal = deadline(deadlineMs, formatResourcePath(path))
         const log = lineLogger(PROGRAM, [stderrSink])
-        const attester = await openAttester(config)
+        using attester = await openAttester(config)
         using session = await attest({ origin, trust }, attester, { log, signal, requestTimeoutMs })
         const resource = await session.resource(path, args.use)
         try {

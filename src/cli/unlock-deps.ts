@@ -4,14 +4,12 @@
 import type { Config } from '#core/config.ts'
 import type { Logger } from '#core/log.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
-import { detect } from '#drivers/detect.ts'
-import { driverError } from '#drivers/errors.ts'
-import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import type { Attester } from '#kbs/client.ts'
-import { PLUGINS, pluginOf } from '#plugins.ts'
+import { pluginOf } from '#plugins.ts'
 import { readAnchors } from '#unlock/anchors.ts'
 import { bootDenials } from '#unlock/denials.ts'
 import { type ReleaseDeps, UNLOCK_CONFIG } from '#unlock/release.ts'
+import { openGuest } from './guest.ts'
 
 export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
     return {
@@ -25,13 +23,8 @@ export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
 
 /** This guest, ready to prove itself to a broker. @throws AttestError ERR_NO_TEE, what its driver says */
 export async function openAttester(config: Config): Promise<Attester> {
-    const drivers = await Promise.all(PLUGINS.map((plugin) => plugin.driver()))
-    const guest = await detect(drivers, linuxDoors(config.get(DRIVERS_CONFIG)))
-    if (!guest)
-        throw driverError('ERR_NO_TEE', 'this machine is no confidential guest that can attest', {
-            hint: '`guest-attest doctor` says what was looked for',
-        })
+    const guest = await openGuest({}, config)
     const plugin = pluginOf(guest.tee)
     const [kbsName = guest.tee] = plugin.kbsNames
-    return { guest, kbsName, form: await plugin.kbsEvidence() }
+    return { guest, kbsName, form: await plugin.kbsEvidence(), [Symbol.dispose]: () => guest.close() }
 }

@@ -31,8 +31,8 @@ import {
     SESSION_COOKIE,
 } from './messages.ts'
 
-/** Who attests: the guest, its name in the protocol, and its evidence's form. */
-export interface Attester {
+/** Who attests: the guest, its name in the protocol, and its evidence's form. Whoever opened it closes it. */
+export interface Attester extends Disposable {
     readonly guest: Guest
     readonly kbsName: string
     readonly form: KbsEvidence

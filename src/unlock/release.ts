@@ -57,14 +57,14 @@ export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDep
     const anchors = servers.map((server) => requireAnchor(deps.anchors, server, path))
     for (const { origin } of anchors) deps.denials.refuseIfDenied(origin.origin, named)
     using signal = deadline(deps.deadlineMs, `the key ${named}`)
-    const attester = opener(deps.attester)
+    using attester = opener(deps.attester)
     const pauses = backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
     let last: unknown
     for (;;) {
         const failures: unknown[] = []
         for (const anchor of anchors) {
             try {
-                return await askOne(anchor, path, attester(), deps, signal)
+                return await askOne(anchor, path, attester.open(), deps, signal)
             } catch (error) {
                 if (error === signal.reason) throw gaveUp(deps.deadlineMs, last, anchor)
                 last = error
@@ -85,15 +85,22 @@ export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDep
     }
 }
 
-/** Opens the guest once, and again after that failed: a busy device is not busy for ever. */
-function opener(open: () => Promise<Attester>): () => Promise<Attester> {
+/** Opens the guest once, and again after that failed: a busy device is not busy for ever. Closes it, opened or not yet. */
+function opener(open: () => Promise<Attester>) {
     let opened: Promise<Attester> | undefined
-    return () => {
-        opened ??= open()
-        opened.catch(() => {
-            opened = undefined // whoever asks a broker hears of it
-        })
-        return opened
+    return {
+        open() {
+            opened ??= open()
+            opened.catch(() => {
+                opened = undefined // whoever asks a broker hears of it
+            })
+            return opened
+        },
+        [Symbol.dispose]: () =>
+            void opened?.then(
+                (attester) => attester[Symbol.dispose](),
+                () => undefined,
+            ),
     }
 }
 

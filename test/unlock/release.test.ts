@@ -249,24 +249,35 @@ for (const { name, attester, want } of [
         t.true(handshakes() <= 1)
     })
 
+/** A device that is busy so often; how often it was opened, and closed. */
+function device(busy = 0) {
+    const count = { opened: 0, closed: 0 }
+    const attester = async (): Promise<Attester> => {
+        if (++count.opened <= busy) throw driverError('ERR_DEVICE_BUSY', 'busy')
+        return { ...ATTESTER, [Symbol.dispose]: () => void count.closed++ }
+    }
+    return { attester, count }
+}
+
 test('a device that is busy when it is opened is opened again', async (t) => {
     const { url } = await broker(t, GOOD)
-    let opened = 0
-    const attester = async (): Promise<Attester> => {
-        if (++opened < 3) throw driverError('ERR_DEVICE_BUSY', 'busy')
-        return ATTESTER
-    }
+    const { attester, count } = device(2)
     t.deepEqual(Buffer.from(await releaseKey({ servers: [url], path: PATH }, deps(t, [url], { attester }))), KEY)
-    t.is(opened, 3)
+    t.deepEqual(count, { opened: 3, closed: 1 })
 })
 
-test('a device that was opened stays so while brokers are busy', async (t) => {
+test('a device that was opened stays so while brokers are busy, and is closed in the end', async (t) => {
     const { url } = await broker(t, BUSY, BUSY, GOOD)
-    let opened = 0
-    const attester = async (): Promise<Attester> => {
-        opened++
-        return ATTESTER
-    }
+    const { attester, count } = device()
     await releaseKey({ servers: [url], path: PATH }, deps(t, [url], { attester }))
-    t.is(opened, 1)
+    t.deepEqual(count, { opened: 1, closed: 1 })
+})
+
+test('a device is closed, too, where the broker refuses', async (t) => {
+    const { url } = await broker(t, DENIES)
+    const { attester, count } = device()
+    await t.throwsAsync(releaseKey({ servers: [url], path: PATH }, deps(t, [url], { attester })), {
+        code: 'ERR_KBS_DENIED',
+    })
+    t.deepEqual(count, { opened: 1, closed: 1 })
 })
