@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { SNP_POLICY } from '#plugins/snp/policy.ts'
 import type { Report } from '#plugins/snp/report.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { report, table, vendor } from '#test/plugins/snp/minted.ts'
@@ -55,6 +56,9 @@ test('it is written for others to read, and every member is there', async (t) =>
     t.true(text.includes(`\nmeasurements = ["${'22'.repeat(48)}"]\n`))
     for (const line of ['debug = false', 'migration = false', 'maxVmpl = 0', 'signingKeys = ["VCEK"]'])
         t.true(text.includes(`\n${line}\n`), line)
+    // As a line, in a comment where it is left out, or as a table.
+    for (const member of Object.keys(SNP_POLICY.shape))
+        t.regex(text, new RegExp(`^(?:(?:# )?${member} = .+|\\[${member}\\..+\\])$`, 'm'))
     t.notRegex(text, /NOTE/)
 })
 
@@ -91,14 +95,14 @@ for (const { name, changed, note, opened, want } of [
     {
         name: 'VMPL 2',
         changed: { vmpl: 2 },
-        note: /^# NOTE: .* is refused by it: VMPL\.$/m,
+        note: /^# NOTE: .* is refused by it: maxVmpl\.$/m,
         opened: ['maxVmpl = 0', 'maxVmpl = 2'],
         want: 'ERR_SNP_POLICY_VMPL',
     },
     {
         name: 'no protection of the platform',
         changed: { platformInfo: 0x01n },
-        note: /^# NOTE: .* is refused by it: aliasCheckComplete\.$/m,
+        note: /^# NOTE: .* is refused by it: requiredPlatform\.$/m,
         opened: ['requiredPlatform = [', '# requiredPlatform = ['],
         want: 'ERR_SNP_POLICY_PLATFORM',
     },

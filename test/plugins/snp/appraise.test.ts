@@ -5,13 +5,17 @@ import test from 'ava'
 import { Checks } from '#core/checks.ts'
 import { parseTomlText } from '#core/config.ts'
 import { judge } from '#evidence/judge.ts'
+import { MEMBERS } from '#plugins/snp/members.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
+import { MEMBER_ROWS, SNP_POLICY } from '#plugins/snp/policy.ts'
 import type { Report } from '#plugins/snp/report.ts'
-import { report, table, type Vendor, vendor, verifierOf } from './minted.ts'
+import { report, table, type Vendor, vendor, verifierOf, withVlek } from './minted.ts'
 
 const keys = await generateVendorKeys()
 const genoa = await vendor('genoa', keys)
 const turin = await vendor('turin', keys)
+const PROVIDER = 'cc-eu-west-1.amazonaws.com'
+const vlek = await withVlek(genoa, PROVIDER)
 
 const hex = (byte: number, size: number): string => Buffer.alloc(size, byte).toString('hex')
 
@@ -92,18 +96,52 @@ const CASES: readonly Case[] = [
         want: 'ERR_SNP_POLICY_PLATFORM',
     },
     { name: 'a VCEK where VLEKs are wanted', policy: { signingKeys: ['VLEK'] }, want: 'ERR_SNP_POLICY_SIGNING_KEY' },
-    { name: 'providers, and a VCEK', policy: { vlekProviders: ['cc-eu-west-1.amazonaws.com'] } },
+    { name: 'providers, and a VCEK', policy: { vlekProviders: [PROVIDER] } },
+    { name: 'the provider', of: vlek, policy: { vlekProviders: ['cc-us-east-2.amazonaws.com', PROVIDER] } },
+    { name: 'the provider as its certificate writes it', of: vlek, policy: { vlekProviders: [`CN=${PROVIDER}`] } },
+    {
+        name: 'another provider',
+        of: vlek,
+        policy: { vlekProviders: ['cc-us-east-2.amazonaws.com'] },
+        want: 'ERR_SNP_POLICY_VLEK_PROVIDER',
+    },
+    {
+        name: 'a VLEK where VCEKs are wanted',
+        of: vlek,
+        policy: { signingKeys: ['VCEK'] },
+        want: 'ERR_SNP_POLICY_SIGNING_KEY',
+    },
+    { name: 'the kind of key', of: vlek, policy: { signingKeys: ['VCEK', 'VLEK'] } },
+    {
+        name: 'the author key',
+        fields: { authorKeyDigest: Buffer.alloc(48, 1) },
+        policy: { authorKeyDigests: [hex(1, 48)] },
+    },
 ]
 
-for (const { name, of = genoa, fields, policy, want } of CASES)
-    test(`${want ? 'refused' : 'accepted'}: ${name}`, (t) => {
-        const verifier = verifierOf(of)
-        const evidence = { tee: 'snp', report: report(of, fields), certificates: table(of) }
-        const judgement = judge(verifier, evidence, { policy: verifier.readPolicy(policy, 'policy') }, of.now)
-        t.is(judgement.code, want, JSON.stringify(judgement.checks))
-        t.is(judgement.verdict, want ? 'rejected' : 'accepted')
+const judged = ({ of = genoa, fields, policy }: Case) => {
+    const verifier = verifierOf(of)
+    const evidence = { tee: 'snp', report: report(of, fields), certificates: table(of) }
+    return judge(verifier, evidence, { policy: verifier.readPolicy(policy, 'policy') }, of.now)
+}
+
+for (const one of CASES)
+    test(`${one.want ? 'refused' : 'accepted'}: ${one.name}`, (t) => {
+        const judgement = judged(one)
+        t.is(judgement.code, one.want, JSON.stringify(judgement.checks))
+        t.is(judgement.verdict, one.want ? 'rejected' : 'accepted')
         t.truthy(judgement.claims)
     })
+
+test('each member is judged by a check of its own, and a case above fails it, and another passes it', (t) => {
+    const members = Object.keys(SNP_POLICY.shape).filter((name) => name !== 'tee')
+    t.deepEqual(members, Object.keys(MEMBERS))
+    const checks = MEMBER_ROWS.map(([, { check }]) => check)
+    t.deepEqual([...new Set(checks)], checks)
+    const seen = CASES.flatMap((one) => judged(one).checks.map(({ name, result }) => `${name}: ${result}`))
+    const unseen = checks.flatMap((check) => [`${check}: fail`, `${check}: pass`]).filter((it) => !seen.includes(it))
+    t.deepEqual(unseen, [])
+})
 
 test('what a policy does not name is listed as skipped', (t) => {
     const verifier = verifierOf(genoa)
@@ -146,8 +184,8 @@ for (const { name, policy, message } of [
     test(`malformed: ${name}`, (t) =>
         void t.throws(() => verifierOf(genoa).readPolicy(policy, 'p.toml'), { code: 'ERR_SNP_POLICY_FILE', message }))
 
-for (const one of [genoa, turin])
-    test(`the policy that is written from a report of ${one.generation.line} accepts it, and no other`, (t) => {
+for (const one of [genoa, turin, vlek])
+    test(`the policy that is written from a report of ${one.generation.line}, signed by a ${one.kind}, accepts it, and no other`, (t) => {
         const verifier = verifierOf(one)
         const evidence = { tee: 'snp', report: report(one), certificates: table(one) }
         const authentic = verifier.authenticate(evidence, one.now, new Checks([]))

@@ -9,11 +9,13 @@ import { GENERATIONS, type Generation, type GenerationName } from '#plugins/snp/
 import { generateVendorKeys, mintChain, mintList, type VendorCertificates, type VendorKeys } from '#plugins/snp/mint.ts'
 import { encodeReport, type Report, SIGNED_SIZE } from '#plugins/snp/report.ts'
 import { PRODUCT_LINES, writeTcb } from '#plugins/snp/tcb.ts'
-import { VEK_OIDS } from '#plugins/snp/vek.ts'
+import { VEK_OIDS, type VekKind } from '#plugins/snp/vek.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
 
 export interface Vendor {
     readonly generation: Generation
+    /** What signs its reports: `keys.vcek`, whatever its kind. */
+    readonly kind: VekKind
     readonly keys: VendorKeys
     readonly certificates: VendorCertificates
     readonly list: Buffer
@@ -30,6 +32,7 @@ export async function vendor(name: GenerationName, keys?: VendorKeys): Promise<V
     chipId.fill(0x5a, 0, generation.line === 'Turin' ? 8 : 64)
     return {
         generation,
+        kind: 'VCEK',
         keys: own,
         certificates: await mintChain(generation, own, chipId, now),
         list: await mintList(generation, own, now),
@@ -39,7 +42,7 @@ export async function vendor(name: GenerationName, keys?: VendorKeys): Promise<V
 }
 
 /** A report with these fields changed, signed after that. */
-export function report({ generation, keys, chipId }: Vendor, changed: Partial<Report> = {}): Buffer {
+export function report({ generation, kind, keys, chipId }: Vendor, changed: Partial<Report> = {}): Buffer {
     const tcb = writeTcb(generation.line, generation.tcb)
     const { family, model, stepping } = generation.cpuid
     const fields: Report = {
@@ -52,7 +55,7 @@ export function report({ generation, keys, chipId }: Vendor, changed: Partial<Re
         signatureAlgo: 1,
         currentTcb: tcb,
         platformInfo: generation.platformInfo,
-        keyInfo: 0,
+        keyInfo: kind === 'VLEK' ? 1 << 2 : 0,
         reportData: Buffer.alloc(64, 0x11),
         measurement: Buffer.alloc(48, 0x22),
         hostData: Buffer.alloc(32),
@@ -92,9 +95,9 @@ export function resign(raw: Buffer, { vcek }: VendorKeys): Buffer {
 }
 
 /** The table that a host would store. */
-export const table = ({ certificates: { vcek, ask, ark } }: Vendor): Buffer =>
+export const table = ({ kind, certificates: { vcek, ask, ark } }: Vendor): Buffer =>
     encodeCertTable([
-        { guid: CERT_GUIDS.VCEK, data: vcek },
+        { guid: CERT_GUIDS[kind], data: vcek },
         { guid: CERT_GUIDS.ASK, data: ask },
         { guid: CERT_GUIDS.ARK, data: ark },
     ])
@@ -143,14 +146,12 @@ export async function withVlek(
     )
     return {
         ...of,
+        kind: 'VLEK',
         keys: { ...keys, vcek: privateKey },
         certificates: { ...of.certificates, ask: issuer, vcek: vlek },
         chipId: Buffer.alloc(chipId.length),
     }
 }
-
-/** KEY_INFO of a report that a VLEK signed. */
-export const VLEK_SIGNED = 1 << 2
 
 export const named = (name: string, bytes: Buffer): NamedBytes => ({ name, bytes })
 

@@ -4,11 +4,11 @@
 
 import test from 'ava'
 import { judge } from '#evidence/judge.ts'
-import { CERT_GUIDS, type CertName, encodeCertTable } from '#plugins/snp/cert-table.ts'
+import { CERT_GUIDS, encodeCertTable } from '#plugins/snp/cert-table.ts'
 import type { Generation } from '#plugins/snp/generations.ts'
 import { generateVendorKeys, mintChain } from '#plugins/snp/mint.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
-import { named, report, trustIn, type Vendor, VLEK_SIGNED, vendor, withVlek } from './minted.ts'
+import { named, report, trustIn, type Vendor, vendor, withVlek } from './minted.ts'
 
 const keys = await generateVendorKeys()
 const genoa = await vendor('genoa', keys)
@@ -126,8 +126,6 @@ const CASES: readonly Case[] = [
     { name: 'nothing at all', of: genoa, given: [], want: 'ERR_SNP_NO_VEK' },
 ]
 
-const isVlek = (of: Vendor): boolean => [west, north].includes(of)
-
 for (const { name, of, given, own, version, want } of CASES)
     test(`${name}: ${want}`, (t) => {
         // The intermediates are given, so that nothing but the choice decides.
@@ -138,11 +136,10 @@ for (const { name, of, given, own, version, want } of CASES)
             roots: [milan, genoa, turin].map(({ certificates: { ark } }) => named('ark', ark)),
             certificates: certificates.map((der, i) => named(`${i}.der`, der)),
         })
-        const kind: CertName = isVlek(of) ? 'VLEK' : 'VCEK'
         const evidence = {
             tee: 'snp',
-            report: report(of, { ...(version && { version }), keyInfo: kind === 'VLEK' ? VLEK_SIGNED : 0 }),
-            ...(own && { certificates: encodeCertTable([{ guid: CERT_GUIDS[kind], data: own.certificates.vcek }]) }),
+            report: report(of, version ? { version } : {}),
+            ...(own && { certificates: encodeCertTable([{ guid: CERT_GUIDS[of.kind], data: own.certificates.vcek }]) }),
         }
         const { code, checks } = judge(verifier, evidence, {}, of.now)
         const detail = checks.find((check) => check.name === 'signing-key')?.detail

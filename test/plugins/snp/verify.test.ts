@@ -210,7 +210,7 @@ const CASES: readonly Case[] = [
     { name: 'a VLEK named as VCEK in the table', certificates: onlyVcek(vlekForVcek), want: 'ERR_SNP_VEK_EXTENSION' },
     {
         name: 'a VLEK that signed and is named as VCEK in the table and in the report',
-        of: genoaVlek,
+        of: { ...genoaVlek, kind: 'VCEK' },
         want: 'ERR_SNP_VEK_KIND',
     },
     {
