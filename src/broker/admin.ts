@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
+import { authenticate } from '#evidence/authenticate.ts'
 import { recognise } from '#evidence/recognise.ts'
 import { formatResourcePath, LUKS_KEY, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
 import type { RecordKind } from './audit/record.ts'
@@ -129,7 +130,7 @@ export async function putReference(broker: Broker, text: string): Promise<string
 export function referenceFromEvidence(broker: Broker, name: string, coverage: Coverage, bytes: Buffer): string {
     const { verifier, evidence } = recognise(bytes, [...broker.verifiers.current.values()])
     const checks = new Checks(verifier.checkNames.authentic)
-    const authentic = verifier.authenticate(evidence, broker.clock.now(), checks)
+    const authentic = authenticate(verifier, evidence, broker.clock.now(), checks)
     return writeReference(checkName(name, 'reference set'), coverage, authentic, verifier.writePolicy(authentic))
 }
 

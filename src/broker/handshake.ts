@@ -9,6 +9,7 @@ import { Checks } from '#core/checks.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { importEcJwk } from '#core/jwe.ts'
 import type { Evidence } from '#drivers/driver.ts'
+import { authenticate } from '#evidence/authenticate.ts'
 import { type RuntimeData, runtimeDigest } from '#evidence/binding.ts'
 import { earClaims } from '#evidence/ear.ts'
 import { padReportData } from '#evidence/judge.ts'
@@ -61,7 +62,7 @@ export function finishHandshake(
     const runtimeData: RuntimeData = { nonce, teePubkey, additionalEvidence: '' }
 
     const verifier = broker.verifiers.current.get(tee) as Verifier
-    const authentic = authenticate(broker, verifier, evidence.primary_evidence)
+    const authentic = authenticated(broker, verifier, evidence.primary_evidence)
     if (!equalBytes(authentic.reportData, padReportData(runtimeDigest(runtimeData))))
         throw kbsError('ERR_KBS_BINDING', 'the evidence carries other report data than this handshake')
     const cookie = broker.sessions.begin({ authentic, teePubkey, teeKey })
@@ -69,10 +70,10 @@ export function finishHandshake(
 }
 
 // The guest is told what is wrong with its evidence, with the plugin's own code as the cause.
-function authenticate(broker: Broker, verifier: Verifier, primary: unknown): Authentic {
+function authenticated(broker: Broker, verifier: Verifier, primary: unknown): Authentic {
     const evidence = readEvidence(verifier, primary)
     try {
-        return verifier.authenticate(evidence, broker.clock.now(), new Checks(verifier.checkNames.authentic))
+        return authenticate(verifier, evidence, broker.clock.now(), new Checks(verifier.checkNames.authentic))
     } catch (cause) {
         if (!(cause instanceof AttestError)) throw cause
         throw kbsError('ERR_KBS_ATTESTATION', `the evidence is not accepted as authentic: ${messageOf(cause)}`, {

@@ -3,6 +3,7 @@
 
 import { Checks } from '#core/checks.ts'
 import { createFile, readInput } from '#core/files.ts'
+import { authenticate } from '#evidence/authenticate.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
 import { command as define } from './command.ts'
 import { requireNewFile } from './new-file.ts'
@@ -23,7 +24,7 @@ export const command = define({
         if (args.out !== undefined) requireNewFile(args.out)
         const verifiers = await verifiersFor(args)
         const { verifier, evidence } = recognise(readInput(args.from, MAX_EVIDENCE_BYTES), verifiers)
-        const authentic = verifier.authenticate(evidence, readTime(args.at), new Checks(verifier.checkNames.authentic))
+        const authentic = authenticate(verifier, evidence, readTime(args.at), new Checks(verifier.checkNames.authentic))
         const policy = verifier.writePolicy(authentic)
         if (authentic.emulated) note('this policy was written from an EMULATED guest')
         if (args.out === undefined) printBytes(policy)

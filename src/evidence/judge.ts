@@ -5,6 +5,7 @@ import { equalBytes, toHex } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
 import type { Evidence } from '#drivers/driver.ts'
+import { authenticate } from './authenticate.ts'
 import { evidenceError } from './errors.ts'
 import type { Judgement } from './verdict.ts'
 import type { Authentic, Policy, Verifier } from './verifier.ts'
@@ -55,7 +56,7 @@ export function judge(verifier: Verifier, evidence: Evidence, expected: Expectat
     ])
     let authentic: Authentic | undefined
     try {
-        authentic = verifier.authenticate(evidence, at, checks)
+        authentic = authenticate(verifier, evidence, at, checks)
         appraise(verifier, authentic, expected, checks)
     } catch (error) {
         if (!(error instanceof AttestError)) throw error

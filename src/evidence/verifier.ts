@@ -76,7 +76,7 @@ export interface Verifier extends KbsEvidence {
      * @throws AttestError mine, and malformed
      */
     recognise(bytes: Buffer): { readonly evidence: Evidence; readonly form: string } | null
-    /** @throws AttestError of the first check that fails; what exits with 3 leaves the verdict open */
+    /** Asked by authenticate.ts alone. @throws AttestError of the first check that fails; what exits with 3 leaves the verdict open */
     authenticate(evidence: Evidence, at: Date, checks: Checks): Authentic
     /** An appraisal policy as TOML members. @throws AttestError of the plugin, naming the member */
     readPolicy(members: Readonly<Record<string, unknown>>, title: string): Policy

@@ -4,6 +4,7 @@
 import test from 'ava'
 import { type Expectations, judge, padNonce, padReportData } from '#evidence/judge.ts'
 import type { Verifier } from '#evidence/verifier.ts'
+import { sources } from '#packaging/house.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
 import { report, table, type Vendor, vendor, verifierOf } from '../plugins/snp/minted.ts'
 
@@ -24,6 +25,12 @@ const OTHERS = policy({ measurements: [Buffer.alloc(48, 0x23).toString('hex')] }
 
 const { authentic, appraisal } = verifier.checkNames
 
+/** A plugin that says of an emulator's evidence that the vendor vouches for it. */
+const credulous: Verifier = {
+    ...verifier,
+    authenticate: (...args) => ({ ...verifier.authenticate(...args), customRoot: false }),
+}
+
 for (const { name, of = genoa, expected = {}, verdict, code, checks, by = verifier } of [
     { name: 'nothing expected', verdict: 'authentic', checks: authentic },
     { name: 'its nonce', expected: { nonce: padNonce(NONCE) }, verdict: 'accepted', checks: [...authentic, 'nonce'] },
@@ -33,7 +40,12 @@ for (const { name, of = genoa, expected = {}, verdict, code, checks, by = verifi
         verdict: 'accepted',
         checks: [...authentic, 'report-data'],
     },
-    { name: 'its policy', expected: { policy: OURS }, verdict: 'accepted', checks: [...authentic, ...appraisal] },
+    {
+        name: 'its policy',
+        expected: { policy: OURS },
+        verdict: 'accepted',
+        checks: [...authentic, 'nonce', ...appraisal],
+    },
     {
         name: 'all of these',
         expected: { nonce: padNonce(NONCE), reportData: padReportData(NONCE), policy: OURS },
@@ -67,6 +79,14 @@ for (const { name, of = genoa, expected = {}, verdict, code, checks, by = verifi
         verdict: 'rejected',
         code: 'ERR_EVIDENCE_REPORT_DATA',
         checks: [...authentic, 'report-data', 'nonce'],
+    },
+    {
+        name: 'an emulator’s, under the root of a vendor',
+        expected: { nonce: padNonce(NONCE), policy: OURS },
+        verdict: 'rejected',
+        code: 'ERR_EVIDENCE_EMULATED',
+        checks: [...authentic, 'emulation', 'nonce', ...appraisal],
+        by: credulous,
     },
     {
         name: 'another measurement',
@@ -113,7 +133,7 @@ for (const { name, of = genoa, expected = {}, verdict, code, checks, by = verifi
             failed.map((check) => check.code),
             passed ? [] : [judged.code],
         )
-        const believed = passed || code?.startsWith('ERR_EVIDENCE') || code?.includes('POLICY')
+        const believed = passed || /^ERR_EVIDENCE_(?!EMULATED)/.test(code ?? '') || code?.includes('POLICY')
         t.is(judged.claims !== null, Boolean(believed), 'claims of what is not authentic are not told')
     })
 
@@ -125,4 +145,14 @@ test('what a verifier does wrong is not a verdict', (t) => {
         },
     }
     t.throws(() => judge(broken, evidenceOf(genoa), {}, genoa.now), { instanceOf: TypeError })
+})
+
+test('whoever judges evidence asks in one place: no other source asks a plugin', (t) => {
+    const asking = sources().filter(
+        ({ path, text }) => /^(?:src|plugins|drivers)\//.test(path) && text.includes('verifier.authenticate('),
+    )
+    t.deepEqual(
+        asking.map(({ path }) => path),
+        ['src/evidence/authenticate.ts'],
+    )
 })

@@ -5,6 +5,7 @@
 import { type Check, Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
 import type { Evidence } from '#drivers/driver.ts'
+import { authenticate } from '#evidence/authenticate.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import type { Authentic, Verifier } from '#evidence/verifier.ts'
 import { type Decision, decide, type Question } from './decide.ts'
@@ -73,7 +74,7 @@ export function explain(options: ExplainOptions): Explanation {
     const common = { path: target.path, freshness: FRESHNESS, resource }
     let authentic: Authentic
     try {
-        authentic = verifier.authenticate(evidence, now, checks)
+        authentic = authenticate(verifier, evidence, now, checks)
     } catch (error) {
         if (!(error instanceof AttestError)) throw error
         return {
