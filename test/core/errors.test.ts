@@ -21,6 +21,7 @@ import { EMULATOR_ERRORS } from '#emulator/errors.ts'
 import { EVIDENCE_ERRORS } from '#evidence/errors.ts'
 import { KBS_ERRORS } from '#kbs/errors.ts'
 import { LUKS_ERRORS } from '#luks/errors.ts'
+import { sources } from '#packaging/house.ts'
 import { PLUGINS } from '#plugins.ts'
 import { UNLOCK_ERRORS } from '#unlock/errors.ts'
 
@@ -60,6 +61,21 @@ test('each code: its name, how a command exits, what it means', (t) => {
         if (row.passes) t.is(row.exit, 3, code)
         if (PLUGINS.some(({ id }) => id === table)) t.true(code.startsWith(`ERR_${table.toUpperCase()}_`), code)
     }
+})
+
+test('each code stands somewhere outside its table', (t) => {
+    const texts = sources()
+        .filter(({ path }) => /^(?:src|plugins|drivers)\//.test(path))
+        .map(({ text }) => text)
+    // The table itself does not quote its codes; those of the firmware are put together from the names of its statuses.
+    const unused = ROWS.filter(
+        ({ code }) => !code.startsWith('ERR_SEV_FW_') && !texts.some((text) => text.includes(`'${code}'`)),
+    )
+    t.deepEqual(
+        unused.map(({ code }) => code),
+        [],
+    )
+    t.true(texts.some((text) => text.includes('fail(`ERR_SEV_FW_$')))
 })
 
 const FAIL = errorsOf({
