@@ -72,10 +72,12 @@ export interface Evidence {
  * told, and none that is higher.
  */
 export interface KeySelector {
-    readonly fields: readonly KeyField[]
+    /** Names of the manifest's `keyFields`. */
+    readonly fields: readonly string[]
     readonly privilegeLevel?: number
     readonly guestSvn?: number
     readonly tcbVersion?: bigint
 }
 
-export type KeyField = 'policy' | 'imageId' | 'familyId' | 'measurement' | 'guestSvn' | 'tcbVersion'
+/** What a derived key can be bound to, by name. A key that lacks a strict one, others could obtain as well. */
+export type KeyFields = Readonly<Record<string, { readonly strict: boolean }>>

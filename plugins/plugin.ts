@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { ErrorTable } from '#core/errors.ts'
-import type { Driver } from '#drivers/driver.ts'
+import type { Driver, KeyFields } from '#drivers/driver.ts'
 import type { Emulator } from '#emulator/model.ts'
 import type { Vocabulary } from '#evidence/claims.ts'
-import type { KbsEvidence, Trust, Verifier } from '#evidence/verifier.ts'
+import type { EvidenceForms, Trust, Verifier } from '#evidence/verifier.ts'
 
 export interface Plugin {
     /** Also the value of `--tee`. */
@@ -15,10 +15,12 @@ export interface Plugin {
     /** Its names as `tee` of the key broker protocol's request. */
     readonly kbsNames: readonly string[]
     readonly errors: ErrorTable
+    /** What the keys of its guests can be bound to. Absent: there are no such keys. */
+    readonly keyFields?: KeyFields
     /** Loaded when a guest is looked for. */
     driver(): Promise<Driver>
-    /** Its evidence in the key broker protocol's form; loaded by whoever sends it. */
-    kbsEvidence(): Promise<KbsEvidence>
+    /** The forms of its evidence; loaded by whoever sends it. */
+    forms(): Promise<EvidenceForms>
     /** What the rules of a broker may say of its guests; loaded by brokers. */
     vocabulary(): Promise<Vocabulary>
     /** Loaded when evidence is judged. The verifier keeps what it has verified of chains under this trust. */

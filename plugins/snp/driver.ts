@@ -2,21 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes, isZero } from '#core/bytes.ts'
-import type {
-    Attempt,
-    Driver,
-    Evidence,
-    EvidenceOptions,
-    Guest,
-    KeyField,
-    KeySelector,
-    Probe,
-    Via,
-} from '#drivers/driver.ts'
+import type { Attempt, Driver, Evidence, EvidenceOptions, Guest, KeySelector, Probe, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
 import { moduleHint } from '#drivers/linux/system.ts'
 import { snpError } from './errors.ts'
+import { KEY_FIELDS } from './key-fields.ts'
 import { parseReport } from './report.ts'
 
 const TEE = 'snp'
@@ -28,16 +19,6 @@ const PROVIDER = 'sev_guest'
 const PLATFORM_DEVICE = '/sys/devices/platform/sev-guest'
 
 const REPORT_DATA_SIZE = 64
-
-/** GUEST_FIELD_SELECT. AMD 56860 rev 1.58, table 18. */
-const FIELD_BITS: Readonly<Record<KeyField, bigint>> = {
-    policy: 1n << 0n,
-    imageId: 1n << 1n,
-    familyId: 1n << 2n,
-    measurement: 1n << 3n,
-    guestSvn: 1n << 4n,
-    tcbVersion: 1n << 5n,
-}
 
 export const snpDriver: Driver = {
     tee: TEE,
@@ -134,11 +115,17 @@ async function deriveKey({ sevGuest }: Doors, selector: KeySelector) {
     const { fields, privilegeLevel: vmpl = 0 } = selector
     const { guestSvn, tcbVersion } = await mixedIn(sevGuest, selector, vmpl)
     return sevGuest.derivedKey({
-        guestFieldSelect: fields.reduce((word, field) => word | FIELD_BITS[field], 0n),
+        guestFieldSelect: fields.reduce((word, field) => word | bitOf(field), 0n),
         vmpl,
         guestSvn,
         tcbVersion,
     })
+}
+
+function bitOf(field: string): bigint {
+    const row = KEY_FIELDS[field as keyof typeof KEY_FIELDS] as { bit: bigint } | undefined
+    if (row) return row.bit
+    throw new TypeError(`no key is bound to ${field}`)
 }
 
 // These two are not looked up by the firmware, but mixed in as they are requested: zero would bind the key to nothing,

@@ -1,18 +1,21 @@
 // AMD SEV-SNP: the manifest. Files, in the order in which a reader meets them: report (the bytes), tcb (product lines),
-// cert-table, vek, roots, chain (who signed), verify (is it authentic), policy and appraise (is it acceptable), claims,
-// inspect, weaknesses (what it says), kbs-evidence and recognise (its forms), driver (the guest's side), emulate.
+// cert-table, vek, roots, chain, signing-key (who signed), verify (is it authentic), members, policy and appraise (is it
+// acceptable), claims, inspect, weaknesses (what it says), kbs-evidence and recognise (its forms), driver (the guest's
+// side), emulate.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Plugin } from '#plugins/plugin.ts'
 import { SNP_ERRORS } from './errors.ts'
+import { KEY_FIELDS } from './key-fields.ts'
 
 export const snp = {
     id: 'snp',
     title: 'AMD SEV-SNP',
     kbsNames: ['snp'],
     errors: SNP_ERRORS,
+    keyFields: KEY_FIELDS,
     driver: async () => (await import('./driver.ts')).snpDriver,
-    kbsEvidence: () => import('./kbs-evidence.ts'),
+    forms: () => import('./forms.ts'),
     vocabulary: () => import('./vocabulary.ts'),
     verifier: async (trust) => (await import('./verifier.ts')).snpVerifier(trust),
     emulator: async () => (await import('./emulate.ts')).snpEmulator,

@@ -8,6 +8,8 @@ import { parseCertTable } from './cert-table.ts'
 import { snpError } from './errors.ts'
 import { ECDSA_P384_SHA384, REPORT_LAYOUTS, REPORT_SIZE } from './report.ts'
 
+export const FORMS = 'an SNP report (1184 bytes) with or without its certificate table'
+
 /** The header of the runtime data behind a report in Azure's HCL report. */
 const HCL_RUNTIME_HEADER = layout('HCL runtime data', 20, {
     dataSize: u32(0),

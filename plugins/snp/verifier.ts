@@ -7,13 +7,14 @@ import { describe } from './inspect.ts'
 import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
 import { readPolicy, snpPolicy, writePolicy } from './policy.ts'
-import { recognise } from './recognise.ts'
+import { FORMS, recognise } from './recognise.ts'
 import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
 
 export const snpVerifier = (trust: Trust): Verifier => ({
     tee: 'snp',
     checkNames: { authentic: AUTHENTIC_CHECKS, appraisal: APPRAISAL_CHECKS },
     appraisedClaims: APPRAISED_CLAIMS,
+    forms: FORMS,
     recognise,
     fromKbs,
     toKbs,
@@ -22,6 +23,7 @@ export const snpVerifier = (trust: Trust): Verifier => ({
     writePolicy,
     appraise,
     measurementsOf: (policy) => snpPolicy(policy).measurements ?? null,
+    withMeasurements: (policy, measurements, title) => readPolicy({ ...snpPolicy(policy), measurements }, title),
     floor,
     describe,
 })

@@ -5,18 +5,23 @@ import { hkdfSync } from 'node:crypto'
 import { wipe } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
-import type { KeyField } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { libc } from '#drivers/linux/libc.ts'
+import type { Plugin } from '#plugins/plugin.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
 import { readWord } from './bytes-option.ts'
 import { command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
 import { requireNewFile } from './new-file.ts'
 import { note } from './term.ts'
 
-/** What a key must be bound to, or the host could obtain it with a guest of its own making. */
-const STRICT: readonly KeyField[] = ['policy', 'measurement', 'guestSvn', 'tcbVersion']
-const ALL: readonly KeyField[] = ['policy', 'imageId', 'familyId', 'measurement', 'guestSvn', 'tcbVersion']
+/** The technologies that have such keys. */
+const KEYED = PLUGINS.filter(({ keyFields }) => keyFields)
+
+const strict = ({ keyFields = {} }: Plugin): string[] =>
+    Object.keys(keyFields).filter((field) => keyFields[field]?.strict)
+
+const NO_STRINGS: string[] = []
 
 const LABEL = 'guest-attest/derived-key/v1'
 
@@ -27,8 +32,9 @@ export const command = define({
         out: { type: 'string', demandOption: true, describe: 'write the 32 bytes to this new file (mode 0600)' },
         bind: {
             type: 'array',
-            choices: ALL,
-            default: [...STRICT],
+            choices: [...new Set(KEYED.flatMap(({ keyFields = {} }) => Object.keys(keyFields)))],
+            default: NO_STRINGS,
+            defaultDescription: KEYED.map((plugin) => `${plugin.id}: ${strict(plugin).join(', ')}`).join('; '),
             describe: 'what the key is bound to; fewer than the default needs --insecure-selector',
         },
         vmpl: { type: 'number', describe: 'privilege level to bind to; 0 unless told' },
@@ -40,7 +46,7 @@ export const command = define({
         'insecure-selector': {
             type: 'boolean',
             default: false,
-            describe: 'allow a key that is bound to less than policy, measurement, guest SVN and TCB',
+            describe: 'allow a key that is bound to less than the default',
         },
     },
     examples: [['--label disk-cache --out /run/cache.key', 'a key that a restart of the same guest gets again']],
@@ -49,12 +55,9 @@ export const command = define({
         'firmware or the image it is another key. It never leaves the machine, so it is no substitute for a broker.',
     async run(args) {
         if (args.label === '') throw coreError('ERR_USAGE', '--label: expected a text, got ""')
-        const fields = [...new Set(args.bind as KeyField[])]
-        const missing = STRICT.filter((field) => !fields.includes(field))
-        if (missing.length > 0 && !args.insecureSelector)
-            throw coreError('ERR_USAGE', `the key would not be bound to ${missing.join(', ')}`, {
-                hint: 'then a guest of the host’s making may get it: --insecure-selector if that is meant',
-            })
+        // Where it must be this technology, what is wrong is said before a guest is looked for.
+        const [only, other] = KEYED.filter(({ id }) => args.tee === undefined || id === args.tee)
+        if (only && !other) fieldsFor(only, args)
         const tcbVersion =
             args.tcbVersion === undefined ? {} : { tcbVersion: readWord(args.tcbVersion, '--tcb-version') }
         requireNewFile(args.out)
@@ -66,6 +69,7 @@ export const command = define({
                     'ERR_NO_TEE',
                     `a guest of ${guest.tee} has no derived keys, or its device is not there`,
                 )
+            const fields = fieldsFor(pluginOf(guest.tee), args)
             const root = await guest.deriveKey({
                 fields,
                 ...(args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl }),
@@ -85,3 +89,22 @@ export const command = define({
         }
     },
 })
+
+interface Selected {
+    readonly bind: readonly string[]
+    readonly insecureSelector: boolean
+}
+
+/** What a key of this technology's guest is to be bound to. @throws AttestError ERR_USAGE */
+function fieldsFor(plugin: Plugin, { bind, insecureSelector }: Selected): string[] {
+    const fields = bind.length > 0 ? [...new Set(bind)] : strict(plugin)
+    const unknown = fields.find((field) => !Object.hasOwn(plugin.keyFields ?? {}, field))
+    if (unknown !== undefined)
+        throw coreError('ERR_USAGE', `--bind ${unknown}: no key of ${plugin.title} is bound to that`)
+    const missing = strict(plugin).filter((field) => !fields.includes(field))
+    if (missing.length > 0 && !insecureSelector)
+        throw coreError('ERR_USAGE', `the key would not be bound to ${missing.join(', ')}`, {
+            hint: 'then a guest of the host’s making may get it: --insecure-selector if that is meant',
+        })
+    return fields
+}

@@ -4,7 +4,6 @@
 import { coreError, messageOf } from '#core/errors.ts'
 import { createFile, readInput } from '#core/files.ts'
 import { parseJson, stringifyJson } from '#core/json.ts'
-import type { Evidence } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
@@ -25,7 +24,7 @@ const OPTIONS = {
         type: 'string',
         choices: ['kbs', 'raw'],
         default: 'kbs',
-        describe: "the key broker protocol's JSON, or the bytes: report and certificate table",
+        describe: "the key broker protocol's JSON, or the technology's own bytes",
     },
     out: { type: 'string', describe: 'write to this new file instead of standard output' },
 } as const
@@ -44,11 +43,10 @@ export const command = define({
             if (!guest.evidence)
                 throw driverError('ERR_NO_TEE', `a guest of ${guest.tee} has no evidence of its own on this kernel`)
             const evidence = await guest.evidence(binding, args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl })
-            if (!evidence.certificates)
-                note(
-                    'the host gave no certificates: a verifier must fetch that of the signing key (`inspect` says where)',
-                )
-            write(args.format === 'raw' ? rawForm(evidence) : await kbsForm(evidence), args.out)
+            const { toKbs, toRaw, notes } = await pluginOf(evidence.tee).forms()
+            for (const text of notes(evidence)) note(text)
+            const bytes = args.format === 'raw' ? toRaw(evidence) : Buffer.from(`${stringifyJson(toKbs(evidence))}\n`)
+            write(bytes, args.out)
             return 0
         } finally {
             guest.close()
@@ -69,14 +67,6 @@ function readBinding(args: Args<typeof OPTIONS>): Buffer {
     } catch (cause) {
         throw coreError('ERR_USAGE', `--runtime-data: ${messageOf(cause)}`, { cause })
     }
-}
-
-const rawForm = ({ report, certificates }: Evidence): Buffer =>
-    certificates ? Buffer.concat([report, certificates]) : report
-
-async function kbsForm(evidence: Evidence): Promise<Buffer> {
-    const { toKbs } = await pluginOf(evidence.tee).kbsEvidence()
-    return Buffer.from(`${stringifyJson(toKbs(evidence))}\n`)
 }
 
 function write(bytes: Buffer, out: string | undefined): void {

@@ -26,5 +26,5 @@ export async function openAttester(config: Config): Promise<Attester> {
     const guest = await openGuest({}, config)
     const plugin = pluginOf(guest.tee)
     const [kbsName = guest.tee] = plugin.kbsNames
-    return { guest, kbsName, form: await plugin.kbsEvidence(), [Symbol.dispose]: () => guest.close() }
+    return { guest, kbsName, form: await plugin.forms(), [Symbol.dispose]: () => guest.close() }
 }

@@ -7,7 +7,7 @@ import { readInput } from '#core/files.ts'
 import { type Expectations, judge, padNonce, padReportData } from '#evidence/judge.ts'
 import { MAX_EVIDENCE_BYTES, type Recognised, recognise } from '#evidence/recognise.ts'
 import type { Judgement } from '#evidence/verdict.ts'
-import type { Verifier } from '#evidence/verifier.ts'
+import type { Policy, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
 import { BYTES_FORMS, readBytes, readHex } from './bytes-option.ts'
 import { type Args, command as define, JSON_OPTION } from './command.ts'
@@ -98,35 +98,44 @@ function judgeBytes(
 interface Wanted {
     readonly reportData?: Buffer
     readonly nonce?: Buffer
-    /** A policy's members, and what to call it. */
-    readonly policy?: { readonly members: Readonly<Record<string, unknown>>; readonly title: string }
+    readonly policy?: WantedPolicy
+}
+
+/** A policy's members, what to call it, and measurements that are accepted beside it. */
+interface WantedPolicy {
+    readonly members: Readonly<Record<string, unknown>>
+    readonly title: string
+    readonly measurements: readonly string[]
 }
 
 // Whatever is expected, the strict values of a policy hold with it: a measurement says nothing of a guest whose host can
 // write its memory.
-function readWanted({ policy, measurement, reportData, nonce }: Options): Wanted {
+function readWanted({ policy, measurement: measurements, reportData, nonce }: Options): Wanted {
     const members = policy === undefined ? {} : parseTomlText(readInput(policy), policy)
-    for (const text of measurement) readHex(text, '--measurement')
-    if (measurement.length > 0) {
-        if ('measurements' in members)
-            throw coreError(
-                'ERR_USAGE',
-                '--measurement and the measurements of --policy were given: name them in one place',
-            )
-        Object.assign(members, { measurements: measurement })
-    }
-    const isAppraised = [policy, reportData, nonce].some((value) => value !== undefined) || measurement.length > 0
+    for (const text of measurements) readHex(text, '--measurement')
+    const isAppraised = [policy, reportData, nonce].some((value) => value !== undefined) || measurements.length > 0
     return {
         ...(reportData === undefined ? {} : { reportData: padReportData(readBytes(reportData, '--report-data')) }),
         ...(nonce === undefined ? {} : { nonce: padNonce(readBytes(nonce, '--nonce')) }),
-        ...(isAppraised ? { policy: { members, title: policy ?? '--measurement' } } : {}),
+        ...(isAppraised ? { policy: { members, title: policy ?? '--policy', measurements } } : {}),
     }
 }
 
 const expectations = ({ policy, ...data }: Wanted, verifier: Verifier): Expectations => ({
     ...data,
-    ...(policy ? { policy: verifier.readPolicy(policy.members, policy.title) } : {}),
+    ...(policy ? { policy: readPolicy(policy, verifier) } : {}),
 })
+
+function readPolicy({ members, title, measurements }: WantedPolicy, verifier: Verifier): Policy {
+    const policy = verifier.readPolicy(members, title)
+    if (measurements.length === 0) return policy
+    if (verifier.measurementsOf(policy))
+        throw coreError(
+            'ERR_USAGE',
+            '--measurement and the measurements of --policy were given: name them in one place',
+        )
+    return verifier.withMeasurements(policy, measurements, '--measurement')
+}
 
 function exitOf({ verdict }: Judgement, authenticOnly: boolean): 0 | 1 | 3 {
     if (verdict === 'accepted') return 0

@@ -23,7 +23,7 @@ export const MAX_EVIDENCE_BYTES = 4 * 1024 * 1024
  * @throws AttestError ERR_EVIDENCE_UNKNOWN, and what a verifier says of its own
  */
 export function recognise(bytes: Buffer, verifiers: readonly Verifier[]): Recognised {
-    return recogniseBinary(bytes, verifiers) ?? recogniseText(bytes, verifiers) ?? unknown(bytes)
+    return recogniseBinary(bytes, verifiers) ?? recogniseText(bytes, verifiers) ?? unknown(bytes, verifiers)
 }
 
 function recogniseBinary(bytes: Buffer, verifiers: readonly Verifier[], as = ''): Recognised | null {
@@ -101,7 +101,7 @@ const KNOWN: readonly Known[] = [
     { what: 'an empty file', is: (b) => b.length === 0 },
 ]
 
-function unknown(bytes: Buffer): never {
+function unknown(bytes: Buffer, verifiers: readonly Verifier[]): never {
     const text = bytes
         .subarray(0, 64 * 1024)
         .toString('latin1')
@@ -111,7 +111,7 @@ function unknown(bytes: Buffer): never {
         'ERR_EVIDENCE_UNKNOWN',
         found ? `this is ${found.what}, not evidence that this program can judge` : 'not a proof that I know',
         {
-            hint: 'expected: an SNP report (1184 bytes) with or without its certificate table, hex or base64 of it, or key broker evidence (JSON)',
+            hint: `expected: ${[...verifiers.map(({ forms }) => forms), 'hex or base64 of it, or key broker evidence (JSON)'].join(', ')}`,
         },
     )
 }

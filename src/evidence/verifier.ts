@@ -63,8 +63,18 @@ export interface KbsEvidence {
     toKbs(evidence: Evidence): unknown
 }
 
+/** The forms in which a guest hands its evidence over. */
+export interface EvidenceForms extends KbsEvidence {
+    /** The technology's own bytes: what `Verifier.recognise` takes. */
+    toRaw(evidence: Evidence): Buffer
+    /** What a person should know of this evidence before it is sent anywhere. */
+    notes(evidence: Evidence): readonly string[]
+}
+
 export interface Verifier extends KbsEvidence {
     readonly tee: TeeId
+    /** What `recognise` takes, for a person: `a report (1184 bytes)`. */
+    readonly forms: string
     /** The inverse of toKbs. Null: not mine. @throws AttestError mine, and malformed */
     fromKbs(primary: unknown): Evidence | null
     /** The names of the checks of authenticity, and of appraisal, in their order. */
@@ -86,6 +96,8 @@ export interface Verifier extends KbsEvidence {
     appraise(authentic: Authentic, policy: Policy, checks: Checks): void
     /** The measurements that a policy accepts, lower-case hex; null where it accepts any. */
     measurementsOf(policy: Policy): readonly string[] | null
+    /** The same policy, but for these measurements (hex). @throws AttestError of the plugin */
+    withMeasurements(policy: Policy, measurements: readonly string[], title: string): Policy
     /** What the floor of a broker has against this evidence under this policy. */
     floor(authentic: Authentic, policy: Policy | null): readonly FloorFinding[]
     /** Every field of evidence that nobody has verified. */
