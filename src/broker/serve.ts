@@ -9,10 +9,13 @@ import { isLoopback } from '#core/loopback.ts'
 import { type Broker, type BrokerOptions, openBroker } from './broker.ts'
 import { brokerError } from './errors.ts'
 import { addAdminRoutes } from './http/admin-routes.ts'
+import { bodies } from './http/bodies.ts'
 import { addKbsRoutes, refusedUnproven } from './http/kbs-routes.ts'
+import { limitConnections } from './http/limits.ts'
 import { adminProblemOf } from './http/problems.ts'
 import { type App, createApp } from './http/server.ts'
 import { formatListen, type ListenAddress } from './listen.ts'
+import { shares } from './shares.ts'
 import { givenIdentity, mintedIdentity, type TlsIdentity } from './tls.ts'
 
 export interface ServeOptions extends BrokerOptions {
@@ -106,7 +109,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise<App> {
-    const { requestTimeoutMs, idleTimeoutMs, maxConnections } = broker.settings
+    const { requestTimeoutMs, idleTimeoutMs, maxConnections, ratePerMinute } = broker.settings
+    const { maxConnectionsPerAddress, maxBodiesBytes, maxBodiesPerAddressBytes } = broker.settings
+    const read = bodies(shares({ most: maxBodiesBytes, mostOfOne: maxBodiesPerAddressBytes }))
     const server = {
         maxHeaderSize: MAX_HEADER_BYTES,
         headersTimeout: Math.min(HEAD_MS, requestTimeoutMs),
@@ -116,6 +121,8 @@ async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise
         title: 'guest-attest broker',
         description: 'The key broker protocol 0.4.0: a guest proves what it is, and gets what it may have.',
         refused: refusedUnproven(broker),
+        bodies: read,
+        ratePerMinute,
         options: {
             requestTimeout: requestTimeoutMs,
             connectionTimeout: idleTimeoutMs,
@@ -126,8 +133,13 @@ async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise
                 : { http: server }),
         } as object,
     })
+    // Above this nobody is even asked for an address.
     app.server.maxConnections = maxConnections
-    await addKbsRoutes(app, broker, { secure: identity !== null })
+    limitConnections(app.server, shares({ most: maxConnections, mostOfOne: maxConnectionsPerAddress }), () => {
+        broker.metrics.count('refusals', 'ERR_KBS_BUSY')
+        broker.noise.count('ERR_KBS_BUSY')
+    })
+    await addKbsRoutes(app, broker, { secure: identity !== null, bodies: read })
     return app
 }
 
@@ -136,6 +148,7 @@ async function openAdmin(broker: Broker): Promise<App> {
         title: 'guest-attest broker: administration',
         description: 'Over the unix socket in the broker’s folder alone: whoever may open it may do everything.',
         options: { forceCloseConnections: true } as object,
+        bodies: bodies(shares({ most: Infinity, mostOfOne: Infinity })),
         tell: adminProblemOf,
     })
     await addAdminRoutes(app, broker)

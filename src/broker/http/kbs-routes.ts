@@ -1,7 +1,6 @@
 // The routes of the key broker protocol 0.4.0, as guests use them: /auth, /attest, /resource.
 // SPDX-License-Identifier: Apache-2.0
 
-import rateLimit from '@fastify/rate-limit'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import * as z from 'zod/mini'
 import { isLoopback } from '#core/loopback.ts'
@@ -23,6 +22,7 @@ import type { Broker } from '../broker.ts'
 import { beginHandshake, finishHandshake } from '../handshake.ts'
 import { release } from '../release.ts'
 import { SESSION_MS, type Challenge as SessionChallenge } from '../sessions.ts'
+import type { Bodies } from './bodies.ts'
 import { problem, problemBody } from './problems.ts'
 import { type App, metricsText, typed } from './server.ts'
 
@@ -46,30 +46,27 @@ const REFUSALS = {
     503: ErrorBody,
 }
 
+const HANDSHAKE: ReadonlySet<string | undefined> = new Set([`${KBS_PREFIX}/auth`, `${KBS_PREFIX}/attest`])
+
 const RESOURCE_PARAMS = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
 const RESOURCE_QUERY = z.strictObject({ use: z.optional(z.literal(LUKS_KEY)) })
 
-/** `secure`: whether the listener speaks TLS, without which a client would not send the cookie back. */
-export async function addKbsRoutes(app: App, broker: Broker, { secure }: { secure: boolean }): Promise<void> {
+export interface KbsRoutesOptions {
+    /** Whether the listener speaks TLS, without which a client would not send the cookie back. */
+    readonly secure: boolean
+    readonly bodies: Bodies
+}
+
+export async function addKbsRoutes(app: App, broker: Broker, { secure, bodies }: KbsRoutesOptions): Promise<void> {
     const { settings, metrics } = broker
     app.decorateRequest('challenge', null)
     app.decorateRequest('proven', false)
-    await app.register(rateLimit, {
-        global: false,
-        max: settings.ratePerMinute,
-        timeWindow: 60_000,
-        cache: 50_000,
-        ipv6Subnet: 64,
-        addHeaders: { 'x-ratelimit-limit': false, 'x-ratelimit-remaining': false, 'x-ratelimit-reset': false },
-        addHeadersOnExceeding: {
-            'x-ratelimit-limit': false,
-            'x-ratelimit-remaining': false,
-            'x-ratelimit-reset': false,
-        },
-        errorResponseBuilder: () =>
-            Object.assign(new Error('too many requests from this address: come back later'), { statusCode: 429 }),
+    // Who has proved nothing and is not about to does not hold a connection.
+    app.addHook('onSend', (request, reply, _payload, done) => {
+        if (!request.proven && !HANDSHAKE.has(request.routeOptions.url)) void reply.header('connection', 'close')
+        done()
     })
-    // Each route has a count of its own.
+    // Each of the protocol's routes has a count of its own, the others have one together.
     const limited = () => ({ rateLimit: { max: settings.ratePerMinute } })
     const setCookie = (reply: FastifyReply, value: string) => {
         const expires = new Date(broker.clock.now().getTime() + SESSION_MS).toUTCString()
@@ -98,6 +95,7 @@ export async function addKbsRoutes(app: App, broker: Broker, { secure }: { secur
             schema: { summary: 'Prove', body: Attestation, response: { 200: AttestationResponse, ...REFUSALS } },
             // Before the body is read: one challenge is good for one try, whatever becomes of it.
             preParsing: async (request) => {
+                bodies.admit(request)
                 request.challenge = broker.sessions.burn(sessionCookie(request))
             },
         },
@@ -113,6 +111,7 @@ export async function addKbsRoutes(app: App, broker: Broker, { secure }: { secur
     typed(app).get(
         `${KBS_PREFIX}/resource/:repository/:type/:tag`,
         {
+            config: limited(),
             schema: {
                 summary: 'Ask for a resource',
                 params: RESOURCE_PARAMS,

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { randomBytes } from 'node:crypto'
+import type { Readable } from 'node:stream'
 import swagger from '@fastify/swagger'
 import fastify, {
     type FastifyInstance,
@@ -17,6 +18,8 @@ import { issues, type Schema } from '#core/schema.ts'
 import { kbsError } from '#kbs/errors.ts'
 import { MAX_ATTESTATION_BYTES } from '#kbs/messages.ts'
 import type { Broker } from '../broker.ts'
+import type { Bodies } from './bodies.ts'
+import { limitRequests } from './limits.ts'
 import { type Problem, problem, problemBody, problemOf } from './problems.ts'
 
 export type App = FastifyInstance
@@ -28,6 +31,9 @@ export interface AppOptions {
     readonly title: string
     readonly description: string
     readonly options?: FastifyServerOptions
+    readonly bodies: Bodies
+    /** From one address; without a bound unless given. */
+    readonly ratePerMinute?: number
     /** How errors are told; as to a guest unless given. */
     readonly tell?: (error: unknown) => Problem
     /** Called with each refusal before it is sent. */
@@ -42,7 +48,7 @@ const MAX_DEPTH = 32
 
 export async function createApp(
     broker: Broker,
-    { title, description, options, tell = problemOf, refused }: AppOptions,
+    { title, description, options, bodies, ratePerMinute, tell = problemOf, refused }: AppOptions,
 ): Promise<App> {
     const app: App = fastify({
         ...options,
@@ -59,8 +65,12 @@ export async function createApp(
     })
 
     app.removeAllContentTypeParsers()
-    app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
-        parseJson(body, { title: 'body', maxBytes: MAX_ATTESTATION_BYTES, maxDepth: MAX_DEPTH }),
+    app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: Readable) =>
+        parseJson(await bodies.read(request, payload), {
+            title: 'body',
+            maxBytes: MAX_ATTESTATION_BYTES,
+            maxDepth: MAX_DEPTH,
+        }),
     )
     app.setValidatorCompiler<Schema<unknown>>(({ schema, httpPart }) => (data: unknown) => {
         const result = schema.safeParse(data)
@@ -83,7 +93,9 @@ export async function createApp(
             void reply.header('retry-after', answer.retryAfterS)
         void reply.status(answer.status).send(problemBody(answer, request.id))
     })
-    app.setNotFoundHandler((request, reply) => {
+    if (ratePerMinute !== undefined) await limitRequests(app, ratePerMinute)
+    const limited = ratePerMinute === undefined ? {} : { preHandler: app.rateLimit() }
+    app.setNotFoundHandler(limited, (request, reply) => {
         const answer = problem(404, `there is no ${request.method} ${request.url.split('?')[0]} here`)
         refused?.(request, answer.code, answer.detail)
         void reply.status(404).send(problemBody(answer, request.id))
