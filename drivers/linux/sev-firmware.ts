@@ -79,6 +79,10 @@ export const FIRMWARE_STATUS = {
 } as const satisfies Record<number, Status>
 
 type Name = (typeof FIRMWARE_STATUS)[keyof typeof FIRMWARE_STATUS]['name']
+/** The number of a status. */
+export const firmwareStatus = (name: Name): number =>
+    Number(Object.entries(FIRMWARE_STATUS).find(([, row]) => row.name === name)?.[0])
+
 type FirmwareCode = `ERR_SEV_FW_${Name | 'UNKNOWN'}`
 
 export const FIRMWARE_ERRORS = {

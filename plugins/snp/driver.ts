@@ -9,8 +9,7 @@ import { moduleHint } from '#drivers/linux/system.ts'
 import { snpError } from './errors.ts'
 import { KEY_FIELDS } from './key-fields.ts'
 import { parseReport } from './report.ts'
-
-const TEE = 'snp'
+import { TEE } from './tee.ts'
 
 /** The name under which the kernel's SNP driver serves configfs-tsm. */
 const PROVIDER = 'sev_guest'

@@ -7,11 +7,12 @@
 import type { Plugin } from '#plugins/plugin.ts'
 import { SNP_ERRORS } from './errors.ts'
 import { KEY_FIELDS } from './key-fields.ts'
+import { TEE } from './tee.ts'
 
 export const snp = {
-    id: 'snp',
+    id: TEE,
     title: 'AMD SEV-SNP',
-    kbsNames: ['snp'],
+    kbsNames: [TEE],
     errors: SNP_ERRORS,
     keyFields: KEY_FIELDS,
     driver: async () => (await import('./driver.ts')).snpDriver,

@@ -9,6 +9,7 @@ import { CERT_GUIDS, type CertEntry, encodeCertTable } from './cert-table.ts'
 import { snpError } from './errors.ts'
 import { fromJson, type MemberKind, REPORT_MEMBERS, type ReportJson } from './kbs-evidence.ts'
 import { encodeReport, REPORT_LAYOUTS } from './report.ts'
+import { TEE } from './tee.ts'
 
 const byte = z.int().check(z.gte(0), z.lte(255))
 const u32 = z.int().check(z.gte(0), z.lte(0xffffffff))
@@ -73,5 +74,5 @@ export function fromKbs(primary: unknown): Evidence | null {
     })
     // Through the same door as a host's table: what repeats or is empty is refused there.
     const table = entries.length > 0 ? { certificates: encodeCertTable(entries) } : {}
-    return { tee: 'snp', report: encodeReport(fromJson(attestation_report as ReportJson)), ...table }
+    return { tee: TEE, report: encodeReport(fromJson(attestation_report as ReportJson)), ...table }
 }

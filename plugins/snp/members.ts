@@ -5,7 +5,7 @@
 import * as z from 'zod/mini'
 import type { Claims, ClaimValue } from '#evidence/verdict.ts'
 import { type SNP_ERRORS, snpError } from './errors.ts'
-import { PLATFORM_INFO } from './report.ts'
+import { MAX_VMPL, PLATFORM_INFO } from './report.ts'
 import {
     formatTcb,
     PRODUCT_LINE_NAMES,
@@ -97,7 +97,7 @@ export const MEMBERS = {
         strictest: () => false,
     }),
     maxVmpl: member({
-        schema: z._default(z.int().check(z.gte(0), z.lte(3)), 0),
+        schema: z._default(z.int().check(z.gte(0), z.lte(MAX_VMPL)), 0),
         check: 'vmpl',
         claim: 'vmpl',
         judge: atMostVmpl,

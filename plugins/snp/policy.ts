@@ -8,6 +8,7 @@ import type { Claims, ClaimValue } from '#evidence/verdict.ts'
 import type { Authentic, Policy } from '#evidence/verifier.ts'
 import { snpError } from './errors.ts'
 import { MEMBERS, type Member } from './members.ts'
+import { TEE } from './tee.ts'
 
 type Members = typeof MEMBERS
 type MemberName = keyof Members
@@ -17,7 +18,7 @@ export const MEMBER_ROWS = Object.entries(MEMBERS) as readonly (readonly [Member
 
 /** Absent lists are not checked, and that is printed; debug, migration and the VMPL are always checked. */
 export const SNP_POLICY = z.strictObject({
-    tee: z.optional(z.literal('snp')),
+    tee: z.optional(z.literal(TEE)),
     ...(Object.fromEntries(MEMBER_ROWS.map(([name, { schema }]) => [name, schema])) as {
         [Name in MemberName]: Members[Name]['schema']
     }),
@@ -58,7 +59,7 @@ export function writePolicy({ claims }: Authentic): string {
     const inOrder = rows.toSorted((a, b) => Number(isTable(a.value)) - Number(isTable(b.value)))
     return `# Appraisal policy for \`guest-attest verify --policy\` and for a broker's reference sets (there under [policy]).
 # A list accepts any of its entries; what is left out is not checked, and \`verify\` says so.
-${refused.length > 0 ? `# NOTE: the report that this was written from is refused by it: ${refused.map(({ name }) => name).join(', ')}.\n` : ''}tee = "snp"
+${refused.length > 0 ? `# NOTE: the report that this was written from is refused by it: ${refused.map(({ name }) => name).join(', ')}.\n` : ''}tee = "${TEE}"
 ${inOrder.map(({ name, row, value }) => `${row.says ? `\n# ${row.says}\n` : ''}${written(name, row, value, claims)}\n`).join('')}`
 }
 

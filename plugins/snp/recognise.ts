@@ -7,6 +7,7 @@ import type { Evidence } from '#drivers/driver.ts'
 import { parseCertTable } from './cert-table.ts'
 import { snpError } from './errors.ts'
 import { ECDSA_P384_SHA384, REPORT_LAYOUTS, REPORT_SIZE } from './report.ts'
+import { TEE } from './tee.ts'
 
 export const FORMS = 'an SNP report (1184 bytes) with or without its certificate table'
 
@@ -40,10 +41,10 @@ export function recognise(input: Buffer): { evidence: Evidence; form: string } |
     const rest = input.subarray(REPORT_SIZE)
     if (report.length < REPORT_SIZE)
         throw snpError('ERR_SNP_LENGTH', `an SNP report has ${REPORT_SIZE} bytes, this one ends after ${report.length}`)
-    if (rest.length === 0) return { evidence: { tee: 'snp', report }, form: 'SNP report' }
+    if (rest.length === 0) return { evidence: { tee: TEE, report }, form: 'SNP report' }
     if (isRuntimeHeader(rest))
         return {
-            evidence: { tee: 'snp', report },
+            evidence: { tee: TEE, report },
             form: "SNP report and Azure's HCL runtime header (20 bytes, ignored)",
         }
     if (rest.length < 24)
@@ -53,7 +54,7 @@ export function recognise(input: Buffer): { evidence: Evidence; form: string } |
         )
     parseCertTable(rest)
     return {
-        evidence: { tee: 'snp', report, certificates: Buffer.from(rest) },
+        evidence: { tee: TEE, report, certificates: Buffer.from(rest) },
         form: 'SNP report and certificate table',
     }
 }

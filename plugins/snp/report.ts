@@ -14,6 +14,9 @@ export const SIGNED_SIZE = 0x2a0
 /** SIGNATURE_ALGO: ECDSA on P-384 with SHA-384. */
 export const ECDSA_P384_SHA384 = 1
 
+/** The least privileged of a guest's levels (VMPL). */
+export const MAX_VMPL = 3
+
 /** VMPL of a report that the host asked for: it says nothing that the guest wanted to say. */
 export const HOST_VMPL = 0xffffffff
 

@@ -8,10 +8,11 @@ import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
 import { readPolicy, snpPolicy, writePolicy } from './policy.ts'
 import { FORMS, recognise } from './recognise.ts'
+import { TEE } from './tee.ts'
 import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
 
 export const snpVerifier = (trust: Trust): Verifier => ({
-    tee: 'snp',
+    tee: TEE,
     checkNames: { authentic: AUTHENTIC_CHECKS, appraisal: APPRAISAL_CHECKS },
     appraisedClaims: APPRAISED_CLAIMS,
     forms: FORMS,

@@ -13,7 +13,7 @@ import { type CertEntry, certOf, parseCertTable } from './cert-table.ts'
 import { type Anchors, checkRevocation, checkTime, findIssuer, type Issuer, readAnchors } from './chain.ts'
 import { claimsOf } from './claims.ts'
 import { snpError } from './errors.ts'
-import { ECDSA_P384_SHA384, HOST_VMPL, KEY_INFO, POLICY, parseReport, type Report } from './report.ts'
+import { ECDSA_P384_SHA384, HOST_VMPL, KEY_INFO, MAX_VMPL, POLICY, parseReport, type Report } from './report.ts'
 import { type Chosen, findVek, isOfChip, isSignedBy, scalar } from './signing-key.ts'
 import { formatTcb, partBelow, productLineOf, readTcb, type Tcb } from './tcb.ts'
 import { fingerprint, readVek, type Vek, type VekKind } from './vek.ts'
@@ -128,7 +128,8 @@ function checkFields(report: Report): Report {
     if (!POLICY.read(report.policy).reservedOne) throw refuse('POLICY: bit 17 must be one')
     const unknownKeyInfo = KEY_INFO.unknown(BigInt(report.keyInfo))
     if (unknownKeyInfo !== 0n) throw refuse(`the word at 0x48: the bits 0x${unknownKeyInfo.toString(16)} are not known`)
-    if (report.vmpl > 3 && report.vmpl !== HOST_VMPL) throw refuse(`VMPL: expected 0 to 3, got ${report.vmpl}`)
+    if (report.vmpl > MAX_VMPL && report.vmpl !== HOST_VMPL)
+        throw refuse(`VMPL: expected 0 to ${MAX_VMPL}, got ${report.vmpl}`)
     return report
 }
 

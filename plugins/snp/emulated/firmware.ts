@@ -4,6 +4,7 @@
 
 import { hkdfSync, sign } from 'node:crypto'
 import { isZero } from '#core/bytes.ts'
+import { firmwareStatus } from '#drivers/linux/sev-firmware.ts'
 import {
     DERIVED_KEY_REQ,
     DERIVED_KEY_RESP_HEADER,
@@ -13,7 +14,8 @@ import {
     REPORT_RESP_SIZE,
 } from '#drivers/linux/sev-guest.ts'
 import { GENERATIONS, type Generation } from '../generations.ts'
-import { ECDSA_P384_SHA384, encodeReport, SIGNED_SIZE } from '../report.ts'
+import { KEY_FIELDS } from '../key-fields.ts'
+import { ECDSA_P384_SHA384, encodeReport, MAX_VMPL, SIGNED_SIZE } from '../report.ts'
 import { writeTcb } from '../tcb.ts'
 import type { EmulatedVendor } from './vendor.ts'
 
@@ -41,16 +43,12 @@ export interface Firmware {
     derivedKey(request: Buffer): Buffer
 }
 
-/** Statuses that the firmware gives by itself. */
+/** The statuses that the firmware gives by itself. */
 const SUCCESS = 0
-const INVALID_PARAM = 0x16
+const INVALID_PARAM = firmwareStatus('INVALID_PARAM')
 
-const MAX_VMPL = 3
-
-/** GUEST_FIELD_SELECT has six bits in version 1 of the message, the only one that Linux sends. */
-const FIELD_MASK = 0x3fn
-
-const SELECTED = { policy: 1n, imageId: 2n, familyId: 4n, measurement: 8n, guestSvn: 16n, tcbVersion: 32n } as const
+/** What version 1 of the message knows, the only one that Linux sends. */
+const KNOWN_FIELDS = Object.values(KEY_FIELDS).reduce((word, { bit }) => word | bit, 0n)
 
 /** No ID block was given at launch: identities are zero, and so is GUEST_SVN. */
 const GUEST_SVN = 0
@@ -76,13 +74,13 @@ export function emulatedFirmware(vendor: EmulatedVendor, launch: Launch): Firmwa
             const partsBelow = [0n, 8n, 16n, 24n, 32n, 40n, 48n, 56n].every(
                 (shift) => ((tcbVersion >> shift) & 0xffn) <= ((tcb >> shift) & 0xffn),
             )
-            if (rootKeySelect > 1 || guestFieldSelect & ~FIELD_MASK || !levelAllowed(vmpl) || guestSvn > GUEST_SVN)
+            if (rootKeySelect > 1 || guestFieldSelect & ~KNOWN_FIELDS || !levelAllowed(vmpl) || guestSvn > GUEST_SVN)
                 return keyResponse(INVALID_PARAM)
             if (!partsBelow) return keyResponse(INVALID_PARAM)
             // Root key 1, the VMRK, is another one for each launch where no migration agent brings it.
             const root = rootKeySelect === 1 ? Buffer.concat([vendor.secret, launch.reportId]) : vendor.secret
-            const pick = (field: keyof typeof SELECTED, value: Buffer) =>
-                guestFieldSelect & SELECTED[field] ? value : Buffer.alloc(value.length)
+            const pick = (field: keyof typeof KEY_FIELDS, value: Buffer) =>
+                guestFieldSelect & KEY_FIELDS[field].bit ? value : Buffer.alloc(value.length)
             const context = Buffer.concat([
                 word(guestFieldSelect),
                 word(BigInt(vmpl)),

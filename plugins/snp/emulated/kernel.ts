@@ -3,6 +3,7 @@
 // commits.
 // SPDX-License-Identifier: Apache-2.0
 
+import { firmwareStatus } from '#drivers/linux/sev-firmware.ts'
 import {
     DERIVED_KEY_REQ,
     EXT_REPORT_REQ,
@@ -19,8 +20,8 @@ import { type Firmware, keyResponse, reportResponse } from './firmware.ts'
 
 const PAGE_SIZE = 4096
 
-const INVALID_PARAM = 0x16
-const INVALID_KEY = 0x27
+/** The refusals of the firmware that configfs tells apart from others. */
+const REQUEST_REFUSED = [firmwareStatus('INVALID_PARAM'), firmwareStatus('INVALID_KEY')]
 
 /** exitinfo2 as the driver presets it: no call of the firmware was made. */
 const NO_CALL = { fwError: 0xff, vmmError: 0 } as const
@@ -169,7 +170,7 @@ export function snpGuest(
                     commit,
                 } = sendExtended(call, request, MAX_CERTIFICATES)
                 const status = response.length > 0 ? response.readUInt32LE(0) : 0
-                const refused = status === INVALID_PARAM || status === INVALID_KEY ? 'EINVAL' : 'ENXIO'
+                const refused = REQUEST_REFUSED.includes(status) ? 'EINVAL' : 'ENXIO'
                 if (errno || status) return { errno: errno ?? refused, delayMs, commit, ...NO_BLOBS }
                 const outblob = response.subarray(32, 32 + response.readUInt32LE(4))
                 return { outblob, auxblob: usedPart(auxblob), delayMs, commit }

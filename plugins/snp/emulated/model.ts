@@ -8,7 +8,7 @@ import type { DeviceModel, ModelDeps } from '#emulator/model.ts'
 import { CERT_GUIDS, encodeCertTable } from '../cert-table.ts'
 import type { SnpOptions } from '../emulate.ts'
 import { GENERATIONS } from '../generations.ts'
-import { POLICY } from '../report.ts'
+import { MAX_VMPL, POLICY } from '../report.ts'
 import { emulatedFirmware } from './firmware.ts'
 import { snpGuest } from './kernel.ts'
 import { type EmulatedVendor, openVendor } from './vendor.ts'
@@ -55,6 +55,6 @@ function checkPolicy(policy: bigint): bigint {
 }
 
 function checkVmpl(vmpl: number): number {
-    if (Number.isInteger(vmpl) && vmpl >= 0 && vmpl <= 3) return vmpl
-    throw coreError('ERR_USAGE', `--vmpl: expected 0 to 3, got ${vmpl}`)
+    if (Number.isInteger(vmpl) && vmpl >= 0 && vmpl <= MAX_VMPL) return vmpl
+    throw coreError('ERR_USAGE', `--vmpl: expected 0 to ${MAX_VMPL}, got ${vmpl}`)
 }

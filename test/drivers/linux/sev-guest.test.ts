@@ -8,7 +8,7 @@ import test from 'ava'
 import type { AttestError } from '#core/errors.ts'
 import type { DeviceLock } from '#drivers/linux/device-lock.ts'
 import type { Libc } from '#drivers/linux/libc.ts'
-import { FIRMWARE_STATUS } from '#drivers/linux/sev-firmware.ts'
+import { FIRMWARE_STATUS, firmwareStatus } from '#drivers/linux/sev-firmware.ts'
 import {
     DERIVED_KEY_REQ,
     EXT_REPORT_REQ,
@@ -166,6 +166,7 @@ for (const [status, { name }] of Object.entries(FIRMWARE_STATUS))
     test(`firmware status ${status} is its own error`, async (t) => {
         const { door } = device([{ response: report(Number(status)) }])
         await t.throwsAsync(door.report({ reportData, vmpl: 0 }), { code: `ERR_SEV_FW_${name}` })
+        t.is(firmwareStatus(name), Number(status))
     })
 
 test('a regular file in the place of the device is refused', async (t) => {

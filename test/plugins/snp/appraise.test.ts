@@ -148,18 +148,22 @@ test('what a policy does not name is listed as skipped', (t) => {
     const evidence = { tee: 'snp', report: report(genoa), certificates: table(genoa) }
     const { checks } = judge(verifier, evidence, { policy: verifier.readPolicy({}, 'policy') }, genoa.now)
     const skipped = checks.filter(({ result }) => result === 'skipped').map(({ name }) => name)
-    t.deepEqual(skipped, [
-        'measurement',
-        'product-lines',
-        'minimum-tcb',
-        'signing-keys',
-        'vlek-providers',
-        'required-platform',
-        'host-data',
-        'id-keys',
-        'author-keys',
-        'chip-ids',
-    ])
+    const { appraisal } = verifier.checkNames
+    t.deepEqual(
+        skipped.filter((name) => appraisal.includes(name)),
+        [
+            'measurement',
+            'product-lines',
+            'minimum-tcb',
+            'signing-keys',
+            'vlek-providers',
+            'required-platform',
+            'host-data',
+            'id-keys',
+            'author-keys',
+            'chip-ids',
+        ],
+    )
 })
 
 for (const { name, policy, message } of [
