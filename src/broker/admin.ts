@@ -6,7 +6,7 @@ import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { authenticate } from '#evidence/authenticate.ts'
 import { recognise } from '#evidence/recognise.ts'
-import { formatResourcePath, LUKS_KEY, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
+import { formatResourcePath, keyFault, LUKS_KEY, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
 import type { RecordKind } from './audit/record.ts'
 import type { Broker } from './broker.ts'
 import type { Policies, PolicyFile } from './decision/policies.ts'
@@ -18,11 +18,13 @@ import type { Change } from './store/store.ts'
 
 export interface PutOptions {
     readonly maxReleases: number | null
+    /** Also where that shuts the disks which a key of this path has opened. */
+    readonly replace: boolean
 }
 
 /**
  * Stores a new version of a resource; the bytes are wiped.
- * @throws AttestError ERR_KBS_URI, ERR_BROKER_REQUEST, ERR_BROKER_STORE
+ * @throws AttestError ERR_KBS_URI, ERR_BROKER_REQUEST, ERR_BROKER_EXISTS, ERR_BROKER_STORE
  */
 export async function putBytes(
     broker: Broker,
@@ -39,18 +41,15 @@ export async function putBytes(
     }
 }
 
-// Nobody can see that bytes are random, but 32 characters of text are not: whoever guesses them opens the disk.
 function requireRandom(bytes: Buffer): void {
-    const expected = `a ${LUKS_KEY} is ${LUKS_KEY_SIZE} random bytes`
-    if (bytes.length !== LUKS_KEY_SIZE)
-        throw brokerError('ERR_BROKER_REQUEST', `${expected}, these are ${bytes.length}`)
-    if (/^[\t\n\r -~]*$/.test(bytes.toString('latin1')))
-        throw brokerError('ERR_BROKER_REQUEST', `${expected}, these are text`, {
-            hint: `head -c ${LUKS_KEY_SIZE} /dev/urandom > FILE`,
-        })
+    const fault = keyFault(bytes)
+    if (fault === null) return
+    throw brokerError('ERR_BROKER_REQUEST', `a ${LUKS_KEY}: ${fault}`, {
+        hint: `head -c ${LUKS_KEY_SIZE} /dev/urandom > FILE`,
+    })
 }
 
-/** Makes a key that nobody has seen. @throws AttestError ERR_KBS_URI, ERR_BROKER_STORE */
+/** Makes a key that nobody has seen. @throws AttestError ERR_KBS_URI, ERR_BROKER_EXISTS, ERR_BROKER_STORE */
 export const putRandom = (broker: Broker, path: string, options: PutOptions): Promise<ResourceEntry> =>
     put(broker, path, LUKS_KEY, randomBytes(LUKS_KEY_SIZE), options)
 
@@ -59,12 +58,19 @@ async function put(
     text: string,
     kind: ResourceKind,
     bytes: Buffer,
-    { maxReleases }: PutOptions,
+    { maxReleases, replace }: PutOptions,
 ): Promise<ResourceEntry> {
     const { data } = broker
     const path = formatResourcePath(parseResourcePath(text))
     try {
         return await broker.change(async () => {
+            const current = data.state.resources.get(path)
+            if (current?.kind === LUKS_KEY && !replace)
+                throw brokerError(
+                    'ERR_BROKER_EXISTS',
+                    `${path} is a disk key, version ${current.version}: every disk that it opens would be shut for good`,
+                    { hint: '--replace, if that is meant; each disk has to be bound again then' },
+                )
             const version = (data.state.versions.get(path) ?? 0) + 1
             const row = sealResource(data.masterKey, { path, kind, version }, bytes)
             await record(broker, 'put', path, { version, kind, maxReleases, digest: digestResource(row) }, { put: row })

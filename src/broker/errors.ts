@@ -17,6 +17,7 @@ export const BROKER_ERRORS = {
     ERR_BROKER_REFERENCE: { exit: 2, means: 'a reference set is malformed' },
     ERR_BROKER_NAME: { exit: 2, means: 'a name is not made of letters, digits, `_`, `-` and dots' },
     ERR_BROKER_REQUEST: { exit: 2, means: 'a request to the broker’s administration is malformed' },
+    ERR_BROKER_EXISTS: { exit: 2, means: 'a disk key of that path is in use' },
     ERR_BROKER_NOT_FOUND: { exit: 1, means: 'the broker has nothing of that name' },
     ERR_BROKER_COLLATERAL: { exit: 2, means: 'the folder of certificates and revocation lists cannot be read' },
     ERR_BROKER_LISTEN: { exit: 3, means: 'the address cannot be listened on' },

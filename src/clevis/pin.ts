@@ -9,7 +9,7 @@ import { parseOrigin } from '#core/http.ts'
 import { parseJson } from '#core/json.ts'
 import { encryptDirect, parseDirect } from '#core/jwe.ts'
 import { issues } from '#core/schema.ts'
-import { LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
+import { keyFault, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
 import type { KeyRequest } from '#unlock/release.ts'
 import { clevisError } from './errors.ts'
 import { formatBinding, jweKey, MAX_SERVERS, parseBinding, SALT_SIZE } from './header.ts'
@@ -86,9 +86,10 @@ const EXAMPLE = `'{"url": "https://kbs.example:8443", "path": "default/luks/web-
 // Read, never stored: the file is the owner's copy of what `broker put` was given.
 function readKeyFile(path: string): Secret {
     const bytes = readInput(path, 4096)
-    if (bytes.length === LUKS_KEY_SIZE) return secret(bytes)
+    const fault = keyFault(bytes)
+    if (fault === null) return secret(bytes)
     wipe(bytes)
-    throw clevisError('ERR_CLEVIS_KEY_FILE', `${path}: expected ${LUKS_KEY_SIZE} random bytes, got ${bytes.length}`, {
+    throw clevisError('ERR_CLEVIS_KEY_FILE', `${path}: ${fault}`, {
         hint: `head -c ${LUKS_KEY_SIZE} /dev/urandom > FILE; guest-attest broker put PATH FILE --kind luks-key`,
     })
 }

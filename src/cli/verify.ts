@@ -112,6 +112,10 @@ interface WantedPolicy {
 // write its memory.
 function readWanted({ policy, measurement: measurements, reportData, nonce }: Options): Wanted {
     const members = policy === undefined ? {} : parseTomlText(readInput(policy), policy)
+    if (policy !== undefined && Object.keys(members).length === 0)
+        throw coreError('ERR_USAGE', `${policy}: an empty policy would accept any guest`, {
+            hint: '`guest-attest policy init` writes one',
+        })
     for (const text of measurements) readHex(text, '--measurement')
     const isAppraised = [policy, reportData, nonce].some((value) => value !== undefined) || measurements.length > 0
     return {

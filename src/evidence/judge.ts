@@ -51,7 +51,7 @@ export function judge(verifier: Verifier, evidence: Evidence, expected: Expectat
     const checks = new Checks([
         ...verifier.checkNames.authentic,
         ...(expected.reportData ? ['report-data'] : []),
-        ...(expected.nonce ? ['nonce'] : []),
+        ...(expected.nonce || (appraises && !expected.reportData) ? ['nonce'] : []),
         ...(appraises ? verifier.checkNames.appraisal : []),
     ])
     let authentic: Authentic | undefined
@@ -83,6 +83,7 @@ function appraise(verifier: Verifier, authentic: Authentic, expected: Expectatio
     const { reportData, nonce, policy } = expected
     if (reportData) checks.run('report-data', () => compare(authentic, reportData, 'ERR_EVIDENCE_REPORT_DATA'))
     if (nonce) checks.run('nonce', () => compare(authentic, nonce, 'ERR_EVIDENCE_NONCE'))
+    else if (policy && !reportData) checks.skip('nonce', 'no challenge was named: this may be a replay')
     if (policy) verifier.appraise(authentic, policy, checks)
 }
 

@@ -25,6 +25,13 @@ export const LUKS_KEY = 'luks-key'
 /** Its random bytes. */
 export const LUKS_KEY_SIZE = 32
 
+/** Why these bytes are no disk key, or null. Nobody can see that bytes are random, but 32 typed characters are not. */
+export function keyFault(bytes: Buffer): string | null {
+    const expected = `expected ${LUKS_KEY_SIZE} random bytes`
+    if (bytes.length !== LUKS_KEY_SIZE) return `${expected}, got ${bytes.length} bytes`
+    return /^[\t\n\r -~]*$/.test(bytes.toString('latin1')) ? `${expected}, got text` : null
+}
+
 export const Challenge = z.object({
     nonce: z.string().check(z.maxLength(1024)),
     'extra-params': z.unknown(),

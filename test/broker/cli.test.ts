@@ -69,14 +69,25 @@ test.serial('put: a disk key that its owner has made', async (t) => {
     t.is(put.code, 0, put.stderr)
     t.regex(put.stderr, /web\/disk\/own is stored: version 1, luks-key/)
     for (const [name, bytes, message] of [
-        ['short', key.subarray(1), /these are 31/],
-        ['text', Buffer.from('correct horse battery staple 123'), /these are text/],
+        ['short', key.subarray(1), /got 31 bytes/],
+        ['text', Buffer.from('correct horse battery staple 123'), /got text/],
     ] as const) {
         const refused = await command('put', 'web/disk/own', file(name, bytes), '--kind', 'luks-key')
         t.is(refused.code, 2)
         t.regex(refused.stderr, message)
     }
     t.is((await command('rm', 'web/disk/own')).code, 0)
+})
+
+test.serial('put: a disk key is not replaced by accident', async (t) => {
+    await command('put', 'web/disk/used', '--random')
+    for (const words of [['--random'], [file('used', Buffer.from('text'))]]) {
+        const refused = await command('put', 'web/disk/used', ...words)
+        t.is(refused.code, 2)
+        t.regex(refused.stderr, /is a disk key, version 1: .*ERR_BROKER_EXISTS.*\n {2}hint: --replace/)
+    }
+    t.regex((await command('put', 'web/disk/used', '--random', '--replace')).stderr, /version 2, luks-key/)
+    t.is((await command('rm', 'web/disk/used')).code, 0)
 })
 
 for (const { words, code, message } of [
@@ -87,7 +98,7 @@ for (const { words, code, message } of [
     { words: ['put', 'web/x/y', '/dev/null'], code: 2, message: /nothing is in it/ },
     { words: ['put', 'web/x/y', '--random', '--kind', 'opaque'], code: 2, message: /--random makes a luks-key/ },
     { words: ['put', 'web/x/y', '/dev/null', '--kind', 'other'], code: 2, message: /Choices: "opaque", "luks-key"/ },
-    { words: ['put', 'web/x/y', '/etc/hostname', '--kind', 'luks-key'], code: 2, message: /is 32 random bytes/ },
+    { words: ['put', 'web/x/y', '/etc/hostname', '--kind', 'luks-key'], code: 2, message: /expected 32 random bytes/ },
     { words: ['rm', 'web/x/none'], code: 1, message: /there is no resource web\/x\/none/ },
     { words: ['policy', 'rm', 'none'], code: 1, message: /there is no policy none/ },
     { words: ['policy', 'show', 'none'], code: 1, message: /there is no policy none/ },

@@ -21,7 +21,7 @@ const broker = await openBroker({
 // Several at once, so that batches of every size are cut through.
 async function write(path: string): Promise<never> {
     for (;;) {
-        const { version } = await putRandom(broker, path, { maxReleases: null })
+        const { version } = await putRandom(broker, path, { maxReleases: null, replace: true })
         const { seq } = await broker.data.ledger.append({
             kind: 'release',
             subject: path,

@@ -64,7 +64,10 @@ test('a fixture of version 0.1 opens', async (t) =>
 
 const folder = temporaryFolder({ teardown: test.after.always })
 const keyFile = join(folder, 'key')
-writeFileSync(keyFile, resource)
+const owned = Buffer.alloc(32, 0xfe)
+writeFileSync(keyFile, owned)
+const textFile = join(folder, 'text')
+writeFileSync(textFile, 'correct horse battery staple 123')
 const shortFile = join(folder, 'short')
 writeFileSync(shortFile, 'too short')
 
@@ -75,7 +78,7 @@ test('a key file takes the place of the broker, and is not stored', async (t) =>
             .toString()
             .includes('key_file'),
     )
-    t.is((await decrypt(jwe, release)).toString(), 'x')
+    t.is((await decrypt(jwe, async () => secret(Buffer.from(owned)))).toString(), 'x')
 })
 
 for (const { name, config, code } of [
@@ -95,6 +98,11 @@ for (const { name, config, code } of [
     {
         name: 'a key file of another size',
         config: JSON.stringify({ ...JSON.parse(CONFIG), key_file: shortFile }),
+        code: 'ERR_CLEVIS_KEY_FILE',
+    },
+    {
+        name: 'a key file that somebody has typed',
+        config: JSON.stringify({ ...JSON.parse(CONFIG), key_file: textFile }),
         code: 'ERR_CLEVIS_KEY_FILE',
     },
     {

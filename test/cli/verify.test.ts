@@ -74,7 +74,12 @@ for (const { name, args, code, last } of [
         code: 0,
         last: /^AUTHENTIC, NOT APPRAISED/,
     },
-    { name: 'its measurement', args: ['--offline', '--measurement', MEASUREMENT], code: 0, last: /^ACCEPTED$/ },
+    {
+        name: 'its measurement',
+        args: ['--offline', '--measurement', MEASUREMENT],
+        code: 0,
+        last: /^ACCEPTED$/,
+    },
     {
         name: 'its measurement among others',
         args: ['--offline', '--measurement', '00'.repeat(48), '--measurement', MEASUREMENT.toUpperCase()],
@@ -139,6 +144,31 @@ turinTest('usage: bytes without their form', async (t) => {
 
 for (const { name, args, text } of [
     { name: 'a file that does not exist', args: ['verify', '/nowhere'], text: /no such file/ },
+    {
+        name: 'an empty policy',
+        args: ['verify', '/dev/null', '--policy', '/dev/null'],
+        text: /an empty policy would accept any guest/,
+    },
+    {
+        name: 'a measurement that is none',
+        args: ['verify', '/dev/null', '--measurement', 'zz'],
+        text: /--measurement: expected hex digits/,
+    },
+    {
+        name: 'a policy that is not there',
+        args: ['verify', '/dev/null', '--policy', '/nowhere'],
+        text: /nowhere: no such file/,
+    },
+    {
+        name: 'a day that there is not',
+        args: ['verify', '/dev/null', '--at', '2026-02-31'],
+        text: /--at: expected a time/,
+    },
+    {
+        name: 'a time of nowhere',
+        args: ['verify', '/dev/null', '--at', '2026-01-31T12:00'],
+        text: /--at: expected a time/,
+    },
     { name: 'no file', args: ['verify'], text: /not enough non-option arguments/ },
     { name: 'an unknown option', args: ['verify', '/dev/null', '--frobnicate'], text: /frobnicate/ },
     { name: 'a time that is none', args: ['verify', '/dev/null', '--at', 'yesterday'], text: /2026-01-31T12:00:00Z/ },

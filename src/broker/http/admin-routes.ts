@@ -9,6 +9,7 @@ import { formatResourcePath, MAX_ATTESTATION_BYTES, parseResourcePath } from '#k
 import {
     checkPolicy,
     demand,
+    type PutOptions,
     putBytes,
     putPolicy,
     putRandom,
@@ -30,7 +31,7 @@ import { type App, metricsText, typed } from './server.ts'
 
 const number = z.pipe(z.string().check(z.regex(/^\d{1,15}$/, 'expected a number')), z.transform(Number))
 const positive = z.pipe(z.string().check(z.regex(/^[1-9]\d{0,8}$/, 'expected a number from 1 on')), z.transform(Number))
-const MAKE_QUERY = z.strictObject({ maxReleases: z.optional(positive) })
+const MAKE_QUERY = z.strictObject({ maxReleases: z.optional(positive), replace: z.optional(z.literal('true')) })
 const PUT_QUERY = z.extend(MAKE_QUERY, { kind: z.optional(z.enum(RESOURCE_KINDS)) })
 const NAMED = z.object({ name: z.string() })
 const AT = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
@@ -65,14 +66,14 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
             schema: { summary: 'Store the bytes of the body', params: AT, querystring: PUT_QUERY, consumes: [BYTES] },
         },
         async ({ params, query, body }) => {
-            const { kind = 'opaque', maxReleases = null } = query
-            return putBytes(broker, pathOf(params), kind, bytesOf(body), { maxReleases })
+            const { kind = 'opaque' } = query
+            return putBytes(broker, pathOf(params), kind, bytesOf(body), putOptions(query))
         },
     )
     admin.post(
         '/v1/resources/:repository/:type/:tag/random',
         { schema: { summary: 'Make and store a key that nobody has seen', params: AT, querystring: MAKE_QUERY } },
-        async ({ params, query }) => putRandom(broker, pathOf(params), { maxReleases: query.maxReleases ?? null }),
+        async ({ params, query }) => putRandom(broker, pathOf(params), putOptions(query)),
     )
     admin.delete(
         '/v1/resources/:repository/:type/:tag',
@@ -214,6 +215,11 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
         reply.type('text/plain; version=0.0.4').serializer(String).send(metricsText(broker)),
     )
 }
+
+const putOptions = ({ maxReleases, replace }: z.infer<typeof MAKE_QUERY>): PutOptions => ({
+    maxReleases: maxReleases ?? null,
+    replace: replace !== undefined,
+})
 
 /** @throws AttestError ERR_BROKER_REQUEST */
 function bytesOf(body: unknown): Buffer {

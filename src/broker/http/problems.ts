@@ -55,6 +55,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     ERR_BROKER_REFERENCE: MALFORMED,
     ERR_BROKER_NAME: MALFORMED,
     ERR_BROKER_REQUEST: MALFORMED,
+    ERR_BROKER_EXISTS: { status: 409, type: 'SerdeError' },
     ERR_BROKER_NOT_FOUND: { status: 404, type: 'PluginInternalError' },
     ERR_BROKER_STORE: FAILED,
 } satisfies Record<ToldCode, Row> & Record<string, Row>

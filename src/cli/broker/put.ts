@@ -27,6 +27,11 @@ export const command = define({
             choices: RESOURCE_KINDS,
             describe: 'what a file holds: anything (opaque), or 32 random bytes that open a disk (luks-key)',
         },
+        replace: {
+            type: 'boolean',
+            default: false,
+            describe: 'also over a disk key, which shuts every disk that it opens',
+        },
         'max-releases': { type: 'number', describe: 'release this version so often, then never again' },
         ...JSON_OPTION,
     },
@@ -36,7 +41,8 @@ export const command = define({
         ['default/tls/web-key - < server.key', 'standard input'],
         ['default/luks/web-1 web-1.key --kind luks-key', 'a disk key that its owner has made'],
     ],
-    details: 'Each put makes a new version, which alone is released from then on.',
+    details:
+        'Each put makes a new version, which alone is released from then on. A disk key is replaced with --replace alone.',
     async run(args) {
         const path = formatResourcePath(parseResourcePath(String(args['path'])))
         const file = args['file'] === undefined ? undefined : String(args['file'])
@@ -47,6 +53,7 @@ export const command = define({
         const query = new URLSearchParams({
             ...(args.maxReleases === undefined ? {} : { maxReleases: String(releases(args.maxReleases)) }),
             ...(args.random || args.kind === undefined ? {} : { kind: args.kind }),
+            ...(args.replace ? { replace: 'true' } : {}),
         })
         const entry = await store(admin(args.data), `/v1/resources/${urlPath(path)}`, query, file)
         if (args.json) printJson(entry)
