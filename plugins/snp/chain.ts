@@ -4,7 +4,7 @@
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { AttestError } from '#core/errors.ts'
-import { type Certificate, OID, parseCertificates, parseRevocationList, type RevocationList } from '#core/x509.ts'
+import { type Certificate, parseCertificates, parseRevocationList, type RevocationList } from '#core/x509.ts'
 import type { Trust } from '#evidence/verifier.ts'
 import { EMULATION_OID } from './emulation-mark.ts'
 import { snpError } from './errors.ts'
@@ -163,7 +163,7 @@ function readList(name: string, bytes: Buffer): GivenList {
         name,
         list,
         signedBy(root) {
-            const answer = known.get(root) ?? (list.algorithm === OID.rsassaPss && list.verifyPss384(root.key))
+            const answer = known.get(root) ?? list.verify(root.key)
             known.set(root, answer)
             return answer
         },

@@ -2,7 +2,7 @@
 // lists that Node does not show. Whoever calls decides which key to trust; nothing here trusts anything.
 // SPDX-License-Identifier: Apache-2.0
 
-import { constants, type KeyObject, verify, X509Certificate } from 'node:crypto'
+import { constants, type KeyObject, type VerifyKeyObjectInput, verify, X509Certificate } from 'node:crypto'
 import { BitString, fromBER, GeneralizedTime, Integer, ObjectIdentifier, OctetString, Sequence, UTCTime } from 'asn1js'
 import { equalBytes, toHex } from './bytes.ts'
 import { coreError } from './errors.ts'
@@ -26,14 +26,37 @@ export interface RevocationList {
     readonly nextUpdate: Date | null
     /** Serial numbers as in `Certificate.serial`. */
     readonly revoked: ReadonlySet<string>
-    /** The object identifier of the signature's algorithm. */
-    readonly algorithm: string
-    /** The signature as an RSASSA-PSS one with SHA-384 and a salt of 48 bytes, which is what AMD's root makes. */
-    verifyPss384(key: KeyObject): boolean
+    /** Whether this key has signed it, by an algorithm of the table below; false where the key is one of another kind. */
+    verify(key: KeyObject): boolean
 }
 
-/** Object identifiers that a caller compares with. */
-export const OID = { rsassaPss: '1.2.840.113549.1.1.10' } as const
+interface SignatureAlgorithm {
+    readonly hash: string
+    readonly key: { readonly type: 'rsa' | 'ec'; readonly namedCurve?: string }
+    /** Beside the key. What the list says of them decides nothing: a signature under others does not verify. */
+    readonly parameters: Omit<VerifyKeyObjectInput, 'key'>
+}
+
+/** How vendors sign their lists, by the object identifier of the algorithm (RFC 4055 §3, RFC 5758 §3.2). */
+const SIGNATURE_ALGORITHMS: Readonly<Record<string, SignatureAlgorithm>> = {
+    // RSASSA-PSS: as AMD's roots, with SHA-384 and a salt of 48 bytes, and nothing else.
+    '1.2.840.113549.1.1.10': {
+        hash: 'sha384',
+        key: { type: 'rsa' },
+        parameters: { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 48 },
+    },
+    // ECDSA, each hash on the curve of its size.
+    '1.2.840.10045.4.3.2': {
+        hash: 'sha256',
+        key: { type: 'ec', namedCurve: 'prime256v1' },
+        parameters: { dsaEncoding: 'der' },
+    },
+    '1.2.840.10045.4.3.3': {
+        hash: 'sha384',
+        key: { type: 'ec', namedCurve: 'secp384r1' },
+        parameters: { dsaEncoding: 'der' },
+    },
+}
 
 const HEX_TEXT = /^(?:[0-9a-fA-F]{2})+$/
 
@@ -157,9 +180,12 @@ function readList(der: Buffer, title: string): RevocationList {
         thisUpdate,
         nextUpdate: hasNext ? time(dates[1], title) : null,
         revoked,
-        algorithm: algorithm.getValue(),
-        verifyPss384: (key) =>
-            verify('sha384', signed, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 48 }, bits),
+        verify(key) {
+            const by = SIGNATURE_ALGORITHMS[algorithm.getValue()]
+            const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key
+            if (!by || by.key.type !== type || by.key.namedCurve !== details?.namedCurve) return false
+            return verify(by.hash, signed, { key, ...by.parameters }, bits)
+        },
     }
 }
 

@@ -1,8 +1,9 @@
 // Certificates and revocation lists: malformed ones are refused with a code, whatever the bytes; real lists are read.
 // SPDX-License-Identifier: Apache-2.0
 
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AttestError } from '#core/errors.ts'
@@ -16,7 +17,8 @@ import {
     parseCertificates,
     parseRevocationList,
 } from '#core/x509.ts'
-import { VECTORS, vectors } from '../machine.ts'
+import { temporaryFolder } from '../folder.ts'
+import { programs, VECTORS, vectors } from '../machine.ts'
 import { needs } from '../needs.ts'
 
 const keys = generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -49,9 +51,9 @@ test('a certificate: names, serial, dates of both centuries, extensions', (t) =>
 test('a list: issuer, dates, serials, signature; in DER, PEM and hex', (t) => {
     const pem = `-----BEGIN X509 CRL-----\n${list.toString('base64')}\n-----END X509 CRL-----\n`
     for (const form of [list, Buffer.from(pem), Buffer.from(list.toString('hex'))]) {
-        const { issuerCn, thisUpdate, nextUpdate, revoked, verifyPss384 } = parseRevocationList(form, 'l')
+        const { issuerCn, thisUpdate, nextUpdate, revoked, verify } = parseRevocationList(form, 'l')
         t.deepEqual([issuerCn, thisUpdate, nextUpdate, [...revoked]], ['ARK-Test', from, to, ['b', 'c01']])
-        t.true(verifyPss384(keys.publicKey))
+        t.true(verify(keys.publicKey))
         t.true(isRevocationList(form, 'l'))
     }
     t.false(isRevocationList(certificate, 'c'))
@@ -104,6 +106,66 @@ test('5 000 mutated certificates and lists: an error says what is wrong, or it i
 })
 
 const REAL_LIST = 'snp-tdx/tdx/attestation-rs--collateral-pck_crl_platform.der'
+
+const work = temporaryFolder({ teardown: test.after.always })
+
+/** A list that OpenSSL signs with a key of its own. */
+function opensslList(key: KeyObject, name: string, signing: readonly string[]): Buffer {
+    const at = (file: string): string => join(work, `${name}-${file}`)
+    const run = (...args: string[]): void => void execFileSync('openssl', args, { stdio: 'pipe' })
+    writeFileSync(at('key'), key.export({ type: 'pkcs8', format: 'pem' }))
+    writeFileSync(at('index'), '')
+    writeFileSync(at('conf'), `[ca]\ndefault_ca = d\n[d]\ndatabase = ${at('index')}\ndefault_crl_days = 9\n`)
+    run('req', '-x509', '-new', '-key', at('key'), '-subj', '/CN=test', '-days', '9', '-out', at('crt'))
+    run(
+        'ca',
+        '-gencrl',
+        '-config',
+        at('conf'),
+        '-keyfile',
+        at('key'),
+        '-cert',
+        at('crt'),
+        '-out',
+        at('crl'),
+        ...signing,
+    )
+    return readFileSync(at('crl'))
+}
+
+const pss = (md: string, salt: number): string[] => [
+    ...['-md', md, '-sigopt', 'rsa_padding_mode:pss', '-sigopt', `rsa_pss_saltlen:${salt}`],
+    ...['-sigopt', `rsa_mgf1_md:${md}`],
+]
+const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+const ed25519 = generateKeyPairSync('ed25519')
+const others = [keys, p256, p384, ed25519]
+
+for (const { what, by, signing, want } of [
+    { what: 'RSASSA-PSS, SHA-384, a salt of 48', by: keys, signing: pss('sha384', 48), want: true },
+    { what: 'RSASSA-PSS, a salt of 32', by: keys, signing: pss('sha384', 32), want: false },
+    { what: 'RSASSA-PSS, SHA-256', by: keys, signing: pss('sha256', 48), want: false },
+    {
+        what: 'RSASSA-PSS, a mask of another hash',
+        by: keys,
+        signing: [...pss('sha384', 48), '-sigopt', 'rsa_mgf1_md:sha256'],
+        want: false,
+    },
+    { what: 'RSA of PKCS #1 v1.5', by: keys, signing: ['-md', 'sha384'], want: false },
+    { what: 'ECDSA, P-256, SHA-256', by: p256, signing: ['-md', 'sha256'], want: true },
+    { what: 'ECDSA, P-384, SHA-384', by: p384, signing: ['-md', 'sha384'], want: true },
+    { what: 'ECDSA, P-384, SHA-256', by: p384, signing: ['-md', 'sha256'], want: false },
+    { what: 'ECDSA, P-256, SHA-384', by: p256, signing: ['-md', 'sha384'], want: false },
+    { what: 'ECDSA, SHA-512', by: p384, signing: ['-md', 'sha512'], want: false },
+])
+    needs(programs('openssl'))(`a list by ${what}: ${want ? 'verifies' : 'does not'}, and with no other key`, (t) => {
+        const made = parseRevocationList(opensslList(by.privateKey, what.replaceAll(/\W/g, ''), signing), 'l')
+        t.is(made.verify(by.publicKey), want)
+        for (const other of others.filter((one) => one !== by)) t.false(made.verify(other.publicKey))
+        const { publicKey } = generateKeyPairSync('ec', { namedCurve: by === p256 ? 'P-256' : 'P-384' })
+        t.false(made.verify(publicKey))
+    })
 
 needs(vectors(REAL_LIST))('real lists of another vendor are read', (t) => {
     const file = join(VECTORS, REAL_LIST)
