@@ -1,5 +1,5 @@
 // Bundles: the whole program, and the pin alone, each without anything that it does not run.
-//   node packaging/build.ts [--out FOLDER]        (dist/ unless told)
+//   node packaging/build.ts [--out FOLDER] [--node PATH]     dist/, and the Node of the system's folders, unless told
 //     guest-attest.mjs and its chunks             the whole program
 //     clevis-encrypt-kbs.cjs, clevis-decrypt-kbs.cjs   the pin: the start of each, and its program beside it
 //     compile-cache/                              the pin's programs as this Node has compiled them
@@ -51,17 +51,36 @@ const PINS = ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'] as const
 /** Beside the programs, and as trusted as they are: what V8 has compiled. Another version of Node passes it by. */
 const COMPILE_CACHE = 'compile-cache'
 
+// Words before Node in the first line. In the initrd the environment is its caller's, and Node would run what is named there.
+const BEFORE_NODE: Readonly<Record<Role, string>> = {
+    initrd: '-i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ',
+    full: '',
+}
+
 // A program of the pin lives for a tenth of a second: two collections of garbage would be a twentieth of it.
-const pinStart = (name: string): string => `#!/usr/bin/env -S node --min-semi-space-size=16
+const NODE_FLAGS = '--min-semi-space-size=16'
+
+// For any Node to read: an old one has to say so.
+const pinStart = (
+    name: string,
+    role: Role,
+    node: string,
+): string => `#!/usr/bin/env -S ${BEFORE_NODE[role]}${node} ${NODE_FLAGS}
+if (Number(process.versions.node.split('.')[0]) < 24) {
+    console.error('${name}: Node ' + process.versions.node + ' is too old: Node 24.12 or newer is needed')
+    process.exit(1)
+}
 require('node:module').enableCompileCache({ directory: __dirname + '/${COMPILE_CACHE}', portable: true })
 require('./${name}.program.cjs')
 `
 
 /**
  * The pin in a role; two files for each of its programs. In the older module format: importing node:http or node:crypto as
- * a module evaluates everything that they offer, undici and WebCrypto too, which costs 30 ms at each start.
+ * a module evaluates everything that they offer, undici and WebCrypto too, which costs 30 ms at each start. `node` is
+ * the runtime of its first line.
  */
-export async function buildPin(out: string, role: Role): Promise<Metafile> {
+export async function buildPin(out: string, role: Role, node = 'node'): Promise<Metafile> {
+    if (/\s/.test(node)) throw new TypeError(`${node}: the first line of a program can name no path with spaces`)
     const { metafile } = await build({
         ...COMMON,
         entryPoints: Object.fromEntries(PINS.map((name) => [`${name}.program`, `src/cli/${name}.ts`])),
@@ -77,7 +96,7 @@ export async function buildPin(out: string, role: Role): Promise<Metafile> {
     copyKoffi(out)
     for (const name of PINS) {
         const start = join(out, `${name}.cjs`)
-        writeFileSync(start, pinStart(name), { mode: 0o755 })
+        writeFileSync(start, pinStart(name, role, node), { mode: 0o755 })
         spawnSync(process.execPath, [start, '--summary']) // fills the cache
     }
     return metafile as Metafile
@@ -131,11 +150,13 @@ const leaveOut = (pattern: RegExp): Plugin => ({
 })
 
 if (import.meta.main) {
-    const { values } = parseArgs({ options: { out: { type: 'string', default: join(ROOT, 'dist') } } })
-    const { out } = values
+    const { values } = parseArgs({
+        options: { out: { type: 'string', default: join(ROOT, 'dist') }, node: { type: 'string', default: 'node' } },
+    })
+    const { out, node } = values
     rmSync(out, { recursive: true, force: true })
     mkdirSync(out, { recursive: true })
-    const metafiles = [await buildPin(out, 'initrd'), await buildProgram(out)]
+    const metafiles = [await buildPin(out, 'initrd', node), await buildProgram(out)]
     const [pin] = metafiles
     const wrong = pin ? forbidden(pin) : []
     if (wrong.length > 0) throw new Error(`in the pin, and must not be: ${wrong.join(', ')}`)

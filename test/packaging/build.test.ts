@@ -1,7 +1,7 @@
 // The bundles: what must not be in the pin is not, the pin of the initrd hears nobody, and both run far from this folder.
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { buildPin, buildProgram, forbidden } from '#packaging/build.ts'
@@ -13,11 +13,10 @@ import { needs } from '../needs.ts'
 const folder = temporaryFolder({ teardown: test.after.always })
 const pin = join(folder, 'pin')
 const program = join(folder, 'moved')
-const PATH = `${join(process.execPath, '..')}:${process.env['PATH']}`
 
 let metafile: Awaited<ReturnType<typeof buildPin>>
 test.before(async () => {
-    metafile = await buildPin(pin, 'initrd')
+    metafile = await buildPin(pin, 'initrd', process.execPath)
     // Built in one place and used in another, without this project's packages beside it.
     const built = join(folder, 'built')
     await buildProgram(built)
@@ -39,7 +38,7 @@ test('the pin has nothing of the broker, the emulator or the verifying half in i
 
 for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'])
     test(`${name}: starts from its bundle, and answers as clevis asks`, async (t) => {
-        const { code, stdout, stderr } = await run(join(pin, `${name}.cjs`), ['--summary'], { env: { PATH }, cwd: '/' })
+        const { code, stdout, stderr } = await run(join(pin, `${name}.cjs`), ['--summary'], { cwd: '/' })
         t.is(code, name === 'clevis-encrypt-kbs' ? 0 : 2, stderr)
         if (code === 0) t.regex(stdout, /key broker/)
         t.true(readFileSync(join(pin, `${name}.program.cjs`), 'utf8').length > 50_000)
@@ -50,11 +49,20 @@ test('the pin of the initrd takes nothing from the environment', async (t) => {
     mkdirSync(join(config, 'trust.d'), { recursive: true })
     writeFileSync(join(config, 'config.toml'), 'this is not TOML', { mode: 0o644 })
     const input = JSON.stringify({ url: 'https://kbs.example:8443', path: 'a/b/c' })
-    const env = { PATH, GUEST_ATTEST_CONFIG: config, GUEST_ATTEST_INSECURE_EMULATED_DEVICE: '1' }
+    const cache = join(folder, 'cache')
+    const env = {
+        GUEST_ATTEST_CONFIG: config,
+        GUEST_ATTEST_INSECURE_EMULATED_DEVICE: '1',
+        NODE_OPTIONS: '--require=/nowhere.cjs',
+        NODE_COMPILE_CACHE: cache,
+        PATH: '/nowhere',
+    }
     const { code, stdout, stderr } = await run(join(pin, 'clevis-encrypt-kbs.cjs'), [input], { env, input: 'secret' })
     t.is(code, 1)
     t.is(stdout, '')
+    t.regex(stderr, /ERR_UNLOCK_NOT_ANCHORED/)
     t.notRegex(stderr, new RegExp(config))
+    t.false(existsSync(cache))
     for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'])
         t.is(/GUEST_ATTEST_\w+/.exec(readFileSync(join(pin, `${name}.program.cjs`), 'utf8'))?.[0], undefined)
 })
