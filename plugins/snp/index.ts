@@ -1,7 +1,7 @@
 // AMD SEV-SNP: the manifest. Files, in the order in which a reader meets them: report (the bytes), tcb (product lines),
 // cert-table, vek, roots, chain, signing-key (who signed), verify (is it authentic), members, policy and appraise (is it
-// acceptable), claims, inspect, weaknesses (what it says), kbs-evidence and recognise (its forms), driver (the guest's
-// side), emulate.
+// acceptable), claims, inspect, weaknesses (what it says), kbs-evidence, recognise and forms (its forms), driver and
+// key-fields (the guest's side), emulate.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Plugin } from '#plugins/plugin.ts'

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { CONFIG_FOLDER, EMULATED } from '#core/role.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { PLUGINS } from '#plugins.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
 import { readAnchors } from '#unlock/anchors.ts'
 import { findGuest } from './guest.ts'
 import { inInitrd } from './initrd.ts'
@@ -89,16 +89,15 @@ async function examineGuest(note: Note): Promise<void> {
             return `${found.tee} through ${via} (${path})${EMULATED ? ', EMULATED' : ''}; ${looked}`
         },
     )
-    if (guest?.evidence)
+    if (guest?.evidence) {
+        const { notes } = await pluginOf(guest.tee).forms()
         await examine(
             note,
             'evidence',
             () => guest.evidence?.(Buffer.alloc(64, 1)),
-            (evidence) =>
-                evidence?.certificates
-                    ? 'a report, and the certificates of its key'
-                    : 'a report; the host gave no certificates, so a verifier must fetch that of the key',
+            (evidence) => ['it answers', ...(evidence ? notes(evidence) : [])].join('; '),
         )
+    }
     guest?.close()
 }
 
