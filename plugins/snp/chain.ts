@@ -183,7 +183,8 @@ function readVeks(given: readonly Certificate[]): Pick<Anchors, 'veks' | 'unread
     return { veks, unreadable }
 }
 
-function readRoots(name: string, bytes: Buffer): Authority[] {
+/** The root keys among the certificates of a file. @throws AttestError ERR_CERTIFICATE */
+export function readRoots(name: string, bytes: Buffer): Authority[] {
     return parseCertificates(bytes, name).flatMap((certificate) => {
         const line = ROOT_CN.exec(certificate.subjectCn)?.[1] ?? ''
         if (!isProductLine(line) || certificate.issuerCn !== certificate.subjectCn) return []

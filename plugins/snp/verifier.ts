@@ -3,6 +3,7 @@
 
 import type { Trust, Verifier } from '#evidence/verifier.ts'
 import { APPRAISAL_CHECKS, APPRAISED_CLAIMS, appraise, floor } from './appraise.ts'
+import { readRoots } from './chain.ts'
 import { describe } from './inspect.ts'
 import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
@@ -16,6 +17,8 @@ export const snpVerifier = (trust: Trust): Verifier => ({
     checkNames: { authentic: AUTHENTIC_CHECKS, appraisal: APPRAISAL_CHECKS },
     appraisedClaims: APPRAISED_CLAIMS,
     forms: FORMS,
+    roots: 'a root key of SEV-SNP (self-signed, named ARK-…)',
+    takesRoot: ({ name, bytes }) => readRoots(name, bytes).length > 0,
     recognise,
     fromKbs,
     toKbs,

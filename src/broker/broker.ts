@@ -11,7 +11,7 @@ import { type Technology, technologiesOf } from './decision/schema.ts'
 import { type Metrics, metrics } from './metrics.ts'
 import { openRules, type Rules } from './rules.ts'
 import { type Sessions, sessions } from './sessions.ts'
-import { openVerifiers, type Verifiers } from './trust.ts'
+import { openVerifiers, requireRoots, type Verifiers } from './trust.ts'
 
 /** Time, as an argument: the calendar, and a clock that nobody sets. */
 export interface Clock {
@@ -55,9 +55,10 @@ export interface Broker {
     close(): Promise<void>
 }
 
-/** @throws AttestError what openData, openVerifiers say */
+/** @throws AttestError what requireRoots, openData, openVerifiers say */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
     const { build, folder, settings, plugins, log, clock, init, roots } = options
+    await requireRoots(plugins, roots ?? [])
     const data = await openData(folder, { init, now: clock.now })
     try {
         const collateral = {

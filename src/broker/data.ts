@@ -3,9 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { KeyObject } from 'node:crypto'
-import { lstatSync, mkdirSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkTrustedFolder } from '#core/files.ts'
+import { checkTrustedFolder, makeFolder } from '#core/files.ts'
 import { createHeadFile, type HeadFile, openHeadFile } from './audit/head.ts'
 import { type Ledger, openLedger } from './audit/ledger.ts'
 import { headSigner } from './audit/record.ts'
@@ -55,7 +55,7 @@ export interface Data {
  */
 export async function openData(folder: string, { init, now }: OpenOptions): Promise<Data> {
     const paths = dataPaths(folder)
-    makeFolder(paths.folder, init)
+    openFolder(paths.folder, init)
     const store = sqliteStore(paths.database)
     let headFile: HeadFile | undefined
     try {
@@ -65,7 +65,7 @@ export async function openData(folder: string, { init, now }: OpenOptions): Prom
             const path = keyPath(paths.keys, name)
             if (!init)
                 throw brokerError('ERR_BROKER_KEY', `${path} is missing, and --no-init was given: it is not made`)
-            makeFolder(paths.keys, init)
+            openFolder(paths.keys, init)
             mintKey(paths.keys, name)
             minted.push({ name, path })
         }
@@ -127,8 +127,8 @@ const missing = (path: string) =>
         hint: 'restore it from the backup: a new key would not open what the old one sealed',
     })
 
-function makeFolder(path: string, init: boolean): void {
-    if (init) mkdirSync(path, { recursive: true, mode: 0o700 })
+function openFolder(path: string, init: boolean): void {
+    if (init) makeFolder(path, 0o700, 'name another folder with --data, or run as a user who may write there')
     if (!checkTrustedFolder(path))
         throw brokerError('ERR_BROKER_STORE', `${path} does not exist`, { hint: 'leave --no-init out to make it' })
     const mode = lstatSync(path).mode & 0o777

@@ -3,12 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { errnoOf, messageOf } from '#core/errors.ts'
-import { readInput, writeFileAtomic } from '#core/files.ts'
+import { makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
 import { certificatePem, mintCertificate, type NameParts, type Signer } from '#core/mint.ts'
 import type { Data } from './data.ts'
 import { brokerError } from './errors.ts'
@@ -55,7 +55,7 @@ export function givenIdentity(certificatePath: string, keyFile: string): TlsIden
 export async function mintedIdentity(data: Data, listenHost: string, now: Date): Promise<TlsIdentity> {
     const { key: caKey } = await data.key('ca')
     const { key: serverKey } = await data.key('server')
-    mkdirSync(data.paths.tls, { recursive: true, mode: 0o700 })
+    makeFolder(data.paths.tls, 0o700)
     const caPath = join(data.paths.tls, 'ca.crt')
     const serverPath = join(data.paths.tls, 'server.crt')
     const signer: Signer = { name: CA_NAME, privateKey: caKey, signature: 'ecdsaP256' }

@@ -1,12 +1,11 @@
 // By what a broker judges evidence: the vendors' roots or those of the operator, and the certificates and revocation
-// lists of one folder, which is read again when it changes. A folder that cannot be read leaves what was read before.
+// lists of one folder (or file), which is read again when it changes. A folder that cannot be read leaves what was read before.
 // SPDX-License-Identifier: Apache-2.0
 
-import { readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { statSync } from 'node:fs'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import type { Logger } from '#core/log.ts'
-import { readCollateral } from '#evidence/collateral.ts'
+import { checkRoots, collateralFiles, readCollateral } from '#evidence/collateral.ts'
 import type { NamedBytes, Verifier } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { brokerError } from './errors.ts'
@@ -35,7 +34,13 @@ export interface CollateralFolder {
 
 const LOOK_AGAIN_MS = 10_000
 
-/** @throws AttestError ERR_BROKER_COLLATERAL, ERR_CERTIFICATE, ERR_FILE: at the start what is there must be readable */
+/** What the operator trusts instead of the vendors must be roots, or nothing is opened. @throws AttestError ERR_EVIDENCE_TRUST */
+export async function requireRoots(plugins: readonly Plugin[], roots: readonly NamedBytes[]): Promise<void> {
+    const nothing = { certificates: [], revocationLists: [], withoutRevocation: true }
+    checkRoots(roots, await Promise.all(plugins.map((plugin) => plugin.verifier(nothing))))
+}
+
+/** @throws AttestError ERR_BROKER_COLLATERAL, ERR_EVIDENCE_TRUST, ERR_FILE: at the start what is there must be readable */
 export async function openVerifiers({ plugins, roots, collateral, log }: TrustOptions): Promise<Verifiers> {
     const load = async (seen: string | null) => {
         const found = readCollateral(seen === null ? undefined : collateral.path)
@@ -84,16 +89,15 @@ export async function openVerifiers({ plugins, roots, collateral, log }: TrustOp
 /** Names, sizes and times of a folder's files; null where nobody named the folder and it is not there. */
 function fingerprint({ path, named }: CollateralFolder): string | null {
     try {
-        return readdirSync(path)
-            .toSorted()
+        return collateralFiles(path)
             .map((name) => {
                 // What a broken link or a file that has just gone means is for whoever reads it to say.
-                const { size, mtimeMs, ino } = statSync(join(path, name), { throwIfNoEntry: false }) ?? {}
+                const { size, mtimeMs, ino } = statSync(name, { throwIfNoEntry: false }) ?? {}
                 return `${name} ${size} ${mtimeMs} ${ino}`
             })
             .join('\n')
     } catch (cause) {
-        if (!named && errnoOf(cause) === 'ENOENT') return null
-        throw brokerError('ERR_BROKER_COLLATERAL', `${path}: ${messageOf(cause)}`, { cause })
+        if (!named && errnoOf(cause) === 'ERR_NOT_FOUND_FILE') return null
+        throw brokerError('ERR_BROKER_COLLATERAL', messageOf(cause), { cause })
     }
 }

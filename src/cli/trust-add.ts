@@ -2,10 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { X509Certificate } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { coreError } from '#core/errors.ts'
-import { createFile, readInput, writeFileAtomic } from '#core/files.ts'
+import { createFile, makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
 import { parseOrigin } from '#core/http.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import {
@@ -69,7 +68,7 @@ export const command = define({
             throw coreError('ERR_USAGE', `${origin.origin} is trusted already (${known.file})`, {
                 hint: '--replace writes it anew',
             })
-        mkdirSync(folder, { recursive: true, mode: 0o755 })
+        makeFolder(folder, 0o755)
         if (known) writeFileAtomic(known.file, formatAnchor(anchor), 0o644)
         else createFile(file, formatAnchor(anchor), 0o644)
         note(`${origin.origin} is trusted for ${anchor.allowPaths.join(', ')}`)

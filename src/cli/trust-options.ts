@@ -1,9 +1,8 @@
 // The options that say what authenticity is judged by, shared by every command that judges evidence.
 // SPDX-License-Identifier: Apache-2.0
 
-import { readInput } from '#core/files.ts'
-import { readCollateral } from '#evidence/collateral.ts'
-import type { NamedBytes, Trust, Verifier } from '#evidence/verifier.ts'
+import { checkRoots, readCertificates, readCollateral } from '#evidence/collateral.ts'
+import type { Trust, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
 import { parseTime } from './time-option.ts'
 
@@ -34,24 +33,27 @@ export interface TrustArgs {
     readonly offline: boolean
 }
 
-/** The verifiers of every technology, or of the one that was named, under what the options say. */
+/**
+ * The verifiers of every technology, or of the one that was named, under what the options say.
+ * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE, ERR_EVIDENCE_TRUST: what was named is read before it judges
+ */
 export async function verifiersFor(args: TrustArgs): Promise<Verifier[]> {
     const trust = readTrust(args)
     const plugins = PLUGINS.filter(({ id }) => args.tee === undefined || id === args.tee)
-    return Promise.all(plugins.map((plugin) => plugin.verifier(trust)))
+    const verifiers = await Promise.all(plugins.map((plugin) => plugin.verifier(trust)))
+    checkRoots(trust.roots ?? [], verifiers)
+    return verifiers
 }
 
 function readTrust({ certs, collateral, trustRoot, offline }: TrustArgs): Trust {
     const { certificates, revocationLists } = readCollateral(collateral)
     return {
-        ...(trustRoot.length > 0 ? { roots: trustRoot.map(named) } : {}),
-        certificates: [...certs.map(named), ...certificates],
+        ...(trustRoot.length > 0 ? { roots: trustRoot.map(readCertificates) } : {}),
+        certificates: [...certs.map(readCertificates), ...certificates],
         revocationLists,
         withoutRevocation: offline,
     }
 }
-
-const named = (path: string): NamedBytes => ({ name: path, bytes: readInput(path) })
 
 /** The time of `--at`, or now. @throws AttestError ERR_USAGE */
 export const readTime = (text: string | undefined): Date => (text === undefined ? new Date() : parseTime(text, '--at'))

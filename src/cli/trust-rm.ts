@@ -3,6 +3,7 @@
 
 import { rmSync } from 'node:fs'
 import { coreError } from '#core/errors.ts'
+import { fileError } from '#core/files.ts'
 import { parseOrigin } from '#core/http.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { readAnchors } from '#unlock/anchors.ts'
@@ -21,7 +22,11 @@ export const command = define({
             throw coreError('ERR_USAGE', `${origin} is not trusted`, {
                 hint: '`guest-attest trust list` shows those that are',
             })
-        rmSync(known.file)
+        try {
+            rmSync(known.file)
+        } catch (cause) {
+            throw fileError(known.file, cause)
+        }
         note(`${origin} is trusted no more`)
         hint(initrdHint())
         return 0

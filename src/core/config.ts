@@ -2,11 +2,10 @@
 // exports the section that it reads, and where each value came from is kept. What is unknown is refused.
 // SPDX-License-Identifier: Apache-2.0
 
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
-import { coreError, errnoOf, messageOf } from './errors.ts'
-import { checkTrustedFolder, readTrustedFile } from './files.ts'
+import { coreError } from './errors.ts'
+import { checkTrustedFolder, readFolder, readTrustedFile } from './files.ts'
 import { issues, type Schema } from './schema.ts'
 
 /** One setting: what it may be, what it is unless somebody says otherwise, and what it means. */
@@ -130,15 +129,9 @@ function configFiles(folder: string): string[] {
 /** The `.toml` files of a root-owned folder in the order of their names; none where it does not exist. */
 export function tomlFiles(folder: string): string[] {
     if (!checkTrustedFolder(folder)) return []
-    try {
-        return readdirSync(folder)
-            .filter((name) => name.endsWith('.toml') && !name.startsWith('.'))
-            .toSorted()
-            .map((name) => join(folder, name))
-    } catch (cause) {
-        if (errnoOf(cause) === 'ENOTDIR') throw coreError('ERR_CONFIG', `${folder} is not a folder`)
-        throw coreError('ERR_FILE', `${folder}: ${messageOf(cause)}`, { cause })
-    }
+    return readFolder(folder)
+        .filter((name) => name.endsWith('.toml') && !name.startsWith('.'))
+        .map((name) => join(folder, name))
 }
 
 const isTable = (value: unknown): value is Record<string, unknown> =>

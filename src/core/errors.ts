@@ -78,6 +78,7 @@ export const CORE_ERRORS = {
     },
     ERR_FILE: { exit: 3, means: 'a file could not be read or written' },
     ERR_USAGE: { exit: 2, means: 'the command line is wrong' },
+    ERR_FILE_KIND: { exit: 2, means: 'a folder stands where a file was expected, or a file where a folder was' },
     ERR_NOT_FOUND_FILE: { exit: 2, means: 'a file that was named does not exist' },
     ERR_HTTP_CONNECT: { exit: 3, passes: true, means: 'a server could not be reached, or broke off' },
     ERR_HTTP_TIMEOUT: { exit: 3, passes: true, means: 'a server did not answer in time' },

@@ -10,7 +10,9 @@ import {
     fstatSync,
     fsyncSync,
     lstatSync,
+    mkdirSync,
     openSync,
+    readdirSync,
     readlinkSync,
     readSync,
     realpathSync,
@@ -32,7 +34,7 @@ const OVERFLOW_UID = 65534
 /**
  * A file that decides trust: regular, owned by root or by the user who runs this program, writable by nobody else,
  * and so are the folders above it. Null where it does not exist.
- * @throws AttestError ERR_UNTRUSTED_FILE, ERR_FILE
+ * @throws AttestError ERR_UNTRUSTED_FILE, ERR_FILE_KIND, ERR_FILE
  */
 export function readTrustedFile(path: string, maxBytes = MAX_BYTES): Buffer | null {
     const full = resolve(path)
@@ -40,6 +42,7 @@ export function readTrustedFile(path: string, maxBytes = MAX_BYTES): Buffer | nu
         checkFolders(dirname(full))
         // Without O_NONBLOCK a pipe in its place would keep the program waiting for a writer.
         return readOpen(full, constants.O_NOFOLLOW | constants.O_NONBLOCK, maxBytes, (stat) => {
+            if (stat.isDirectory()) throw wrongKind(full, 'EISDIR')
             if (!stat.isFile()) throw coreError('ERR_UNTRUSTED_FILE', `${full} is not a regular file`)
             checkOwner(full, stat)
         })
@@ -65,22 +68,42 @@ export function checkTrustedFolder(path: string): boolean {
     }
 }
 
-/** Any other input file, up to a size. `-` is standard input. @throws AttestError ERR_FILE, ERR_NOT_FOUND_FILE, ERR_LENGTH */
+/**
+ * Any other input file, up to a size. `-` is standard input.
+ * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE, ERR_LENGTH
+ */
 export function readInput(path: string, maxBytes = MAX_BYTES): Buffer {
     if (path === '-') return readStdin(maxBytes)
     try {
         return readOpen(path, 0, maxBytes, () => undefined)
     } catch (cause) {
-        if (errnoOf(cause) === 'ENOENT') throw coreError('ERR_NOT_FOUND_FILE', `${path}: no such file`)
-        if (errnoOf(cause) === 'EISDIR') throw coreError('ERR_FILE', `${path}: is a folder, a file was expected`)
         throw fileError(path, cause)
+    }
+}
+
+/** The names in a folder, in their order. @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE */
+export function readFolder(path: string): string[] {
+    try {
+        return readdirSync(path).toSorted()
+    } catch (cause) {
+        throw fileError(path, cause)
+    }
+}
+
+/** Makes a folder, and those above it, where there is none. @throws AttestError ERR_FILE_KIND, ERR_FILE */
+export function makeFolder(path: string, mode: number, hint?: string): void {
+    try {
+        mkdirSync(path, { recursive: true, mode })
+    } catch (cause) {
+        // Of a folder it is no error.
+        throw errnoOf(cause) === 'EEXIST' ? wrongKind(path, 'ENOTDIR') : fileError(path, cause, hint)
     }
 }
 
 /**
  * Writes a file of which readers see the old bytes or the new ones, never a part: a new file beside it, synced, then
  * renamed over it. Mode 0600 unless told.
- * @throws AttestError ERR_FILE
+ * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
  */
 export function writeFileAtomic(path: string, bytes: Uint8Array | string, mode = 0o600): void {
     const temporary = join(dirname(path), `.${randomBytes(6).toString('hex')}.tmp`)
@@ -96,7 +119,7 @@ export function writeFileAtomic(path: string, bytes: Uint8Array | string, mode =
     }
 }
 
-/** Writes a file that must not be there yet. @throws AttestError ERR_FILE */
+/** Writes a file that must not be there yet. @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE */
 export function createFile(path: string, bytes: Uint8Array | string, mode = 0o600): void {
     let made = false
     try {
@@ -184,7 +207,25 @@ function checkOwner(path: string, stat: Stats, writableIsHarmless = false): void
 
 const mode = (stat: Stats): string => (stat.mode & 0o7777).toString(8).padStart(4, '0')
 
-function fileError(path: string, cause: unknown): Error {
-    if (errnoOf(cause)?.startsWith('ERR_')) return cause as Error
-    return coreError('ERR_FILE', `${path}: ${messageOf(cause)}`, { cause })
+/** What stands where something else was expected. */
+const KINDS = {
+    EISDIR: 'is a folder, a file was expected',
+    ENOTDIR: 'a file stands where a folder was expected',
+} as const
+
+const wrongKind = (path: string, errno: keyof typeof KINDS): Error =>
+    coreError('ERR_FILE_KIND', `${path}: ${KINDS[errno]}`)
+
+/** What this user may not do. */
+const FORBIDDEN: readonly (string | undefined)[] = ['EACCES', 'EPERM', 'EROFS']
+
+/** The system's word on a file as an error of ours, which names the file that was meant; the same for every way to one. */
+export function fileError(path: string, cause: unknown, hint = 'run this as root, or as a user who may'): Error {
+    const errno = errnoOf(cause)
+    if (errno?.startsWith('ERR_')) return cause as Error
+    if (errno === 'ENOENT') return coreError('ERR_NOT_FOUND_FILE', `${path}: no such file or folder`, { cause })
+    if (errno === 'EISDIR' || errno === 'ENOTDIR') return wrongKind(path, errno)
+    // `EACCES: permission denied, open '/etc/.1f3a.tmp'`: behind the comma stands a call, and perhaps a name of our own.
+    const text = messageOf(cause).replace(/, [a-z]+(?: '.*)?$/, '')
+    return coreError('ERR_FILE', `${path}: ${text}`, { cause, hint: FORBIDDEN.includes(errno) ? hint : undefined })
 }

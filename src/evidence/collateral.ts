@@ -1,35 +1,74 @@
-// Certificates and revocation lists that an operator keeps in a folder, or in one file.
+// Roots, certificates and revocation lists that an operator keeps in files: read and parsed before anything is judged, so
+// that a file that is none of them is a mistake of whoever named it, and no verdict on evidence.
 // SPDX-License-Identifier: Apache-2.0
 
-import { readdirSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { coreError, errnoOf, messageOf } from '#core/errors.ts'
-import { readInput } from '#core/files.ts'
-import { isRevocationList } from '#core/x509.ts'
-import type { NamedBytes, Trust } from './verifier.ts'
+import { AttestError, messageOf } from '#core/errors.ts'
+import { fileError, readFolder, readInput } from '#core/files.ts'
+import { isRevocationList, parseCertificates, parseRevocationList } from '#core/x509.ts'
+import { evidenceError } from './errors.ts'
+import type { NamedBytes, Trust, Verifier } from './verifier.ts'
 
 const FILE_NAME = /\.(?:pem|crt|cer|der|crl)$/i
 
 /**
  * PEM and DER files of a folder in the order of their names, or one file; told apart by what is in them.
- * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE, ERR_CERTIFICATE
+ * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE, ERR_EVIDENCE_TRUST
  */
 export function readCollateral(path: string | undefined): Pick<Trust, 'certificates' | 'revocationLists'> {
-    const files = path === undefined ? [] : filesOf(path)
-    const lists = new Set(files.filter(({ name, bytes }) => isRevocationList(bytes, name)))
+    const files = path === undefined ? [] : collateralFiles(path).map((name) => ({ name, bytes: readInput(name) }))
+    const lists = new Set(files.filter((file) => expect(file, 'a certificate or a revocation list', isList)))
     return { certificates: files.filter((file) => !lists.has(file)), revocationLists: [...lists] }
 }
 
-function filesOf(path: string): NamedBytes[] {
+/** The files that `readCollateral` reads. @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE */
+export function collateralFiles(path: string): string[] {
+    if (!isFolder(path)) return [path]
+    return readFolder(path)
+        .filter((name) => FILE_NAME.test(name))
+        .map((name) => join(path, name))
+}
+
+/** A file of one certificate (DER) or several (PEM). @throws AttestError as `readCollateral` */
+export function readCertificates(path: string): NamedBytes {
+    const file = { name: path, bytes: readInput(path) }
+    expect(file, 'a certificate', ({ bytes, name }) => parseCertificates(bytes, name))
+    return file
+}
+
+/** Each file must be a root of one of the technologies. @throws AttestError ERR_EVIDENCE_TRUST */
+export function checkRoots(roots: readonly NamedBytes[], verifiers: readonly Verifier[]): void {
+    for (const root of roots) {
+        if (verifiers.some((verifier) => verifier.takesRoot(root))) continue
+        const names = parseCertificates(root.bytes, root.name).map(({ subjectCn }) => subjectCn)
+        throw evidenceError('ERR_EVIDENCE_TRUST', `${root.name}: ${names.join(', ')} is no root that may vouch`, {
+            hint: `expected: ${verifiers.map(({ roots }) => roots).join(', or ')}`,
+        })
+    }
+}
+
+function isList({ bytes, name }: NamedBytes): boolean {
+    const is = isRevocationList(bytes, name)
+    if (is) parseRevocationList(bytes, name)
+    else parseCertificates(bytes, name)
+    return is
+}
+
+function expect<T>(file: NamedBytes, what: string, read: (file: NamedBytes) => T): T {
     try {
-        if (!statSync(path).isDirectory()) return [{ name: path, bytes: readInput(path) }]
-        return readdirSync(path)
-            .filter((name) => FILE_NAME.test(name))
-            .toSorted()
-            .map((name) => ({ name: join(path, name), bytes: readInput(join(path, name)) }))
+        return read(file)
     } catch (cause) {
-        if (errnoOf(cause)?.startsWith('ERR_')) throw cause
-        if (errnoOf(cause) === 'ENOENT') throw coreError('ERR_NOT_FOUND_FILE', `${path}: no such file or folder`)
-        throw coreError('ERR_FILE', `${path}: ${messageOf(cause)}`, { cause })
+        if (!(cause instanceof AttestError)) throw cause
+        const got = file.bytes.length === 0 ? `${file.name}: an empty file` : messageOf(cause)
+        throw evidenceError('ERR_EVIDENCE_TRUST', `${got}; expected ${what}, as PEM or DER`, { cause })
+    }
+}
+
+function isFolder(path: string): boolean {
+    try {
+        return statSync(path).isDirectory()
+    } catch (cause) {
+        throw fileError(path, cause)
     }
 }

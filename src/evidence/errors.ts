@@ -11,6 +11,10 @@ export const EVIDENCE_ERRORS = {
     },
     ERR_EVIDENCE_REPORT_DATA: { exit: 1, means: 'the evidence does not carry the report data that was expected' },
     ERR_EVIDENCE_NONCE: { exit: 1, means: 'the evidence does not carry the nonce: it is a replay, or somebody else’s' },
+    ERR_EVIDENCE_TRUST: {
+        exit: 2,
+        means: 'a file that was named as a root, as certificates or as a revocation list is none',
+    },
     ERR_EVIDENCE_BINDING: { exit: 2, means: 'report data must have 1 to 64 bytes' },
 } as const satisfies ErrorTable
 

@@ -75,6 +75,10 @@ export interface Verifier extends KbsEvidence {
     readonly tee: TeeId
     /** What `recognise` takes, for a person: `a report (1184 bytes)`. */
     readonly forms: string
+    /** What `takesRoot` takes, for a person. */
+    readonly roots: string
+    /** Whether this is a root certificate of the technology. @throws AttestError ERR_CERTIFICATE */
+    takesRoot(root: NamedBytes): boolean
     /** The inverse of toKbs. Null: not mine. @throws AttestError mine, and malformed */
     fromKbs(primary: unknown): Evidence | null
     /** The names of the checks of authenticity, and of appraisal, in their order. */

@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { AttestError, coreError, errnoOf, messageOf } from '#core/errors.ts'
+import { fileError } from '#core/files.ts'
 import { luksError } from './errors.ts'
 import { BINARY_HEADER, metadataSize } from './header.ts'
 
 /**
  * Copies both header copies with their metadata, at most 8 MiB; less where the device ends before. Each byte is read
  * once: the host can answer a second read of the same place with something else.
- * @throws AttestError ERR_LUKS_DEVICE, ERR_NOT_FOUND_FILE, ERR_FILE
+ * @throws AttestError ERR_LUKS_DEVICE, ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
  */
 export function copyHeader(path: string): Buffer {
     return withDevice(path, (fd) => {
@@ -30,9 +30,7 @@ export function withDevice<T>(path: string, use: (fd: number) => T): T {
             throw luksError('ERR_LUKS_DEVICE', `${path} is neither a block device nor a file`)
         return use(fd)
     } catch (cause) {
-        if (cause instanceof AttestError) throw cause
-        if (errnoOf(cause) === 'ENOENT') throw coreError('ERR_NOT_FOUND_FILE', `${path}: no such device or file`)
-        throw coreError('ERR_FILE', `${path}: ${messageOf(cause)}`, { cause })
+        throw fileError(path, cause)
     } finally {
         if (fd !== undefined) closeSync(fd)
     }

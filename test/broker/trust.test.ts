@@ -49,10 +49,9 @@ async function folderWithList(t: ExecutionContext): Promise<string> {
 
 for (const { name, spoil, isNamed, code } of [
     { name: 'a named folder that is not there', spoil: remove, isNamed: true, code: 'ERR_BROKER_COLLATERAL' },
-    { name: 'a named folder that is a file', spoil: replaceByFile, isNamed: true, code: 'ERR_BROKER_COLLATERAL' },
-    { name: 'an own folder that is a file', spoil: replaceByFile, isNamed: false, code: 'ERR_BROKER_COLLATERAL' },
+    { name: 'an empty file in its place', spoil: replaceByFile, isNamed: true, code: 'ERR_EVIDENCE_TRUST' },
     { name: 'a link to nothing', spoil: dangle, isNamed: false, code: 'ERR_NOT_FOUND_FILE' },
-    { name: 'a file that is no list', spoil: scribble, isNamed: false, code: 'ERR_CERTIFICATE' },
+    { name: 'a file that is no list', spoil: scribble, isNamed: false, code: 'ERR_EVIDENCE_TRUST' },
 ])
     test(`refused at the start: ${name}`, async (t) => {
         const path = await folderWithList(t)
@@ -74,8 +73,8 @@ test('an own folder that is not there is an empty one, at the start and later', 
 for (const { name, spoil, reason } of [
     { name: 'a link to nothing', spoil: dangle, reason: /b\.crl: no such file/ },
     { name: 'a file that is no list', spoil: scribble, reason: /b\.crl/ },
-    { name: 'the folder has gone', spoil: remove, reason: /ENOENT/ },
-    { name: 'the folder has become a file', spoil: replaceByFile, reason: /ENOTDIR/ },
+    { name: 'the folder has gone', spoil: remove, reason: /no such file or folder/ },
+    { name: 'the folder has become an empty file', spoil: replaceByFile, reason: /an empty file/ },
     { name: 'the folder has become a link to itself', spoil: loop, reason: /ELOOP/ },
 ])
     test(`what was read before stays, and it is said once: ${name}`, async (t) => {
@@ -97,6 +96,11 @@ for (const { name, spoil, reason } of [
         await verifiers.refresh()
         t.is(lists(), 2, 'what was mended is read')
     })
+
+test('one file in the place of a folder', async (t) => {
+    const path = await folderWithList(t)
+    t.is((await opened(t, join(path, 'a.crl'), true)).lists(), 1)
+})
 
 test('a link to nothing among files that are not read hinders nobody', async (t) => {
     const path = await folderWithList(t)

@@ -68,8 +68,7 @@ for (const { name, options, code = 2, says } of [
     {
         name: 'a folder below a file',
         options: ['--trust-dir', join(file('plain'), 'x')],
-        code: 3,
-        says: /--trust-dir .*plain\/x: ENOTDIR.*\(ERR_FILE\)/,
+        says: /--trust-dir .*plain\/x: a file stands where a folder was expected \(ERR_FILE_KIND\)/,
     },
     {
         name: 'a script that is no TOML',
@@ -96,7 +95,7 @@ for (const { name, options, code = 2, says } of [
         options: script('status', '[[fault]]\nkind = "firmware-status"\n'),
         says: /fault 1 \(firmware-status\): status.*\(ERR_EMULATOR_FAULTS\)/,
     },
-    { name: 'a script that is a folder', options: [...ONE_CHIP, '--faults', folder], code: 3, says: /is a folder/ },
+    { name: 'a script that is a folder', options: [...ONE_CHIP, '--faults', folder], code: 2, says: /is a folder/ },
 ])
     possible(`refused: ${name}`, async (t) => {
         const trace = join(temporaryFolder(t), 'trace')

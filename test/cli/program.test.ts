@@ -113,7 +113,8 @@ for (const { name, args, input, code, says } of [
     { name: 'yes', args: ['config', '--json'], code: 0, says: /^$/ },
     { name: 'no', args: ['inspect', '-'], input: 'hello', code: 1, says: /not a proof that I know/ },
     { name: 'usage', args: ['inspect', '/nowhere'], code: 2, says: /no such file/ },
-    { name: 'cannot decide now', args: ['inspect', '/'], code: 3, says: /is a folder, a file was expected/ },
+    { name: 'usage, too', args: ['inspect', '/'], code: 2, says: /is a folder, a file was expected/ },
+    { name: 'cannot decide now', args: ['broker', 'list'], code: 3, says: /no broker answers/ },
 ])
     test(`exit ${code}: ${name}`, async (t) => {
         const ran = await guestAttest(args, { env: { GUEST_ATTEST_CONFIG: '/nowhere' }, ...(input ? { input } : {}) })

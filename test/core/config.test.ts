@@ -88,14 +88,14 @@ for (const { name, make, code, says } of [
     {
         name: 'a drop-in folder that is a file',
         make: (folder: string) => writeFileSync(join(folder, 'config.d'), '', { mode: 0o644 }),
-        code: 'ERR_CONFIG',
-        says: /config\.d is not a folder/,
+        code: 'ERR_FILE_KIND',
+        says: /config\.d: a file stands where a folder was expected/,
     },
     {
         name: 'a drop-in that is a folder',
         make: (folder: string) => mkdirSync(join(folder, 'config.d/a.toml'), { recursive: true, mode: 0o755 }),
-        code: 'ERR_UNTRUSTED_FILE',
-        says: /a\.toml is not a regular file/,
+        code: 'ERR_FILE_KIND',
+        says: /a\.toml: is a folder, a file was expected/,
     },
     {
         name: 'a drop-in that is a link to nothing',

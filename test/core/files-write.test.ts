@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { lstatSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { createFile, writeFileAtomic } from '#core/files.ts'
+import { createFile, makeFolder, writeFileAtomic } from '#core/files.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
 import { programs, ROOT } from '../machine.ts'
@@ -52,22 +52,26 @@ for (const { name, make } of [
         const folder = temporaryFolder(t)
         make(join(folder, 'file'))
         const before = lstatSync(join(folder, 'file'))
-        t.throws(() => createFile(join(folder, 'file'), 'ours'), { code: 'ERR_FILE', message: /EEXIST/ })
+        t.throws(() => createFile(join(folder, 'file'), 'ours'), {
+            code: 'ERR_FILE',
+            message: /file: EEXIST: file already exists$/,
+        })
         t.is(lstatSync(join(folder, 'file')).ino, before.ino)
         t.deepEqual(readdirSync(folder), ['file'])
     })
 
 for (const write of [writeFileAtomic, createFile])
-    for (const { name, path } of [
-        { name: 'no folder', path: 'none/file' },
-        { name: 'a file in the place of its folder', path: 'file/x' },
-        { name: 'a folder in its place', path: 'folder' },
+    for (const { name, path, code } of [
+        { name: 'no folder', path: 'none/file', code: 'ERR_NOT_FOUND_FILE' },
+        { name: 'a file in the place of its folder', path: 'file/x', code: 'ERR_FILE_KIND' },
+        { name: 'a folder in its place', path: 'folder', code: write === createFile ? 'ERR_FILE' : 'ERR_FILE_KIND' },
     ])
         test(`${write.name}: an error, and nothing is left: ${name}`, (t) => {
             const folder = temporaryFolder(t)
             mkdirSync(join(folder, 'folder'))
             writeFileSync(join(folder, 'file'), 'old')
-            t.throws(() => write(join(folder, path), 'x'), { code: 'ERR_FILE' })
+            const { message } = t.throws(() => write(join(folder, path), 'x'), { code })
+            t.true(message.startsWith(`${join(folder, path)}: `), 'it names what was asked for')
             t.deepEqual(readdirSync(folder).toSorted(), ['file', 'folder'])
             t.is(readFileSync(join(folder, 'file'), 'utf8'), 'old')
         })
@@ -75,7 +79,7 @@ for (const write of [writeFileAtomic, createFile])
 /** Each write in a process of its own, which says what became of it. */
 const WRITE = `
     import { openSync } from 'node:fs'
-    import { createFile, writeFileAtomic } from '#core/files.ts'
+    import { createFile, makeFolder, writeFileAtomic } from '#core/files.ts'
     const [how, path, size, greedy] = process.argv.slice(1)
     const bytes = Buffer.alloc(Number(size), 'n')
     try { while (greedy) openSync('/dev/null') } catch {}
@@ -114,3 +118,20 @@ for (const how of ['writeFileAtomic', 'createFile']) {
         t.regex(ran.stdout, /^ERR_FILE .*ENOSPC.*\nfile\nold$/, ran.stderr)
     })
 }
+
+test('a folder is made with those above it, and left alone where it is there', (t) => {
+    const path = join(temporaryFolder(t), 'a/b')
+    makeFolder(path, 0o700)
+    makeFolder(path, 0o755)
+    t.is(statSync(path).mode & 0o777, 0o700)
+})
+
+for (const path of ['file', 'file/x'])
+    test(`a folder is not made where a file stands: ${path}`, (t) => {
+        const folder = temporaryFolder(t)
+        writeFileSync(join(folder, 'file'), '')
+        t.throws(() => makeFolder(join(folder, path), 0o700), {
+            code: 'ERR_FILE_KIND',
+            message: `${join(folder, path)}: a file stands where a folder was expected`,
+        })
+    })

@@ -7,7 +7,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { AttestError } from '#core/errors.ts'
-import { checkTrustedFolder, readInput, readTrustedFile } from '#core/files.ts'
+import { checkTrustedFolder, fileError, readFolder, readInput, readTrustedFile } from '#core/files.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
 import { ROOT } from '../machine.ts'
@@ -90,7 +90,6 @@ for (const { name, change, says } of [
         change: (at) => void replace(at, (path) => symlinkSync('/nowhere', path)),
         says: /is a symbolic link/,
     },
-    { name: 'a folder', change: (at) => replace(at, (path) => mkdirSync(path)), says: /is not a regular file/ },
     { name: 'a pipe that nobody writes to', change: (at) => replace(at, mkfifo), says: /is not a regular file/ },
     {
         name: 'a folder behind a link, where all may write into the other place',
@@ -190,8 +189,13 @@ test('input: files that do not say how large they are, a link, a file of somebod
 
 for (const { name, path, code, says } of [
     { name: 'nothing', path: 'none', code: 'ERR_NOT_FOUND_FILE', says: /none: no such file/ },
-    { name: 'a folder', path: 'etc', code: 'ERR_FILE', says: /etc: is a folder, a file was expected/ },
-    { name: 'a file in the place of a folder', path: 'etc/conf/file/x', code: 'ERR_FILE', says: /ENOTDIR/ },
+    { name: 'a folder', path: 'etc', code: 'ERR_FILE_KIND', says: /etc: is a folder, a file was expected/ },
+    {
+        name: 'a file in the place of a folder',
+        path: 'etc/conf/file/x',
+        code: 'ERR_FILE_KIND',
+        says: /x: a file stands where a folder was expected/,
+    },
     { name: 'a name that is too long', path: 'x'.repeat(300), code: 'ERR_FILE', says: /ENAMETOOLONG/ },
 ])
     test(`no input: ${name}`, (t) => {
@@ -220,3 +224,35 @@ test('input: what a shell hands over, and standard input', async (t) => {
     t.is(ran.stderr, '')
     t.regex(ran.stdout, /\ntwo$/)
 })
+
+test('a folder in the place of a file that decides trust is a mistake, and no attack', (t) => {
+    t.throws(() => readTrustedFile(join(tree(t), 'etc/conf')), {
+        code: 'ERR_FILE_KIND',
+        message: /conf: is a folder, a file was expected/,
+    })
+})
+
+for (const { name, path, code, says } of [
+    { name: 'nothing', path: 'none', code: 'ERR_NOT_FOUND_FILE', says: /none: no such file or folder$/ },
+    {
+        name: 'a file',
+        path: 'etc/conf/file',
+        code: 'ERR_FILE_KIND',
+        says: /file: a file stands where a folder was exp/,
+    },
+])
+    test(`no folder to list: ${name}`, (t) => {
+        t.throws(() => readFolder(join(tree(t), path)), { code, message: says })
+    })
+
+for (const { errno, hint } of [
+    { errno: 'EACCES', hint: /^run this as root/ },
+    { errno: 'EROFS', hint: /^run this as root/ },
+    { errno: 'ENOSPC', hint: /^$/ },
+])
+    test(`what the system says of a file, without its call: ${errno}`, (t) => {
+        const cause = Object.assign(new Error(`${errno}: so it is, open '/etc/.1f3a.tmp'`), { code: errno })
+        const error = fileError('/etc/file', cause) as AttestError
+        t.like(error, { code: 'ERR_FILE', message: `/etc/file: ${errno}: so it is`, exit: 3 })
+        t.regex(error.hint ?? '', hint)
+    })

@@ -58,11 +58,21 @@ for (const { name, path = 'at', make, code, says } of [
         name: 'a file in the place of its folder',
         path: 'at/x',
         make: (at) => writeFileSync(at, ''),
-        code: 'ERR_FILE',
-        says: /ENOTDIR/,
+        code: 'ERR_FILE_KIND',
+        says: /x: a file stands where a folder was expected/,
     },
-    { name: 'an empty file', make: (at) => writeFileSync(at, ''), code: 'ERR_CERTIFICATE', says: /at: malformed/ },
-    { name: 'a text', make: (at) => writeFileSync(at, 'hello'), code: 'ERR_CERTIFICATE', says: /at: malformed/ },
+    {
+        name: 'an empty file',
+        make: (at) => writeFileSync(at, ''),
+        code: 'ERR_EVIDENCE_TRUST',
+        says: /at: an empty file; expected/,
+    },
+    {
+        name: 'a text',
+        make: (at) => writeFileSync(at, 'hello'),
+        code: 'ERR_EVIDENCE_TRUST',
+        says: /at: malformed; expected a certificate or a revocation list, as PEM or DER/,
+    },
     {
         name: 'a file of 2 MiB',
         make: (at) => writeFileSync(at, Buffer.alloc(2 << 20)),
@@ -76,7 +86,7 @@ for (const { name, path = 'at', make, code, says } of [
             writeFileSync(join(at, 'a.pem'), pem)
             writeFileSync(join(at, 'b.der'), Buffer.of(0x30, 0x82))
         },
-        code: 'ERR_CERTIFICATE',
+        code: 'ERR_EVIDENCE_TRUST',
         says: /at\/b\.der: malformed/,
     },
     {
@@ -91,7 +101,7 @@ for (const { name, path = 'at', make, code, says } of [
     {
         name: 'a folder named as a file',
         make: (at) => mkdirSync(join(at, 'a.pem'), { recursive: true }),
-        code: 'ERR_FILE',
+        code: 'ERR_FILE_KIND',
         says: /is a folder/,
     },
 ] as { name: string; path?: string; make: (at: string) => void; code: string; says: RegExp }[])

@@ -46,6 +46,6 @@ for (const { name, path, code } of [
     { name: 'a folder', path: '/', code: 'ERR_LUKS_DEVICE' },
     { name: 'a character device', path: '/dev/zero', code: 'ERR_LUKS_DEVICE' },
     { name: 'nothing at this path', path: '/nonexistent/image', code: 'ERR_NOT_FOUND_FILE' },
-    { name: 'a file for a folder', path: '/etc/passwd/image', code: 'ERR_FILE' },
+    { name: 'a file for a folder', path: '/etc/passwd/image', code: 'ERR_FILE_KIND' },
 ])
     test(`refused: ${name}`, (t) => void t.throws(() => copyHeader(path), { code }))

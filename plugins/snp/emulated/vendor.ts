@@ -9,8 +9,8 @@ import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import * as z from 'zod/mini'
 import { fromHex, toHex } from '#core/bytes.ts'
-import { coreError, errnoOf, messageOf } from '#core/errors.ts'
-import { createFile, readInput, syncFolder, writeFileAtomic } from '#core/files.ts'
+import { coreError, errnoOf } from '#core/errors.ts'
+import { createFile, fileError, readInput, syncFolder, writeFileAtomic } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
 import { shape } from '#core/schema.ts'
 import { parseRevocationList } from '#core/x509.ts'
@@ -145,8 +145,7 @@ function writeVendor(folder: string, { vendor, keys, list }: MadeVendor): boolea
     } catch (cause) {
         rmSync(temporary, { recursive: true, force: true })
         if (errnoOf(cause) === 'ENOTEMPTY' || errnoOf(cause) === 'EEXIST') return false
-        if (errnoOf(cause)?.startsWith('ERR_')) throw cause
-        throw coreError('ERR_FILE', `--trust-dir ${folder}: ${messageOf(cause)}`, { cause })
+        throw fileError(`--trust-dir ${folder}`, cause)
     }
 }
 
@@ -155,7 +154,7 @@ function listFolder(folder: string): string[] {
         return readdirSync(folder)
     } catch (cause) {
         if (errnoOf(cause) === 'ENOENT') return []
-        throw coreError('ERR_FILE', `--trust-dir ${folder}: ${messageOf(cause)}`, { cause })
+        throw fileError(`--trust-dir ${folder}`, cause)
     }
 }
 

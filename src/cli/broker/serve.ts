@@ -8,9 +8,9 @@ import { KEY_MEANINGS } from '#broker/keys.ts'
 import { parseListen } from '#broker/listen.ts'
 import { type Serving, serve } from '#broker/serve.ts'
 import { coreError } from '#core/errors.ts'
-import { readInput } from '#core/files.ts'
 import { serviceLogger } from '#core/log-pino.ts'
 import { libc } from '#drivers/linux/libc.ts'
+import { readCertificates } from '#evidence/collateral.ts'
 import packageJson from '#package.json' with { type: 'json' }
 import { PLUGINS } from '#plugins.ts'
 import { command as define } from '../command.ts'
@@ -30,7 +30,10 @@ export const command = define({
             default: true,
             describe: 'make folder, database and keys where there are none; --no-init refuses to start instead',
         },
-        collateral: { type: 'string', describe: 'folder of certificates and revocation lists [DATA/collateral]' },
+        collateral: {
+            type: 'string',
+            describe: 'folder (or file) of certificates and revocation lists [DATA/collateral]',
+        },
         'trust-root': {
             type: 'array',
             string: true,
@@ -69,7 +72,7 @@ export const command = define({
             insecureHttp: args.insecureHttp,
             ...(tlsCert !== undefined && tlsKey !== undefined ? { tls: { certificate: tlsCert, key: tlsKey } } : {}),
             ...(collateral === undefined ? {} : { collateral }),
-            ...(trustRoot.length > 0 ? { roots: trustRoot.map((name) => ({ name, bytes: readInput(name) })) } : {}),
+            ...(trustRoot.length > 0 ? { roots: trustRoot.map(readCertificates) } : {}),
         })
         const told = toldToStop(serving) // before it says that it serves
         announce(serving, settings, trustRoot)
