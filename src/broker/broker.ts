@@ -4,7 +4,9 @@
 import type { Logger } from '#core/log.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
+import { type Denials, denials } from './audit/denials.ts'
 import { type Noise, noise } from './audit/noise.ts'
+import type { Draft } from './audit/record.ts'
 import type { BrokerSettings } from './config.ts'
 import { type Data, openData } from './data.ts'
 import { type Technology, technologiesOf } from './decision/schema.ts'
@@ -50,6 +52,7 @@ export interface Broker {
     readonly sessions: Sessions
     readonly metrics: Metrics
     readonly noise: Noise
+    readonly denials: Denials
     /** Runs one change of the state after the other. */
     change<T>(change: () => Promise<T>): Promise<T>
     close(): Promise<void>
@@ -68,9 +71,10 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
         const verifiers = await openVerifiers({ plugins, roots, collateral, log })
         const technologies = await technologiesOf(plugins)
         const rules = openRules({ state: data.state, technologies, verifiers: () => verifiers.current, log })
-        const counter = noise((draft) => {
+        const append = (draft: Draft) => {
             data.ledger.append(draft).catch((error: unknown) => log.error('counts were not recorded', { error }))
-        }, clock.now)
+        }
+        const counters = { noise: noise(append, clock.now), denials: denials(append, clock) }
         let last: Promise<unknown> = Promise.resolve()
         return {
             build,
@@ -82,17 +86,19 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
             data,
             verifiers,
             rules,
-            sessions: sessions({ maxSessions: settings.maxSessions, ticks: clock.ticks }),
+            sessions: sessions({ ...settings, ticks: clock.ticks }),
             metrics: metrics(),
-            noise: counter,
+            ...counters,
             change(change) {
                 const next = last.then(change, change)
                 last = next.catch(() => undefined)
                 return next
             },
             async close() {
-                counter.flush()
-                counter.close()
+                for (const counter of Object.values(counters)) {
+                    counter.flush()
+                    counter.close()
+                }
                 verifiers.close()
                 await data.close()
                 rules.policies.close()

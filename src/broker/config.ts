@@ -24,6 +24,7 @@ export const BROKER_CONFIG = section('broker', {
     maxBodiesBytes: setting(forBodies, 256 * MIB, 'memory for the bodies of requests that are under way at once'),
     maxBodiesPerAddressBytes: setting(forBodies, 32 * MIB, 'what of it one address (IPv6: one /64) may hold'),
     maxSessions: setting(count(1_000_000), 20_000, 'guests that have proved themselves and hold a session'),
+    maxSessionsPerAddress: setting(count(1_000_000), 10_000, 'of these, from one address (IPv6: one /64)'),
     ratePerMinute: setting(
         count(10_000_000),
         6000,

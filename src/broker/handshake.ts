@@ -18,7 +18,7 @@ import { kbsError } from '#kbs/errors.ts'
 import { PROTOCOL_VERSION } from '#kbs/messages.ts'
 import type { Attestation, Request } from '#kbs/requests.ts'
 import type { Broker } from './broker.ts'
-import { standingOf } from './decision/floor.ts'
+import { type Standing, standingOf } from './decision/floor.ts'
 import { type Challenge, SESSION_MS } from './sessions.ts'
 
 const ISSUER = 'guest-attest broker'
@@ -46,6 +46,7 @@ export function finishHandshake(
     broker: Broker,
     { nonce, tee }: Challenge,
     message: z.infer<typeof Attestation>,
+    address: string,
 ): { cookie: string; token: string } {
     const { 'runtime-data': runtime, 'tee-evidence': evidence, 'init-data': initData } = message
     if (runtime.nonce !== nonce)
@@ -65,8 +66,10 @@ export function finishHandshake(
     const authentic = authenticated(broker, verifier, evidence.primary_evidence)
     if (!equalBytes(authentic.reportData, padReportData(runtimeDigest(runtimeData))))
         throw kbsError('ERR_KBS_BINDING', 'the evidence carries other report data than this handshake')
-    const cookie = broker.sessions.begin({ authentic, teePubkey, teeKey })
-    return { cookie, token: issueToken(broker, verifier, authentic, runtimeData) }
+    const standing = standingOf(verifier, authentic, broker.rules.references, broker.clock.now())
+    const known = standing.matched.length > 0
+    const cookie = broker.sessions.begin({ authentic, teePubkey, teeKey }, { known, address })
+    return { cookie, token: issueToken(broker, standing, authentic, runtimeData) }
 }
 
 // The guest is told what is wrong with its evidence, with the plugin's own code as the cause.
@@ -95,9 +98,13 @@ function readEvidence(verifier: Verifier, primary: unknown): Evidence {
     return evidence
 }
 
-function issueToken(broker: Broker, verifier: Verifier, authentic: Authentic, runtimeData: RuntimeData): string {
+function issueToken(
+    broker: Broker,
+    { matched, findings }: Standing,
+    authentic: Authentic,
+    runtimeData: RuntimeData,
+): string {
     const now = broker.clock.now()
-    const { matched, findings } = standingOf(verifier, authentic, broker.rules.references, now)
     const affirming = matched.length > 0 && findings.length === 0
     const issuedAt = Math.floor(now.getTime() / 1000)
     return signEs256(broker.data.tokenKey, {

@@ -152,14 +152,18 @@ async function recordDenial(
     error: AttestError,
     decision: Decision | undefined,
 ): Promise<void> {
-    const { path, correlation } = request
+    const { code } = error
+    const { path, correlation, peer } = request
+    const { tee, guestId, measurement } = session.authentic
     const standing = decision?.standing
     const reason = decision?.reason ?? messageOf(error)
-    broker.metrics.count('denials', error.code)
-    broker.log.warn('denied', { path, code: error.code, reason, correlation })
+    broker.metrics.count('denials', code)
+    const denial = { code, path, tee, guestId, measurement, session: session.name, peer, correlation }
+    if (!broker.denials.isFirst(denial)) return
+    broker.log.warn('denied', { path, code, reason, correlation })
     await broker.data.ledger.append(
         draft(broker, 'denial', session, request, {
-            code: error.code,
+            code,
             reason,
             ...(standing && {
                 references: standing.matched,

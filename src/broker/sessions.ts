@@ -1,7 +1,7 @@
 // Sessions of the handshake, in the cookie `kbs-session-id`. Before the proof nothing is stored: the challenge travels in
 // the cookie, sealed by a key of this process. The first proof burns it whatever its result, and a guest that succeeds
-// goes on under a new, random name. All numbers are bounded: who comes when a bound is reached is asked to come back,
-// and nothing that still counts is thrown out to make room.
+// goes on under a new, random name. All numbers are bounded: who comes when a bound is reached is asked to come back
+// (session-pool.ts says who may hold how many).
 // SPDX-License-Identifier: Apache-2.0
 
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
@@ -11,6 +11,7 @@ import type { EcJwk } from '#core/jwe.ts'
 import type { Authentic } from '#evidence/verifier.ts'
 import { kbsError } from '#kbs/errors.ts'
 import { NONCE_SIZE, SESSION_COOKIE } from '#kbs/messages.ts'
+import { type Holder, type PoolOptions, sessionPool } from './session-pool.ts'
 
 /** How long a challenge, and then a session, lasts. It is not renewed. */
 export const SESSION_MS = 5 * 60_000
@@ -41,20 +42,16 @@ export interface Sessions {
     /** The value of the cookie. */
     challenge(tee: string): { readonly cookie: string; readonly challenge: Challenge }
     /** Uses a challenge up. @throws AttestError ERR_KBS_SESSION, ERR_KBS_BUSY */
-    burn(cookie: string | undefined): Challenge
+    burn(cookie: string | undefined, address: string): Challenge
     /** The value of the new cookie. @throws AttestError ERR_KBS_BUSY */
-    begin(proof: Pick<Session, 'authentic' | 'teePubkey' | 'teeKey'>): string
+    begin(proof: Pick<Session, 'authentic' | 'teePubkey' | 'teeKey'>, holder: Omit<Holder, 'guestId'>): string
     /** One more request of a session. @throws AttestError ERR_KBS_SESSION, ERR_KBS_BUSY */
     use(cookie: string | undefined): Session
     /** How many are alive. */
     readonly size: number
 }
 
-export interface SessionOptions {
-    readonly maxSessions: number
-    /** Milliseconds of a clock that nobody sets. */
-    readonly ticks: () => number
-}
+export type SessionOptions = Omit<PoolOptions, 'lifetimeMs'>
 
 // Plaintext of a sealed cookie: number (8 bytes, a double), end in ticks (8, a double), nonce (32), tee (text).
 const END_AT = 8
@@ -67,9 +64,10 @@ const ADDITIONAL = Buffer.from(SESSION_COOKIE)
 /** Challenges that are told apart as used or not: more than a core can answer while one lasts. 512 KiB of bits. */
 const WINDOW = 2 ** 22
 
-export function sessions({ maxSessions, ticks }: SessionOptions): Sessions {
+export function sessions(options: SessionOptions): Sessions {
+    const { ticks } = options
     const key = createSecretKey(randomBytes(32))
-    const live = expiring<Session>(maxSessions, ticks)
+    const alive = sessionPool<Session>({ ...options, lifetimeMs: SESSION_MS })
     const burnt = burntNumbers()
 
     return {
@@ -84,36 +82,37 @@ export function sessions({ maxSessions, ticks }: SessionOptions): Sessions {
                 challenge: readChallenge(plaintext),
             }
         },
-        burn(cookie) {
+        burn(cookie, address) {
             const plaintext = cookie === undefined ? null : unseal(key, cookie)
             if (!plaintext) throw noSession()
             // Before anything is used up: who does not fit keeps the challenge and can come back with it.
-            if (live.full()) throw busy()
+            if (!alive.hasRoom(address)) throw busy()
             if (ticks() >= plaintext.readDoubleBE(END_AT))
                 throw kbsError('ERR_KBS_SESSION', 'the challenge has expired: begin with /auth again')
             if (!burnt.burn(plaintext.readDoubleBE(0)))
                 throw kbsError('ERR_KBS_SESSION', 'the challenge was used already: begin with /auth again')
             return readChallenge(plaintext)
         },
-        begin(proof) {
+        begin(proof, holder) {
             const cookie = toBase64Url(randomBytes(32))
             const name = randomBytes(8).toString('hex')
             // A small Buffer is a window into a large one, which it would keep alive for as long as the session lasts.
             const reportData = Buffer.alloc(proof.authentic.reportData.length)
             reportData.set(proof.authentic.reportData)
             const authentic = { ...proof.authentic, reportData }
-            live.set(cookie, { ...proof, authentic, name, given: new Map(), requests: 0 }, ticks() + SESSION_MS)
+            const session: Session = { ...proof, authentic, name, given: new Map(), requests: 0 }
+            if (!alive.add(cookie, session, { ...holder, guestId: authentic.guestId })) throw busy()
             return cookie
         },
         use(cookie) {
-            const session = cookie === undefined ? undefined : live.get(cookie)
+            const session = cookie === undefined ? undefined : alive.get(cookie)
             if (!session) throw noSession()
             if (session.requests >= MAX_REQUESTS) throw kbsError('ERR_KBS_BUSY', 'too many requests in one session')
             session.requests++
             return session
         },
         get size() {
-            return live.size()
+            return alive.size
         },
     }
 }
@@ -145,32 +144,6 @@ function burntNumbers() {
             if (next - number > WINDOW || ((bits[byte] ?? 0) & mask) !== 0) return false
             bits[byte] = (bits[byte] ?? 0) | mask
             return true
-        },
-    }
-}
-
-/** A bounded map whose entries all last equally long, so that the first in it is the first to end. */
-function expiring<T>(most: number, ticks: () => number) {
-    const entries = new Map<string, { readonly value: T; readonly end: number }>()
-    const size = () => {
-        const now = ticks()
-        for (const [key, { end }] of entries) {
-            if (end > now) break
-            entries.delete(key)
-        }
-        return entries.size
-    }
-    return {
-        size,
-        full: () => size() >= most,
-        get(key: string): T | undefined {
-            const entry = entries.get(key)
-            return entry && entry.end > ticks() ? entry.value : undefined
-        },
-        /** @throws AttestError ERR_KBS_BUSY */
-        set(key: string, value: T, end: number): void {
-            if (size() >= most) throw busy()
-            entries.set(key, { value, end })
         },
     }
 }

@@ -85,6 +85,7 @@ export function emptyState(): State {
             ruleReleases.set(key, (ruleReleases.get(key) ?? 0) + 1)
         },
         denial: null,
+        denials: null,
         noise: null,
     }
 

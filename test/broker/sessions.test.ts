@@ -8,12 +8,20 @@ import { teeKey } from './rig.ts'
 
 const proof = () => {
     const { key, jwk } = teeKey()
-    return { authentic: { reportData: Buffer.alloc(64) } as Authentic, teePubkey: jwk, teeKey: key }
+    return {
+        authentic: { reportData: Buffer.alloc(64), guestId: null as string | null } as Authentic,
+        teePubkey: jwk,
+        teeKey: key,
+    }
 }
+
+const HERE = '192.0.2.1'
+const KNOWN = { known: true, address: HERE }
 
 function started(maxSessions = 10) {
     const time = { now: 1000 }
-    return { time, all: sessions({ maxSessions, ticks: () => time.now }) }
+    const maxSessionsPerAddress = maxSessions
+    return { time, all: sessions({ maxSessions, maxSessionsPerAddress, ticks: () => time.now }) }
 }
 
 const SESSION = { code: 'ERR_KBS_SESSION' }
@@ -23,26 +31,26 @@ test('a challenge comes back as it was given out, once', (t) => {
     const { all } = started()
     const { cookie, challenge } = all.challenge('snp')
     t.is(Buffer.from(challenge.nonce, 'base64').length, 32)
-    t.deepEqual(all.burn(cookie), challenge)
-    t.throws(() => all.burn(cookie), { ...SESSION, message: /used already/ })
+    t.deepEqual(all.burn(cookie, HERE), challenge)
+    t.throws(() => all.burn(cookie, HERE), { ...SESSION, message: /used already/ })
 })
 
 test('a cookie that is encoded otherwise is the same challenge', (t) => {
     const { all } = started()
     const { cookie } = all.challenge('snp')
-    all.burn(cookie)
+    all.burn(cookie, HERE)
     for (const other of [`${cookie}=`, ` ${cookie}`, Buffer.from(cookie, 'base64url').toString('base64')])
-        t.throws(() => all.burn(other), SESSION)
+        t.throws(() => all.burn(other, HERE), SESSION)
 })
 
 test('a challenge ends', (t) => {
     const { all, time } = started()
     const { cookie } = all.challenge('snp')
     time.now += SESSION_MS - 1
-    t.notThrows(() => all.burn(cookie))
+    t.notThrows(() => all.burn(cookie, HERE))
     const later = all.challenge('snp').cookie
     time.now += SESSION_MS
-    t.throws(() => all.burn(later), { ...SESSION, message: /expired/ })
+    t.throws(() => all.burn(later, HERE), { ...SESSION, message: /expired/ })
 })
 
 for (const [name, change] of [
@@ -55,13 +63,13 @@ for (const [name, change] of [
 ] as const)
     test(`no challenge: ${name}`, (t) => {
         const { all } = started()
-        t.throws(() => all.burn(change(all.challenge('snp').cookie)), SESSION)
+        t.throws(() => all.burn(change(all.challenge('snp').cookie), HERE), SESSION)
     })
 
 test('a session is what was proved, under a new name, until it ends', (t) => {
     const { all, time } = started()
     const given = proof()
-    const cookie = all.begin(given)
+    const cookie = all.begin(given, KNOWN)
     t.is(all.use(cookie).teePubkey, given.teePubkey)
     t.is(all.size, 1)
     time.now += SESSION_MS
@@ -72,24 +80,24 @@ test('a session is what was proved, under a new name, until it ends', (t) => {
 test('a challenge opens no session, and a session is no challenge', (t) => {
     const { all } = started()
     t.throws(() => all.use(all.challenge('snp').cookie), SESSION)
-    t.throws(() => all.burn(all.begin(proof())), SESSION)
+    t.throws(() => all.burn(all.begin(proof(), KNOWN), HERE), SESSION)
 })
 
 test('where no session fits, the challenge stays good and nobody is thrown out', (t) => {
     const { all, time } = started(2)
-    const first = all.begin(proof())
-    all.begin(proof())
+    const first = all.begin(proof(), KNOWN)
+    all.begin(proof(), KNOWN)
     const { cookie } = all.challenge('snp')
-    t.throws(() => all.burn(cookie), BUSY)
-    t.throws(() => all.begin(proof()), BUSY)
+    t.throws(() => all.burn(cookie, HERE), BUSY)
+    t.throws(() => all.begin(proof(), KNOWN), BUSY)
     t.notThrows(() => all.use(first))
     time.now += SESSION_MS - 1
-    t.throws(() => all.burn(cookie), BUSY)
+    t.throws(() => all.burn(cookie, HERE), BUSY)
 })
 
 test('who asks without end in one session is told to stop', (t) => {
     const { all } = started()
-    const cookie = all.begin(proof())
+    const cookie = all.begin(proof(), KNOWN)
     for (let i = 0; i < 256; i++) all.use(cookie)
     t.throws(() => all.use(cookie), BUSY)
 })
@@ -97,9 +105,9 @@ test('who asks without end in one session is told to stop', (t) => {
 test('a hundred thousand challenges cost no memory, and old ones stay burnt', (t) => {
     const { all } = started()
     const { cookie } = all.challenge('snp')
-    all.burn(cookie)
+    all.burn(cookie, HERE)
     const before = process.memoryUsage().arrayBuffers
     for (let i = 0; i < 100_000; i++) all.challenge('snp')
     t.true(process.memoryUsage().arrayBuffers - before < 32 * 1024 * 1024)
-    t.throws(() => all.burn(cookie), SESSION)
+    t.throws(() => all.burn(cookie, HERE), SESSION)
 })

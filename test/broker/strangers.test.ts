@@ -10,7 +10,7 @@ import { runInNewContext } from 'node:vm'
 import test, { type ExecutionContext } from 'ava'
 import { type BodyRequest, bodies } from '#broker/http/bodies.ts'
 import { networkOf, shares } from '#broker/shares.ts'
-import { AUTH, asker, attest, cookieOf, proof, type Rig, rig, teeKey } from './rig.ts'
+import { AUTH, asker, attest, cookieOf, filled, proof, type Rig, records, rig, teeKey } from './rig.ts'
 
 const MIB = 1024 * 1024
 
@@ -204,6 +204,50 @@ for (const path of [
         t.is(statuses[2], 429)
         t.is((await ask('POST', '/kbs/v0/auth', AUTH)).status, 200, 'a handshake is counted by itself')
     })
+
+/** Genuine, and nobody knows it. */
+const STRANGER = { measurement: Buffer.alloc(48, 7) }
+
+test('a stranger on genuine hardware does not lock out the guests that are known', async (t) => {
+    const broker = await filled(await rig(t, { settings: { maxSessions: 30 } }))
+    for (let i = 0; i < 30; i++) await broker.attest({ ...STRANGER, reportId: Buffer.alloc(32, 1) })
+    t.true(broker.serving.broker.sessions.size <= 8)
+    const more = await t.throwsAsync(broker.attest({ ...STRANGER, reportId: Buffer.alloc(32, 2) }))
+    t.regex(more?.message ?? '', /429.*come back later/)
+    const guest = await broker.attest()
+    t.is((await guest.get('web/disk/root', 'luks-key')).status, 200)
+})
+
+test('the first denials are recorded whole, and of their repeats how many there were', async (t) => {
+    const broker = await filled(await rig(t))
+    const { serving, log } = broker
+    const before = (await records(broker)).length
+    const [one, other] = [await broker.attest({ ...STRANGER, reportId: Buffer.alloc(32, 1) }), await broker.attest()]
+    for (let i = 0; i < 100; i++) t.is((await one.get(`web/files/none-${i}`)).status, 404)
+    t.is((await one.get('web/disk/root', 'luks-key')).status, 403)
+    t.is((await other.get('web/files/none')).status, 404)
+    const whole = (await records(broker)).slice(before)
+    t.is(whole.length, 8 + 1 + 1, 'another code and another guest are told by themselves')
+    t.true(whole.every(({ kind }) => kind === 'denial'))
+    t.is(log.filter((line) => line.startsWith('warn denied')).length, 10)
+    serving.broker.denials.flush()
+    const [counted, ...more] = (await records(broker)).slice(before + whole.length)
+    t.is(counted?.kind, 'denials')
+    t.deepEqual(more, [])
+    t.is(counted?.data.denials.length, 1)
+    t.like(counted?.data.denials[0], {
+        count: 92,
+        code: 'ERR_KBS_NOT_FOUND',
+        path: 'web/files/none-99',
+        guestId: '01'.repeat(32),
+        peer: '127.0.0.1',
+    })
+    await one.get('web/files/none')
+    await broker.stop()
+    const again = await rig(t, { folder: broker.folder })
+    await again.ask('GET', '/healthz')
+    t.is((await records(again)).filter(({ kind }) => kind === 'denials').length, 2, 'the end records what was counted')
+})
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
     for (let i = 0; i < 200; i++) {

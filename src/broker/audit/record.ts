@@ -10,7 +10,8 @@ import { fromBase64Url, toBase64Url } from '#core/bytes.ts'
 import { brokerError } from '../errors.ts'
 import type { StoredRecord } from '../store/store.ts'
 
-/** What happened: every change of state, every release, every denial of a proven guest, and counts of the rest. */
+/** What happened: every change of state, every release, the first denials of a proven guest and counts of its next, and counts
+ * of the rest. */
 export type RecordKind =
     | 'key'
     | 'put'
@@ -21,6 +22,7 @@ export type RecordKind =
     | 'reference-rm'
     | 'release'
     | 'denial'
+    | 'denials'
     | 'noise'
 
 /** A record that is about to be written. */

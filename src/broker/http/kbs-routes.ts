@@ -30,7 +30,7 @@ declare module 'fastify' {
     interface FastifyRequest {
         /** The challenge that this request has used up. */
         challenge: SessionChallenge | null
-        /** True for a request of a guest that has proved itself: its denials are recorded one by one. */
+        /** True for a request of a guest that has proved itself: its denials are recorded as such. */
         proven: boolean
     }
 }
@@ -96,12 +96,12 @@ export async function addKbsRoutes(app: App, broker: Broker, { secure, bodies }:
             // Before the body is read: one challenge is good for one try, whatever becomes of it.
             preParsing: async (request) => {
                 bodies.admit(request)
-                request.challenge = broker.sessions.burn(sessionCookie(request))
+                request.challenge = broker.sessions.burn(sessionCookie(request), request.ip)
             },
         },
         async (request, reply) => {
             const challenge = request.challenge as SessionChallenge
-            const { cookie, token } = finishHandshake(broker, challenge, request.body)
+            const { cookie, token } = finishHandshake(broker, challenge, request.body, request.ip)
             metrics.count('attestations', 'ok')
             setCookie(reply, cookie)
             return reply.send({ token })

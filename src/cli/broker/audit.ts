@@ -130,7 +130,7 @@ async function list(log: Log, from: string, json: boolean): Promise<void> {
 }
 
 /** What of a record fits a line; `--json` has the rest. */
-const SHOWN = ['rule', 'code', 'version', 'repeats', 'tee', 'session', 'peer', 'counts', 'id'] as const
+const SHOWN = ['rule', 'code', 'version', 'repeats', 'tee', 'session', 'peer', 'counts', 'denials', 'id'] as const
 
 const summary = (data: Readonly<Record<string, unknown>>): string =>
     SHOWN.flatMap((name) => {
