@@ -2,10 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { type ErrorTable, errorsOf } from '#core/errors.ts'
-import { FIRMWARE_ERRORS } from './linux/sev-firmware.ts'
 
 export const DRIVER_ERRORS = {
-    ...FIRMWARE_ERRORS,
     ERR_NO_TEE: { exit: 1, means: 'this machine is no confidential guest that a driver knows' },
     ERR_SEVERAL_TEES: { exit: 1, means: 'more than one driver takes this guest for its own' },
     ERR_VIA: { exit: 2, means: 'the kernel interface that was asked for does not answer here' },

@@ -20,12 +20,18 @@ export interface TsmReports {
 
 export interface TsmRequest {
     readonly provider: string
+    /** The lock to hold: that of the technology's own device, since both doors end in the same driver. */
+    readonly lock: string
+    /** What can be done, by the name of an errno, where that depends on the technology. */
+    readonly hints?: TsmHints
     /** 1 to 64 bytes; SNP and TDX demand 64. */
     readonly inblob: Uint8Array
     /** SNP's VMPL. The lowest that the kernel permits unless told; absent where the provider has no levels. */
     readonly privlevel?: number | undefined
     readonly signal?: AbortSignal | undefined
 }
+
+export type TsmHints = Readonly<Record<string, string>>
 
 export interface TsmReport {
     readonly outblob: Buffer
@@ -70,12 +76,12 @@ export function tsmReports(
     fs: ConfigFs = realConfigFs,
     path = TSM_REPORT_FOLDER,
 ): TsmReports {
-    async function withEntry<T>(use: (entry: string) => Promise<T>): Promise<T> {
+    async function withEntry<T>(use: (entry: string) => Promise<T>, hints: TsmHints = {}): Promise<T> {
         system.requireFilesystem(path, CONFIGFS_MAGIC, 'configfs')
         // A name of our own, so that nobody else writes to the entry by accident.
         const entry = `${path}/guest-attest-${randomBytes(8).toString('hex')}`
         await fs.mkdir(entry).catch((cause: unknown) => {
-            throw tsmError(path, cause)
+            throw tsmError(path, cause, hints)
         })
         try {
             return await use(entry)
@@ -97,10 +103,9 @@ export function tsmReports(
             }
         },
         report: (request) =>
-            // The provider names the lock as well: configfs and the ioctl end in the same driver.
             lock.hold(
-                request.provider.replaceAll('_', '-'),
-                () => withEntry((entry) => readReport(fs, readText, entry, request)),
+                request.lock,
+                () => withEntry((entry) => readReport(fs, readText, entry, request), request.hints),
                 request.signal,
             ),
     }
@@ -110,7 +115,7 @@ async function readReport(
     fs: ConfigFs,
     readText: (file: string) => Promise<string>,
     entry: string,
-    { provider, inblob, privlevel }: TsmRequest,
+    { provider, inblob, privlevel, hints = {} }: TsmRequest,
 ): Promise<TsmReport> {
     try {
         const got = await readText(`${entry}/provider`)
@@ -132,7 +137,7 @@ async function readReport(
             return { outblob, auxblob }
         }
     } catch (cause) {
-        throw tsmError(entry, cause)
+        throw tsmError(entry, cause, hints)
     }
     throw driverError('ERR_TSM_RACE', `${entry}: the request was overwritten ${MAX_TRIES} times`)
 }
@@ -150,22 +155,14 @@ function absent(cause: unknown): Buffer {
 }
 
 const ERRORS: Readonly<Record<string, { code: Parameters<typeof driverError>[0]; text: string; hint?: string }>> = {
-    EINVAL: {
-        code: 'ERR_DEVICE_REQUEST',
-        text: 'the kernel or the firmware refuses the request (EINVAL)',
-        hint: 'most often the privilege level: --vmpl must not be lower than privlevel_floor',
-    },
+    EINVAL: { code: 'ERR_DEVICE_REQUEST', text: 'the kernel or the firmware refuses the request (EINVAL)' },
     EBUSY: { code: 'ERR_DEVICE_BUSY', text: 'an earlier request is still with the host (EBUSY)' },
     EAGAIN: { code: 'ERR_DEVICE_BUSY', text: 'the host is busy (EAGAIN)' },
     EINTR: { code: 'ERR_DEVICE_BUSY', text: 'interrupted (EINTR)' },
     ETIMEDOUT: { code: 'ERR_DEVICE_THROTTLED', text: 'the host did not answer in time (ETIMEDOUT)' },
-    EIO: {
-        code: 'ERR_DEVICE_IO',
-        text: 'the request failed below the kernel (EIO)',
-        hint: 'on SNP the driver has wiped its message key: reload sev-guest with another vmpck_id, or restart the guest',
-    },
+    EIO: { code: 'ERR_DEVICE_IO', text: 'the request failed below the kernel (EIO)' },
     ENOTTY: { code: 'ERR_DEVICE_KEY_LOST', text: 'the driver has no message key (ENOTTY)', hint: 'restart the guest' },
-    ENXIO: { code: 'ERR_DEVICE_GONE', text: 'no provider is registered (ENXIO)', hint: 'modprobe sev-guest' },
+    ENXIO: { code: 'ERR_DEVICE_GONE', text: 'no provider is registered (ENXIO)' },
     ENOTCONN: { code: 'ERR_DEVICE_GONE', text: 'whoever serves it has gone (ENOTCONN)' },
     ECONNABORTED: { code: 'ERR_DEVICE_GONE', text: 'whoever served it has gone (ECONNABORTED)' },
     EFBIG: { code: 'ERR_TSM_TOO_LARGE', text: 'larger than the kernel hands over (EFBIG)' },
@@ -174,10 +171,10 @@ const ERRORS: Readonly<Record<string, { code: Parameters<typeof driverError>[0];
     EPERM: { code: 'ERR_DEVICE_ACCESS', text: 'this user may not use it', hint: 'run this as root' },
 }
 
-function tsmError(path: string, cause: unknown): Error {
+function tsmError(path: string, cause: unknown, hints: TsmHints): Error {
     const errno = errnoOf(cause)
     if (errno?.startsWith('ERR_')) return cause as Error
     const row = ERRORS[errno ?? '']
     if (!row) return driverError('ERR_DEVICE_IO', `${path}: ${messageOf(cause)}`, { cause })
-    return driverError(row.code, `${path}: ${row.text}`, { cause, hint: row.hint })
+    return driverError(row.code, `${path}: ${row.text}`, { cause, hint: hints[errno ?? ''] ?? row.hint })
 }

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createRequire } from 'node:module'
+import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { driverError } from '../errors.ts'
@@ -36,7 +37,6 @@ interface Koffi {
 
 const LOCK_EX = 2
 const LOCK_NB = 4
-const EWOULDBLOCK = 11
 const RLIMIT_CORE = 4
 // One byte, soft and hard: no core fits, and the kernel hands none to a program either. (With 0 it would: core(5).)
 const NO_CORE = Buffer.from('0100000000000000'.repeat(2), 'hex')
@@ -68,7 +68,7 @@ function bind(koffi: Koffi): Libc {
             const result = flock(fd, LOCK_EX | LOCK_NB)
             if (result === 0) return true
             const code = errno(result)
-            if (code === EWOULDBLOCK) return false
+            if (code === constants.errno.EWOULDBLOCK) return false
             throw driverError('ERR_LOCK', `flock failed with errno ${code}`)
         },
         forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, NO_CORE),

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { closeSync, fstatSync, openSync, type Stats, statSync } from 'node:fs'
+import { constants } from 'node:os'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
@@ -100,11 +101,14 @@ const NO_FIRMWARE_CALL: readonly number[] = [0xffffffff, 0xff]
 /** enum snp_guest_vmm_error. */
 export const VMM_ERROR = { invalidLength: 1, busy: 2 } as const
 
-const ERRNO = { EIO: 5, EACCES: 13, EFAULT: 14, EINVAL: 22, ENOTTY: 25, EBADMSG: 74, ECONNABORTED: 103, ETIMEDOUT: 110 }
+const ERRNO = constants.errno
+
+/** The name of its lock, for whoever reaches the same driver through another door. */
+export const SEV_GUEST_LOCK = 'sev-guest'
 
 export function sevGuest(libc: () => Libc, lock: DeviceLock, path = '/dev/sev-guest'): SevGuest {
     const call = (request: number, name: string, payload: Buffer, response: Buffer, signal?: AbortSignal) =>
-        lock.hold('sev-guest', () => guestRequest(libc(), path, request, name, payload, response), signal)
+        lock.hold(SEV_GUEST_LOCK, () => guestRequest(libc(), path, request, name, payload, response), signal)
 
     return {
         path,
@@ -224,7 +228,8 @@ function ioctlError(path: string, name: string, errno: number, fwError: number, 
     return driverError(row.code, `${name} on ${path}: ${row.text}${words}`, { hint: row.hint })
 }
 
-const KEY_LOST_HINT =
+/** What can be done where the channel to the firmware is lost. */
+export const KEY_LOST_HINT =
     'the driver wiped its message key after an error or a burst: reload sev-guest with another vmpck_id, or restart the guest; leave at least 2 s between requests'
 
 const ERRNO_ERRORS: Readonly<Record<number, { code: Parameters<typeof driverError>[0]; text: string; hint?: string }>> =

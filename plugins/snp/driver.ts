@@ -5,6 +5,7 @@ import { equalBytes, isZero } from '#core/bytes.ts'
 import type { Attempt, Driver, Evidence, EvidenceOptions, Guest, KeySelector, Probe, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
+import { KEY_LOST_HINT, SEV_GUEST_LOCK } from '#drivers/linux/sev-guest.ts'
 import { moduleHint } from '#drivers/linux/system.ts'
 import { snpError } from './errors.ts'
 import { KEY_FIELDS } from './key-fields.ts'
@@ -13,6 +14,15 @@ import { TEE } from './tee.ts'
 
 /** The name under which the kernel's SNP driver serves configfs-tsm. */
 const PROVIDER = 'sev_guest'
+
+/** What configfs-tsm cannot know of the driver behind it. */
+const TSM_HINTS = {
+    EINVAL: 'most often the privilege level: --vmpl must not be lower than privlevel_floor',
+    EIO: KEY_LOST_HINT,
+    ETIMEDOUT: KEY_LOST_HINT,
+    ENOTTY: KEY_LOST_HINT,
+    ENXIO: 'modprobe sev-guest',
+}
 
 /** The device that the kernel makes in every SNP guest, whether the module that serves it is there or not. */
 const PLATFORM_DEVICE = '/sys/devices/platform/sev-guest'
@@ -76,7 +86,14 @@ interface Answer {
 const REQUESTS: Readonly<Record<Via, (doors: Doors, reportData: Buffer, options: EvidenceOptions) => Promise<Answer>>> =
     {
         async configfs({ tsm }, inblob, { privilegeLevel: privlevel, signal }) {
-            const { outblob, auxblob } = await tsm.report({ provider: PROVIDER, inblob, privlevel, signal })
+            const { outblob, auxblob } = await tsm.report({
+                provider: PROVIDER,
+                lock: SEV_GUEST_LOCK,
+                hints: TSM_HINTS,
+                inblob,
+                privlevel,
+                signal,
+            })
             return { report: outblob, certificates: auxblob }
         },
         ioctl: ({ sevGuest }, reportData, { privilegeLevel: vmpl = 0, signal }) =>

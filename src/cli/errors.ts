@@ -5,6 +5,7 @@ import { BROKER_ERRORS } from '#broker/errors.ts'
 import { CLEVIS_ERRORS } from '#clevis/errors.ts'
 import { CORE_ERRORS, type ErrorTable } from '#core/errors.ts'
 import { DRIVER_ERRORS } from '#drivers/errors.ts'
+import { FIRMWARE_ERRORS } from '#drivers/linux/sev-firmware.ts'
 import { EMULATOR_ERRORS } from '#emulator/errors.ts'
 import { EVIDENCE_ERRORS } from '#evidence/errors.ts'
 import { KBS_ERRORS } from '#kbs/errors.ts'
@@ -15,6 +16,7 @@ import { UNLOCK_ERRORS } from '#unlock/errors.ts'
 const TABLES: readonly ErrorTable[] = [
     CORE_ERRORS,
     DRIVER_ERRORS,
+    FIRMWARE_ERRORS,
     EVIDENCE_ERRORS,
     KBS_ERRORS,
     UNLOCK_ERRORS,

@@ -17,6 +17,7 @@ import {
     messageOf,
 } from '#core/errors.ts'
 import { DRIVER_ERRORS } from '#drivers/errors.ts'
+import { FIRMWARE_ERRORS } from '#drivers/linux/sev-firmware.ts'
 import { EMULATOR_ERRORS } from '#emulator/errors.ts'
 import { EVIDENCE_ERRORS } from '#evidence/errors.ts'
 import { KBS_ERRORS } from '#kbs/errors.ts'
@@ -28,6 +29,7 @@ import { UNLOCK_ERRORS } from '#unlock/errors.ts'
 const TABLES: Readonly<Record<string, ErrorTable>> = {
     core: CORE_ERRORS,
     drivers: DRIVER_ERRORS,
+    firmware: FIRMWARE_ERRORS,
     evidence: EVIDENCE_ERRORS,
     kbs: KBS_ERRORS,
     unlock: UNLOCK_ERRORS,

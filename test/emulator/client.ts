@@ -23,6 +23,7 @@ const COMMANDS: Readonly<Record<string, (words: string[]) => Promise<object>>> =
         }
         const { outblob, auxblob } = await doors.tsm.report({
             provider: 'sev_guest',
+            lock: 'sev-guest',
             inblob: reportData,
             privlevel: level,
         })

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
+import type { AttestError } from '#core/errors.ts'
 import { type ConfigFs, tsmReports } from '#drivers/linux/configfs-tsm.ts'
 import type { DeviceLock } from '#drivers/linux/device-lock.ts'
 import type { System } from '#drivers/linux/system.ts'
@@ -65,7 +66,7 @@ function kernel(over: Partial<Fake['files']> = {}, afterWrite: (written: string[
     }
 }
 
-const request = { provider: 'sev_guest', inblob: Buffer.alloc(64, 0x61) }
+const request = { provider: 'sev_guest', lock: 'the-lock', inblob: Buffer.alloc(64, 0x61) }
 
 test('a report: the privilege level in decimal, then the bytes, and the entry is gone afterwards', async (t) => {
     const { tsm, written, made } = kernel()
@@ -159,9 +160,48 @@ for (const { name, files, mkdir, code } of [
 ] as { name: string; files?: Fake['files']; mkdir?: () => void; code: string }[])
     test(`refused: ${name}`, async (t) => {
         const { tsm, made } = mkdir ? fake({ files: {}, mkdir }) : kernel(files)
-        await t.throwsAsync(tsm.report(request), { code })
+        const { hint = '' } = (await t.throwsAsync<AttestError>(tsm.report(request), { code })) ?? {}
+        t.notRegex(hint, /sev|snp|tdx|vmpl/i, 'this door serves every technology')
         t.is(made.size, 0)
     })
+
+for (const { name, given } of [
+    {
+        name: 'mkdir',
+        given: fake({
+            files: {},
+            mkdir: () => {
+                throw errno('ENXIO')
+            },
+        }),
+    },
+    {
+        name: 'outblob',
+        given: kernel({
+            outblob: () => {
+                throw errno('ENXIO')
+            },
+        }),
+    },
+])
+    test(`the hint of the technology, where ${name} fails`, async (t) => {
+        const hints = { ENXIO: 'modprobe tdx-guest', EIO: 'another' }
+        const error = await t.throwsAsync<AttestError>(given.tsm.report({ ...request, hints }))
+        t.is(error?.hint, 'modprobe tdx-guest')
+    })
+
+test('the lock that is named is held for the whole request', async (t) => {
+    const held: string[] = []
+    const lock: DeviceLock = {
+        async hold(device, run) {
+            held.push(device)
+            return run()
+        },
+    }
+    const broken: ConfigFs = { ...({} as ConfigFs), mkdir: () => Promise.reject(errno('EBUSY')) }
+    await t.throwsAsync(tsmReports(anySystem, lock, broken, '/tsm').report(request), { code: 'ERR_DEVICE_BUSY' })
+    t.deepEqual(held, ['the-lock'])
+})
 
 test('the provider: its name, or null where none is registered', async (t) => {
     t.is(await kernel().tsm.provider(), 'sev_guest')

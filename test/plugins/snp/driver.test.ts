@@ -6,8 +6,12 @@ import { secret } from '#core/bytes.ts'
 import { detect } from '#drivers/detect.ts'
 import type { KeySelector } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
+import type { TsmRequest } from '#drivers/linux/configfs-tsm.ts'
+import type { DeviceLock } from '#drivers/linux/device-lock.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
+import type { Libc } from '#drivers/linux/libc.ts'
 import type { DerivedKeyRequest } from '#drivers/linux/sev-guest.ts'
+import { sevGuest } from '#drivers/linux/sev-guest.ts'
 import { snpDriver } from '#plugins/snp/driver.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
 import { report, table, vendor } from './minted.ts'
@@ -171,6 +175,35 @@ for (const { name, certificates, want } of [
         )
         t.deepEqual(evidence.certificates, want)
     })
+
+test('configfs and the device are asked under one lock, and the hints of configfs are of SNP', async (t) => {
+    const kernel = doors({ provider: 'sev_guest', device: true })
+    const asked: TsmRequest[] = []
+    const tsm: Doors['tsm'] = {
+        ...kernel.tsm,
+        report(request) {
+            asked.push(request)
+            return kernel.tsm.report(request)
+        },
+    }
+    const guest = await snpDriver.open({ ...kernel, tsm })
+    await guest?.evidence?.(Buffer.alloc(64))
+    const held: string[] = []
+    const lock: DeviceLock = {
+        async hold(device) {
+            held.push(device)
+            throw new Error('enough')
+        },
+    }
+    const request = { reportData: Buffer.alloc(64), vmpl: 0 }
+    await t.throwsAsync(sevGuest(() => ({}) as Libc, lock).report(request), { message: 'enough' })
+    t.deepEqual(
+        asked.map((one) => one.lock),
+        held,
+    )
+    t.like(asked[0]?.hints, { ENXIO: 'modprobe sev-guest' })
+    for (const errno of ['EIO', 'ETIMEDOUT', 'ENOTTY']) t.regex(asked[0]?.hints?.[errno] ?? '', /vmpck_id/)
+})
 
 for (const size of [0, 65])
     test(`a binding of ${size} bytes is a mistake of the caller`, async (t) => {
