@@ -10,8 +10,7 @@ import { fromBase64Url, toBase64Url } from '#core/bytes.ts'
 import { brokerError } from '../errors.ts'
 import type { StoredRecord } from '../store/store.ts'
 
-/** What happened: every change of state, every release, the first denials of a proven guest and counts of its next, and counts
- * of the rest. */
+/** What happened: every change of state, every release, the first denials of a proven guest, and counts of the rest. */
 export type RecordKind =
     | 'key'
     | 'put'
