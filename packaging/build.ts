@@ -1,6 +1,6 @@
 // Bundles: the whole program, and the pin alone, each without anything that it does not run.
 //   node packaging/build.ts [--out FOLDER] [--node PATH]     dist/, and the Node of the system's folders, unless told
-//     guest-attest.mjs and its chunks             the whole program
+//     guest-attest.mjs and its chunks             the whole program; it can be run, and linked to
 //     clevis-encrypt-kbs.cjs, clevis-decrypt-kbs.cjs   the pin: the start of each, and its program beside it
 //     compile-cache/                              the pin's programs as this Node has compiled them
 //     man/                                        manual pages
@@ -8,7 +8,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -122,6 +122,9 @@ export async function buildProgram(out: string): Promise<Metafile> {
         external: ['@koromix/*'],
     })
     copyKoffi(out)
+    const start = join(out, 'guest-attest.mjs')
+    writeFileSync(start, `#!/usr/bin/env node\n${readFileSync(start, 'utf8')}`)
+    chmodSync(start, 0o755)
     const cedar = dirname(require.resolve('@cedar-policy/cedar-wasm/nodejs'))
     copyFileSync(join(cedar, 'cedar_wasm_bg.wasm'), join(out, 'chunks', 'cedar_wasm_bg.wasm'))
     return metafile as Metafile

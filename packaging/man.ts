@@ -1,11 +1,11 @@
 // Manual pages, made from the tables of commands that the program itself is made from: `guest-attest.1` with every command,
-// and one for the clevis pin.
+// and one for each program of the clevis pin.
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Options } from 'yargs'
-import { ENCRYPT_USAGE } from '#clevis/usage.ts'
+import { DECRYPT_USAGE, ENCRYPT_USAGE } from '#clevis/usage.ts'
 import { type CommandRow, detailsOf } from '#cli/command.ts'
 import { COMMANDS } from '#cli/commands.ts'
 import packageJson from '#package.json' with { type: 'json' }
@@ -13,7 +13,15 @@ import packageJson from '#package.json' with { type: 'json' }
 /** Writes the pages into a folder; returns their names. */
 export async function writeManuals(folder: string): Promise<string[]> {
     mkdirSync(folder, { recursive: true })
-    const pages = { 'guest-attest.1': await programPage(), 'clevis-encrypt-kbs.1': pinPage() }
+    const pages = {
+        'guest-attest.1': await programPage(),
+        'clevis-encrypt-kbs.1': pinPage(
+            'clevis-encrypt-kbs',
+            'seals with a key that a key broker releases',
+            ENCRYPT_USAGE,
+        ),
+        'clevis-decrypt-kbs.1': pinPage('clevis-decrypt-kbs', 'opens what clevis-encrypt-kbs sealed', DECRYPT_USAGE),
+    }
     for (const [name, text] of Object.entries(pages)) writeFileSync(join(folder, name), text)
     return Object.keys(pages)
 }
@@ -32,7 +40,7 @@ async function programPage(): Promise<string> {
         ['COMMANDS', sections.join('\n')],
         ['EXIT STATUS', EXITS.map(([code, means]) => `.TP\n.B ${code}\n${roff(means)}`).join('\n')],
         ['FILES', FILES.map(([path, means]) => `.TP\n.I ${path}\n${roff(means)}`).join('\n')],
-        ['SEE ALSO', '.BR clevis-encrypt-kbs (1),\n.BR clevis (1),\n.BR cryptsetup (8)'],
+        ['SEE ALSO', '.BR clevis-encrypt-kbs (1),\n.BR clevis-decrypt-kbs (1),\n.BR clevis (1),\n.BR cryptsetup (8)'],
     ])
 }
 
@@ -50,11 +58,15 @@ const FILES = [
     ['/var/lib/guest-attest/', "the broker's data and keys"],
 ] as const
 
-const pinPage = (): string =>
-    page('CLEVIS-ENCRYPT-KBS', 'clevis pin that a key broker opens for attested guests', [
-        ['DESCRIPTION', `.nf\n${roff(ENCRYPT_USAGE)}\n.fi`],
-        ['SEE ALSO', '.BR guest-attest (1),\n.BR clevis (1),\n.BR clevis-luks-bind (1)'],
+const PINS = ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'] as const
+
+function pinPage(name: (typeof PINS)[number], summary: string, usage: string): string {
+    const others = [...PINS.filter((other) => other !== name), 'guest-attest', 'clevis', 'clevis-luks-bind']
+    return page(name.toUpperCase(), summary, [
+        ['DESCRIPTION', `.nf\n${roff(usage)}\n.fi`],
+        ['SEE ALSO', others.map((other) => `.BR ${other} (1)`).join(',\n')],
     ])
+}
 
 async function commandSections(row: CommandRow, prefix: string): Promise<string[]> {
     const loaded = await row.load()

@@ -8,7 +8,7 @@ import { type Denials, denials } from './audit/denials.ts'
 import { type Noise, noise } from './audit/noise.ts'
 import type { Draft } from './audit/record.ts'
 import type { BrokerSettings } from './config.ts'
-import { type Data, openData } from './data.ts'
+import { type Data, type MadeKey, openData } from './data.ts'
 import { type Technology, technologiesOf } from './decision/schema.ts'
 import { type Metrics, metrics } from './metrics.ts'
 import { openRules, type Rules } from './rules.ts'
@@ -32,6 +32,8 @@ export interface BrokerOptions {
     readonly clock: Clock
     /** Make what is missing in a folder without data. */
     readonly init: boolean
+    /** Hears of each key file as it is made. */
+    readonly made?: (key: MadeKey) => void
     /** Root certificates that replace the vendors'. */
     readonly roots?: readonly NamedBytes[]
     /** Folder of certificates and revocation lists, which must be there; the one in the broker's own folder unless told. */
@@ -62,7 +64,7 @@ export interface Broker {
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
     const { build, folder, settings, plugins, log, clock, init, roots } = options
     await requireRoots(plugins, roots ?? [])
-    const data = await openData(folder, { init, now: clock.now })
+    const data = await openData(folder, { init, now: clock.now, made: options.made })
     try {
         const collateral = {
             path: options.collateral ?? data.paths.collateral,

@@ -33,6 +33,13 @@ export interface OpenOptions {
     /** Make what is missing, where nothing is there yet. */
     readonly init: boolean
     readonly now: () => Date
+    /** Hears of each key file as it is made: whatever fails afterwards, it is there. */
+    readonly made?: ((key: MadeKey) => void) | undefined
+}
+
+export interface MadeKey {
+    readonly name: KeyName
+    readonly path: string
 }
 
 export interface Data {
@@ -43,7 +50,7 @@ export interface Data {
     readonly masterKey: WrappingKey
     readonly tokenKey: KeyObject
     /** Key files that were made by this start. */
-    readonly minted: readonly { readonly name: KeyName; readonly path: string }[]
+    readonly minted: readonly MadeKey[]
     /** A key that is made when it is first needed, and must be there ever after. @throws AttestError ERR_BROKER_KEY */
     key(name: Exclude<KeyName, 'master'>): Promise<KeyFile<KeyObject>>
     close(): Promise<void>
@@ -53,14 +60,14 @@ export interface Data {
  * Opens the folder, or makes it.
  * @throws AttestError ERR_BROKER_KEY, ERR_BROKER_RUNNING, ERR_BROKER_AUDIT, ERR_BROKER_ROLLBACK, ERR_BROKER_STORE
  */
-export async function openData(folder: string, { init, now }: OpenOptions): Promise<Data> {
+export async function openData(folder: string, { init, now, made }: OpenOptions): Promise<Data> {
     const paths = dataPaths(folder)
     openFolder(paths.folder, init)
     const store = sqliteStore(paths.database)
     let headFile: HeadFile | undefined
     try {
         const isNew = (await store.records(0, 1)).length === 0
-        const minted: { name: KeyName; path: string }[] = []
+        const minted: MadeKey[] = []
         const mint = (name: KeyName) => {
             const path = keyPath(paths.keys, name)
             if (!init)
@@ -68,6 +75,7 @@ export async function openData(folder: string, { init, now }: OpenOptions): Prom
             openFolder(paths.keys, init)
             mintKey(paths.keys, name)
             minted.push({ name, path })
+            made?.({ name, path })
         }
         // Beside data nothing is made anew: a new key would open nothing, and would hide that the old one is lost.
         const need = <T>(name: KeyName, load: () => T | null): T => {

@@ -62,6 +62,7 @@ export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: st
                 const module = await load()
                 if ('group' in module) {
                     addCommands(sub, module.group, `${name} `, call)
+                    if (isHelp) for (const [line, what] of await examplesOf(module.group, name)) sub.example(line, what)
                     return sub.demandCommand(1, `${name}: a command is missing`)
                 }
                 loaded = module.command
@@ -77,6 +78,21 @@ export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: st
     }
 }
 
+/** Of a group: the first example of each of its commands. */
+async function examplesOf(group: readonly CommandRow[], prefix: string): Promise<(readonly [string, string])[]> {
+    const examples = group.map(async ({ signature, load }) => {
+        const name = `${prefix} ${signature.split(' ')[0]}`
+        const module = await load()
+        if ('group' in module) return examplesOf(module.group, name)
+        const [first] = module.command.examples
+        return first ? [exampleLine(name, first)] : []
+    })
+    return (await Promise.all(examples)).flat()
+}
+
+const exampleLine = (name: string, [line, what]: readonly [string, string]) =>
+    [`$0 ${name} ${line}`.trimEnd(), what] as const
+
 export const detailsOf = async ({ details }: AnyCommand): Promise<string | undefined> =>
     typeof details === 'function' ? details() : details
 
@@ -90,7 +106,7 @@ function define(
         yargs.positional(positional, { type: 'string', describe })
     for (const [option, spec] of Object.entries(options as OptionTable))
         yargs.option(option, spec.type === 'boolean' ? spec : { ...spec, requiresArg: true })
-    for (const [line, what] of examples) yargs.example(`$0 ${name} ${line}`.trimEnd(), what)
+    for (const example of examples) yargs.example(...exampleLine(name, example))
     return details ? yargs.epilogue(details) : yargs
 }
 

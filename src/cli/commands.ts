@@ -17,4 +17,5 @@ export const COMMANDS: readonly CommandRow[] = [
     { signature: 'broker', describe: 'run and administer a key broker', load: () => import('./broker.ts') },
     { signature: 'emulate', describe: 'run a command in an emulated guest', load: () => import('./emulate.ts') },
     { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
+    { signature: 'completion [shell]', describe: 'a completion script', load: () => import('./completion.ts') },
 ]

@@ -26,7 +26,6 @@ async function main(argv: string[]): Promise<number> {
         // Words are words: behind -- they are somebody else's, and 007 is no 7.
         .parserConfiguration({ 'populate--': true, 'greedy-arrays': false, 'parse-positional-numbers': false })
         .demandCommand(1, 'a command is missing')
-        .completion('completion', 'print a completion script for bash or zsh')
         .wrap(Math.min(120, process.stdout.columns ?? 100))
         .exitProcess(false)
         .fail((message, error) => {

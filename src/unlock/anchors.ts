@@ -92,7 +92,7 @@ export function requireAnchor(anchors: readonly Anchor[], server: string, path: 
         )
     const wanted = formatResourcePath(path)
     if (anchor.allowPaths.some((pattern) => matchesPath(pattern, wanted))) return anchor
-    throw unlockError('ERR_UNLOCK_PATH', `${origin} may not open a disk with ${wanted}: nothing was sent to it`, {
+    throw unlockError('ERR_UNLOCK_PATH', `${origin} is not trusted for ${wanted}: nothing was sent to it`, {
         hint: `allowed: ${anchor.allowPaths.join(', ')} (${anchor.file})`,
     })
 }

@@ -109,6 +109,7 @@ for (const { words, code, message } of [
         code: 2,
         message: /needs --name and --coverage/,
     },
+    { words: ['audit', '--correlation', 'none'], code: 0, message: /^$/ },
     { words: ['audit', '--since', 'yesterday'], code: 2, message: /expected a time/ },
     { words: ['explain', '/etc/hostname', 'a/b/c'], code: 1, message: /ERR_EVIDENCE_UNKNOWN/ },
 ])
@@ -272,7 +273,7 @@ for (const { words, code, message } of [
     {
         words: ['--data', join(folder, 'c'), '--listen', '192.0.2.1:0'],
         code: 3,
-        message: /cannot listen on 192\.0\.2\.1:0/,
+        message: /made .*\/c\/keys\/master\.key: .*\n {2}hint: back up [\s\S]*cannot listen on 192\.0\.2\.1:0/,
     },
     {
         words: ['--data', join(folder, 'd'), '--listen', '0.0.0.0:0', '--insecure-http'],

@@ -38,7 +38,8 @@ async function inForce(folder: string): Promise<Record<string, readonly [value: 
 test('without a folder every value is its default, and says what it means', async (t) => {
     const { code, stdout, stderr } = await config('/nowhere/at-all')
     t.is(code, 0, stderr)
-    const lines = stdout.trimEnd().split('\n')
+    const [folder, ...lines] = stdout.trimEnd().split('\n')
+    t.is(folder, 'read from /nowhere/at-all')
     t.true(lines.length >= 10)
     for (const line of lines) t.regex(line, /^[a-z]+\.[A-Za-z]+ = \S+ +\(default\) {2}\S.{10,}$/)
     t.is(new Set(lines.map((line) => line.indexOf('(default)'))).size, 1, 'aligned')

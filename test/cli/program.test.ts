@@ -52,10 +52,10 @@ for (const { name, describe, group, command } of ENTRIES)
         t.true(text.includes(describe))
         t.notRegex(stdout, /^ {4}at |undefined|\[object/m)
         for (const { signature } of group ?? []) t.true(text.includes(`guest-attest ${name} ${signature}`), signature)
+        t.regex(stdout, new RegExp(`^Examples:\n {2}guest-attest ${name}`, 'm'))
         if (!command) return
         for (const option of Object.keys(command.options))
             t.is(text.includes(`--${option} `), !command.options[option]?.hidden, option)
-        t.regex(stdout, new RegExp(`^Examples:\n {2}guest-attest ${name}`, 'm'))
         t.true(text.includes(((await detailsOf(command)) ?? '').replaceAll(/\s+/g, ' ')))
     })
 
@@ -96,6 +96,7 @@ for (const { words, says, help } of [
     { words: 'evidence --nonce hex:00 --nonce hex:11', says: /^--nonce was given twice/, help: 'evidence' },
     { words: 'evidence --report-data hex:00 --vmpl one', says: /^--vmpl: expected a whole number/, help: 'evidence' },
     { words: 'evidence --report-data hex:00 --vmpl -1', says: /^--vmpl: expected a whole number/, help: 'evidence' },
+    { words: 'completion fish', says: /^"fish": expected bash or zsh/, help: 'completion' },
     { words: 'policy init', says: /^missing required argument: from/, help: 'policy init' },
 ])
     test(`exit 2: ${words || 'nothing'}`, async (t) => {
@@ -170,11 +171,18 @@ needs(programs('bash'))('completion: bash takes the script, and completes with i
     t.deepEqual(completed, ['trust', 'add list rm', '--allow-path'])
 })
 
-test('completion: zsh has a script of its own', async (t) => {
-    const { code, stdout } = await guestAttest(['completion'], { env: { SHELL: '/bin/zsh' } })
-    t.is(code, 0)
-    t.regex(stdout, /^#compdef guest-attest\n/)
-})
+for (const { args, shell, is } of [
+    { args: [], shell: '/bin/zsh', is: /^#compdef guest-attest\n/ },
+    { args: [], shell: '/bin/bash', is: /^###-begin-guest-attest-completions/ },
+    { args: ['zsh'], shell: '/bin/bash', is: /^#compdef guest-attest\n/ },
+    { args: ['bash'], shell: '/bin/zsh', is: /^###-begin-guest-attest-completions/ },
+])
+    test(`completion: ${args.join('') || 'no shell named'}, in ${shell}`, async (t) => {
+        const { code, stdout, stderr } = await guestAttest(['completion', ...args], { env: { SHELL: shell } })
+        t.is(code, 0, stderr)
+        t.regex(stdout, is)
+        t.is(stderr, '')
+    })
 
 needs(programs('bash'))('a reader that has seen enough changes nothing', async (t) => {
     const script = `${process.execPath} ${MAIN} config | true; echo "\${PIPESTATUS[0]}"`

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import test from 'ava'
 import { buildPin, buildProgram, forbidden } from '#packaging/build.ts'
 import { temporaryFolder } from '#test/folder.ts'
@@ -25,8 +25,12 @@ test.before(async () => {
     writeFileSync(join(program, 'package.json'), '{"type":"module"}')
 })
 
+// As a person runs it: by its first line, with this Node on PATH.
 const guestAttest = (args: readonly string[]) =>
-    run(process.execPath, [join(program, 'guest-attest.mjs'), ...args], { cwd: '/' })
+    run(join(program, 'guest-attest.mjs'), args, {
+        cwd: '/',
+        env: { PATH: [dirname(process.execPath), process.env['PATH']].join(delimiter) },
+    })
 
 test('the pin has nothing of the broker, the emulator or the verifying half in it', (t) => {
     t.deepEqual(forbidden(metafile), [])

@@ -21,6 +21,7 @@ export const command = define({
     options: {
         ...DATA_OPTION,
         since: { type: 'string', describe: 'records from this time on (ISO 8601)' },
+        correlation: { type: 'string', describe: 'what happened under this correlation, as a denied guest reports it' },
         verify: { type: 'boolean', default: false, describe: 'check every record, every signature and the head' },
         checkpoint: {
             type: 'string',
@@ -31,6 +32,7 @@ export const command = define({
     },
     examples: [
         ['--since 2026-11-20', 'what happened since then'],
+        ['--correlation 8e3d6eaf00000005', 'why a guest was denied'],
         [
             '--verify --checkpoint /mnt/usb/broker.head',
             'was anything altered, cut off or put back since the last time?',
@@ -50,7 +52,7 @@ export const command = define({
                     checkpoint,
                     json,
                 )
-            await list(log, since(args.since), json)
+            await list(log, { from: since(args.since), correlation: args.correlation }, json)
             if (log.stopped) note('this is what stands in the files; whether they were altered, --verify says')
             return 0
         } finally {
@@ -118,11 +120,17 @@ async function verify(log: Log, path: string | undefined, json: boolean): Promis
     return 0
 }
 
-async function list(log: Log, from: string, json: boolean): Promise<void> {
+interface Wanted {
+    readonly from: string
+    readonly correlation: string | undefined
+}
+
+async function list(log: Log, { from, correlation }: Wanted, json: boolean): Promise<void> {
     const rows: string[][] = []
     for await (const record of log.records()) {
         if (record.time < from) continue
         const data = JSON.parse(record.data) as Record<string, unknown>
+        if (correlation !== undefined && data['correlation'] !== correlation) continue
         if (json) printJson({ ...record, data })
         else rows.push([String(record.seq), record.time, record.kind, record.subject, summary(data)])
     }
@@ -130,7 +138,19 @@ async function list(log: Log, from: string, json: boolean): Promise<void> {
 }
 
 /** What of a record fits a line; `--json` has the rest. */
-const SHOWN = ['rule', 'code', 'version', 'repeats', 'tee', 'session', 'peer', 'counts', 'denials', 'id'] as const
+const SHOWN = [
+    'rule',
+    'code',
+    'version',
+    'repeats',
+    'tee',
+    'session',
+    'peer',
+    'correlation',
+    'counts',
+    'denials',
+    'id',
+] as const
 
 const summary = (data: Readonly<Record<string, unknown>>): string =>
     SHOWN.flatMap((name) => {

@@ -51,7 +51,7 @@ const add = define({
             throw coreError('ERR_USAGE', '--from-evidence needs --name and --coverage')
         const query = new URLSearchParams({ name, coverage })
         const body = readInput(fromEvidence, MAX_EVIDENCE_BYTES)
-        print((await text({ method: 'POST', path: `/v1/references/from-evidence?${query}`, body })).trimEnd())
+        printBytes(await text({ method: 'POST', path: `/v1/references/from-evidence?${query}`, body }))
         note(`${name} is known`)
         return 0
     },

@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { hostname } from 'node:os'
+import { dirname } from 'node:path'
 import type { BrokerSettings } from '#broker/config.ts'
 import { BROKER_CONFIG } from '#broker/config.ts'
+import type { MadeKey } from '#broker/data.ts'
 import { KEY_MEANINGS } from '#broker/keys.ts'
 import { parseListen } from '#broker/listen.ts'
 import { type Serving, serve } from '#broker/serve.ts'
@@ -49,7 +51,7 @@ export const command = define({
     ],
     details:
         'SIGTERM and SIGINT end it after what it is answering; SIGHUP reads certificates and revocation lists again.\n' +
-        'Logs are JSON lines on standard error, text on a terminal.',
+        'What a person must know of its start and end are lines of text on standard error; the log between them is JSON lines, text on a terminal.',
     async run(args) {
         const { data, listen, tlsCert, tlsKey, collateral, trustRoot } = args
         if ((tlsCert === undefined) !== (tlsKey === undefined))
@@ -68,6 +70,7 @@ export const command = define({
             log: serviceLogger({ name: PROGRAM, verbose: args.verbose }),
             clock: { now: () => new Date(), ticks: () => performance.now() },
             init: args.init,
+            made: tellMade,
             listen: parseListen(settings.listen),
             insecureHttp: args.insecureHttp,
             ...(tlsCert !== undefined && tlsKey !== undefined ? { tls: { certificate: tlsCert, key: tlsKey } } : {}),
@@ -83,11 +86,14 @@ export const command = define({
     },
 })
 
+function tellMade({ name, path }: MadeKey): void {
+    note(`made ${path}: ${KEY_MEANINGS[name]}`)
+    if (name === 'master')
+        hint(`back up ${dirname(dirname(path))} as a whole, and keep it secret: without this key nothing in it opens`)
+}
+
 function announce({ broker, url, pin, caPath }: Serving, settings: BrokerSettings, roots: readonly string[]): void {
-    const { minted, paths, state } = broker.data
-    for (const { name, path } of minted) note(`made ${path}: ${KEY_MEANINGS[name]}`)
-    if (minted.some(({ name }) => name === 'master'))
-        hint(`back up ${paths.folder} as a whole, and keep it secret: without master.key nothing in it opens`)
+    const { paths, state } = broker.data
     if (roots.length > 0)
         note(
             `WARNING: the vendors' roots are NOT trusted, these are: ${roots.join(', ')}; evidence under them may prove nothing`,
