@@ -60,7 +60,7 @@ function show(path: string, { checks, volume, remains }: LuksJudgement): void {
     if (!volume) print(styled('red', `FAIL: do not open ${path}`))
     else {
         const data = volume.authenticated ? 'authenticated' : 'NOT authenticated'
-        print(`${styled('green', 'PASS')}: ${path} may be opened; its data is ${data}`)
+        print(styled('green', 'PASS'), `: ${path} may be opened; its data is ${data}`)
         print('the host can still')
         for (const line of remains) print(`  - ${line}`)
     }

@@ -10,6 +10,7 @@ import { styleText } from 'node:util'
 import { AttestError, errnoOf, messageOf } from '#core/errors.ts'
 import { stringifyJson } from '#core/json.ts'
 import { writeStdout } from '#core/stdio.ts'
+import { CONTROLS, escapeControls } from '#core/text.ts'
 
 export const PROGRAM = 'guest-attest'
 
@@ -25,13 +26,31 @@ export function printBytes(result: Uint8Array | string): void {
     }
 }
 
-/** A line of the result. */
-export const print = (line = ''): void => printBytes(`${clean(line)}\n`)
+type Style = Parameters<typeof styleText>[0]
+
+/** Text in a style, for `print`: a style that stands in foreign text is none. */
+export interface Styled {
+    readonly style: Style
+    readonly text: string
+}
+
+export const styled = (style: Style, text: string): Styled => ({ style, text })
+
+/** A line of the result, of such parts. */
+export const print = (...parts: readonly (string | Styled)[]): void =>
+    printBytes(`${parts.map((part) => (typeof part === 'string' ? clean(part) : inStyle(part))).join('')}\n`)
+
+// Where a person watches standard output.
+const inStyle = ({ style, text }: Styled): string =>
+    process.stdout.isTTY && !process.env['NO_COLOR'] ? styleText(style, clean(text)) : clean(text)
 
 /** The result as JSON; indented for a person's eyes. */
 export const printJson = (value: unknown): void =>
     printBytes(
-        `${process.stdout.isTTY ? JSON.stringify(JSON.parse(stringifyJson(value)), null, 2) : stringifyJson(value)}\n`,
+        (process.stdout.isTTY ? JSON.stringify(JSON.parse(stringifyJson(value)), null, 2) : stringifyJson(value))
+            .split('\n')
+            .map((line) => `${escapeControls(line)}\n`)
+            .join(''),
     )
 
 /** Something that is not the result: what is being done, what should be known. */
@@ -43,7 +62,8 @@ export const hint = (text: string): void => void process.stderr.write(`  hint: $
 export function complain(error: unknown): 1 | 2 | 3 {
     if (!(error instanceof AttestError)) {
         // Ours to mend: the stack is what a person can report.
-        note(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+        const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+        for (const line of `internal error: ${text}`.split('\n')) note(line)
         return 3
     }
     note(`${messageOf(error)} (${error.code})`)
@@ -59,12 +79,6 @@ export function columns(rows: readonly (readonly string[])[], indent = ''): stri
     return rows.map((row) => `${indent}${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ')}`.trimEnd())
 }
 
-type Style = Parameters<typeof styleText>[0]
-
-/** Text in a style, where a person watches standard output. */
-export const styled = (style: Style, text: string): string =>
-    process.stdout.isTTY && !process.env['NO_COLOR'] ? styleText(style, text) : text
-
 /** A line of progress that the next one overwrites; nothing where nobody watches. */
 export function progress(text: string): void {
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${clean(text)}`)
@@ -75,10 +89,4 @@ export function progressDone(): void {
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K')
 }
 
-// Our own styles stay; every other control character, and what turns the direction of writing, could forge a line.
-const clean = (text: string): string =>
-    text.replaceAll(/\p{Cc}|\p{Bidi_Control}/gu, (character, at: number) =>
-        character === '\n' || character === '\t' || OWN_STYLE.test(text.slice(at, at + 5)) ? character : '\ufffd',
-    )
-
-const OWN_STYLE = new RegExp(`^${String.fromCodePoint(0x1b)}\\[\\d{1,2}m`)
+const clean = (text: string): string => text.replaceAll(CONTROLS, '\ufffd')

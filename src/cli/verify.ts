@@ -11,7 +11,7 @@ import type { Policy, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
 import { BYTES_FORMS, readBytes, readHex } from './bytes-option.ts'
 import { type Args, command as define, JSON_OPTION } from './command.ts'
-import { columns, hint, print, printJson, styled } from './term.ts'
+import { columns, hint, print, printJson, type Styled, styled } from './term.ts'
 import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
 
 const NO_STRINGS: string[] = []
@@ -77,7 +77,8 @@ function judgeBytes(
         found = recognise(bytes, verifiers)
     } catch (error) {
         if (!(error instanceof AttestError) || error.exit !== 1) throw error
-        const check = { name: 'format', result: 'fail', detail: messageOf(error), code: error.code } as const
+        const hint = error.hint === undefined ? {} : { hint: error.hint }
+        const check = { name: 'format', result: 'fail', detail: messageOf(error), code: error.code, ...hint } as const
         const tee = PLUGINS.find(({ errors }) => Object.hasOwn(errors, error.code))?.id ?? 'unknown'
         return {
             form: null,
@@ -115,6 +116,10 @@ function readWanted({ policy, measurement: measurements, reportData, nonce }: Op
     if (policy !== undefined && Object.keys(members).length === 0)
         throw coreError('ERR_USAGE', `${policy}: an empty policy would accept any guest`, {
             hint: '`guest-attest policy init` writes one',
+        })
+    if ('coverage' in members && 'policy' in members)
+        throw coreError('ERR_USAGE', `${policy}: a reference set of a broker, an appraisal policy was expected`, {
+            hint: 'its table [policy] is one: what stands in it, in a file of its own',
         })
     for (const text of measurements) readHex(text, '--measurement')
     const isAppraised = [policy, reportData, nonce].some((value) => value !== undefined) || measurements.length > 0
@@ -169,7 +174,7 @@ function show(judgement: Judgement, form: string | null, authenticOnly: boolean)
     for (const { hint: text } of judgement.checks) if (text) hint(text)
 }
 
-function lastLine({ verdict, code }: Judgement, authenticOnly: boolean): string {
+function lastLine({ verdict, code }: Judgement, authenticOnly: boolean): string | Styled {
     if (verdict === 'accepted') return styled('green', 'ACCEPTED')
     if (verdict === 'rejected') return styled('red', `REJECTED: ${code}`)
     if (verdict === 'undecided') return styled('yellow', `UNDECIDED: ${code}`)

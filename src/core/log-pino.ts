@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { destination, pino } from 'pino'
-import { CONTROLS, type LogFields, type Logger, lineLogger, redact, stderrSink } from './log.ts'
+import { type LogFields, type Logger, lineLogger, redact, stderrSink } from './log.ts'
+import { escapeControls } from './text.ts'
 
 export interface ServiceLogOptions {
     /** The name of the program. */
@@ -27,7 +28,7 @@ export function pinoLogger({ name, verbose, fd = 2 }: ServiceLogOptions): Logger
             timestamp: pino.stdTimeFunctions.isoTime,
             formatters: { level: (label) => ({ level: label }) },
             // JSON escapes a few of them itself; the others may stand in its strings alone, so each can be escaped.
-            hooks: { streamWrite: (line) => `${line.trimEnd().replaceAll(CONTROLS, escaped)}\n` },
+            hooks: { streamWrite: (line) => `${escapeControls(line.trimEnd())}\n` },
         },
         destination({ dest: fd, sync: true }),
     )
@@ -39,8 +40,3 @@ export function pinoLogger({ name, verbose, fd = 2 }: ServiceLogOptions): Logger
         error: (message, fields) => log.error(fieldsOf(fields), message),
     }
 }
-
-const escaped = (controls: string): string =>
-    Array.from({ length: controls.length }, (_, i) => `\\u${hex4(controls.charCodeAt(i))}`).join('')
-
-const hex4 = (unit: number): string => unit.toString(16).padStart(4, '0')

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { closeSync, openSync, writeSync } from 'node:fs'
+import { CONTROLS } from './text.ts'
 
 export type LogFields = Readonly<Record<string, unknown>>
 
@@ -45,9 +46,6 @@ export function redact(value: unknown): unknown {
         Object.entries(value).map(([name, v]) => [name, SECRETS.has(name.toLowerCase()) ? REDACTED : redact(v)]),
     )
 }
-
-/** What could draw on a console, turn the direction of writing, or forge a second line. */
-export const CONTROLS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu
 
 /** Writes `program: message name=value …` on one line to each of its sinks; below `warn` only if it is verbose. */
 export function lineLogger(program: string, sinks: readonly Sink[], verbose = false): Logger {

@@ -84,7 +84,7 @@ for (const { args = [], config = '/nowhere', ...row } of [
     {
         name: 'a header that is not there',
         args: ['--disk', '/nowhere/disk'],
-        want: { disk: ['bad', /no such device or file.*ERR_NOT_FOUND_FILE/] },
+        want: { disk: ['bad', /no such file or folder.*ERR_NOT_FOUND_FILE/] },
     },
 ] as { name: string; args?: string[]; config?: string; want: Wanted; not?: string[] }[])
     test(`no guest: ${row.name}`, async (t) => {
@@ -98,7 +98,7 @@ for (const { image, ...row } of [
     {
         name: 'a volume that is bound',
         image: forge(),
-        want: { disk: ['good', /^bound: clevis \(key slot 1\)$/] },
+        want: { disk: ['good', /^bound: token 0 clevis kbs \(key slot 1\)$/] },
     },
     {
         name: 'a volume that is not',

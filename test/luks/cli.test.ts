@@ -37,11 +37,22 @@ test('what can be done about it goes to standard error', async (t) => {
     t.regex(stderr, /^ {2}hint: .*`cryptsetup repair`/)
 })
 
-test('a name in a header cannot draw on the terminal', async (t) => {
-    const { stdout } = await check(imageOf(t, forge({ set: { 'segments.0.encryption': '\u001b[2J\u202eaes' } })))
-    t.false(stdout.includes('\u001b'))
-    t.false(stdout.includes('\u202e'))
-})
+for (const { name, text } of [
+    { name: 'an escape sequence, and the other direction of writing', text: '\u001b[2J\u202eaes' },
+    { name: 'a style of our own', text: '\u001b[32mPASS\u001b[39m' },
+    { name: 'a second line', text: 'x\n  ok  primary-header' },
+    { name: 'an escape of eight bits', text: '\u009b2K' },
+])
+    for (const form of [[], ['--json']])
+        test(`what a header says cannot draw on the terminal: ${[name, ...form].join(' ')}`, async (t) => {
+            const path = imageOf(t, forge({ set: { 'segments.0.encryption': text } }))
+            const { stdout } = await check(path, ...form)
+            const lines = Buffer.from(stdout, 'latin1').toString().split('\n')
+            const plain = await check(imageOf(t, forge({ set: { 'segments.0.encryption': 'x' } })), ...form)
+            t.is(lines.length, plain.stdout.split('\n').length)
+            t.notRegex(lines.join(''), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+            if (form.length > 0) t.true(JSON.stringify(JSON.parse(lines.join(''))).length > 100)
+        })
 
 test('--json: the whole judgement, 64-bit numbers as they are', async (t) => {
     const path = imageOf(t, forge())
@@ -64,9 +75,14 @@ test('--header: a detached header, whose data begins where it likes', async (t) 
 for (const { name, args, want, says } of [
     { name: 'no device', args: [], want: 2, says: /not enough non-option arguments/ },
     { name: 'a UUID that is none', args: ['/dev/null', '--uuid', '1234'], want: 2, says: /--uuid: not a UUID: 1234/ },
-    { name: 'a path where nothing is', args: ['/nonexistent/disk'], want: 2, says: /no such device or file/ },
+    { name: 'a path where nothing is', args: ['/nonexistent/disk'], want: 2, says: /no such file or folder/ },
     { name: 'a folder', args: ['/'], want: 2, says: /neither a block device nor a file/ },
-    { name: 'what cannot be read', args: ['/etc/passwd/disk'], want: 3, says: /ENOTDIR/ },
+    {
+        name: 'a path through a file',
+        args: ['/etc/passwd/disk'],
+        want: 2,
+        says: /a file stands where a folder was expected/,
+    },
 ])
     test(`exit ${want}: ${name}`, async (t) => {
         const { code, stdout, stderr } = await check(...args)

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Explanation } from '#broker/decision/explain.ts'
+import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
 import { formatResourcePath, parseResourcePath } from '#kbs/messages.ts'
@@ -20,6 +21,7 @@ export const command = define({
     async run(args) {
         const path = formatResourcePath(parseResourcePath(String(args['path'])))
         const body = readInput(String(args['file']), MAX_EVIDENCE_BYTES)
+        if (body.length === 0) throw coreError('ERR_USAGE', `${args['file']}: an empty file, evidence was expected`)
         const explained = await admin(args.data).json<Explanation & { form: string }>({
             method: 'POST',
             path: `/v1/explain/${urlPath(path)}`,
@@ -77,7 +79,8 @@ function show({
     )
     print()
     print(
-        `${verdict.path}: ${verdict.releases ? styled('green', 'WOULD BE RELEASED') : styled('red', 'WOULD NOT BE RELEASED')}`,
+        `${verdict.path}: `,
+        verdict.releases ? styled('green', 'WOULD BE RELEASED') : styled('red', 'WOULD NOT BE RELEASED'),
     )
     print(`  ${verdict.reason}${verdict.code ? ` (${verdict.code})` : ''}`)
 }
@@ -85,7 +88,7 @@ function show({
 const counted = ({ releases, maxReleases }: { releases: number; maxReleases: number | null }): string =>
     maxReleases === null ? `${releases} times` : `${releases} of ${maxReleases} times`
 
-const step = (name: string, text: string): void => print(`${styled('bold', name)}${text ? `: ${text}` : ''}`)
+const step = (name: string, text: string): void => print(styled('bold', name), text ? `: ${text}` : '')
 
 function table(rows: readonly (readonly string[])[]): void {
     for (const line of columns(rows, '  ')) print(line)
