@@ -1,4 +1,4 @@
-// What an SNP report claims, as a table: `inspect` prints it, and the broker's policy schema is made from it.
+// What an SNP report claims, as a table: the broker's policy schema is made from it.
 // Meanings after AMD 56860 rev 1.58, chapter 7.3. Who chose a value: the hardware measured it, the host gave it at launch
 // (the firmware then holds the guest to it), or the guest put it in.
 // SPDX-License-Identifier: Apache-2.0

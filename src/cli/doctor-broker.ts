@@ -10,7 +10,7 @@ import { CONFIG_FOLDER } from '#core/role.ts'
 import { deadline } from '#core/wait.ts'
 import { attest } from '#kbs/client.ts'
 import { formatResourcePath, KBS_PREFIX, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
-import { type Anchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { type Anchor, readAnchors, requireAnchor, requireTrusted } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
 import { examine, type Note } from './doctor-machine.ts'
 import { readConfig } from './settings.ts'
@@ -35,7 +35,7 @@ export async function examineBroker(url: string, path: string | undefined, note:
     const anchor = await examine(
         note,
         'anchor',
-        () => findAnchor(origin),
+        () => requireTrusted(readAnchors(CONFIG_FOLDER), origin.origin),
         ({ file, allowPaths }) => `${file}: ${allowPaths.join(', ')}`,
     )
     if (!anchor) return
@@ -67,14 +67,6 @@ async function resolve({ hostname }: URL): Promise<string[]> {
             hint: 'check the name, and /etc/resolv.conf',
         })
     }
-}
-
-function findAnchor(origin: URL): Anchor {
-    const found = readAnchors(CONFIG_FOLDER).find((anchor) => anchor.origin.origin === origin.origin)
-    if (found) return found
-    throw coreError('ERR_HTTP_TLS', `${origin.origin} is not trusted: nothing is sent to it`, {
-        hint: `guest-attest trust add ${origin.origin} --pin … --allow-path …`,
-    })
 }
 
 /** The Date that the server answers with; whatever else it says, it has shown who it is. */

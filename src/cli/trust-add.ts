@@ -10,6 +10,7 @@ import { CONFIG_FOLDER } from '#core/role.ts'
 import {
     type AnchorFile,
     anchorFileName,
+    findAnchor,
     formatAnchor,
     PATH_PATTERN,
     PIN,
@@ -63,7 +64,7 @@ export const command = define({
         const folder = join(CONFIG_FOLDER, TRUST_FOLDER)
         const file = join(folder, anchorFileName(origin))
         parseAnchor(JSON.parse(JSON.stringify(anchor)), file)
-        const known = readAnchors(CONFIG_FOLDER).find((other) => other.origin.origin === origin.origin)
+        const known = findAnchor(readAnchors(CONFIG_FOLDER), origin.origin)
         if (known && !args.replace)
             throw coreError('ERR_USAGE', `${origin.origin} is trusted already (${known.file})`, {
                 hint: '--replace writes it anew',

@@ -6,7 +6,7 @@ import { coreError } from '#core/errors.ts'
 import { fileError } from '#core/files.ts'
 import { parseOrigin } from '#core/http.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
-import { readAnchors } from '#unlock/anchors.ts'
+import { findAnchor, readAnchors } from '#unlock/anchors.ts'
 import { command as define } from './command.ts'
 import { initrdHint } from './initrd.ts'
 import { hint, note } from './term.ts'
@@ -17,7 +17,7 @@ export const command = define({
     examples: [['https://kbs.example:8443', 'forget it']],
     async run({ url }) {
         const { origin } = parseOrigin(String(url), { insecureHttp: true })
-        const known = readAnchors(CONFIG_FOLDER).find((anchor) => anchor.origin.origin === origin)
+        const known = findAnchor(readAnchors(CONFIG_FOLDER), origin)
         if (!known)
             throw coreError('ERR_USAGE', `${origin} is not trusted`, {
                 hint: '`guest-attest trust list` shows those that are',

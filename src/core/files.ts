@@ -57,7 +57,7 @@ export function readTrustedFile(path: string, maxBytes = MAX_BYTES): Buffer | nu
     }
 }
 
-/** The same demand on a folder. Null where it does not exist. */
+/** The same demand on a folder. False where it does not exist. */
 export function checkTrustedFolder(path: string): boolean {
     try {
         checkFolders(resolve(path))

@@ -1,4 +1,4 @@
-// What this process is, decided before anything else, and the only place that reads the environment.
+// What this process is, decided before anything else, and the only place where the environment decides what is trusted.
 // The initrd program is built with a constant role (packaging/build.ts): the environment is the host's word there,
 // and what the program must not have, such as the door to an emulated device, is not in it at all.
 // SPDX-License-Identifier: Apache-2.0

@@ -1,5 +1,5 @@
-// Claims as a table: what each is, who chose it, and what it means. The table documents, types the policy engine's
-// schema, and is what `inspect` prints.
+// Claims as a table: what each is, who chose it, and what it means. The table documents, and types the policy engine's
+// schema.
 // SPDX-License-Identifier: Apache-2.0
 
 /** Who chose a value: the hardware measured it, the host set it at launch, the guest put it in, or the verifier found it. */

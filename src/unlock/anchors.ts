@@ -50,8 +50,20 @@ export const ANCHOR_FILE = z.strictObject({
 
 /** @throws AttestError ERR_UNLOCK_ANCHOR_FILE, ERR_UNTRUSTED_FILE, ERR_CONFIG */
 export function readAnchors(configFolder: string): Anchor[] {
-    return tomlFiles(join(configFolder, TRUST_FOLDER)).map((file) => parseAnchor(readToml(file), file))
+    const anchors: Anchor[] = []
+    for (const file of tomlFiles(join(configFolder, TRUST_FOLDER))) {
+        const anchor = parseAnchor(readToml(file), file)
+        const other = findAnchor(anchors, anchor.origin.origin)
+        if (other)
+            throw malformed(file, `${anchor.origin.origin} is in ${other.file} already: only one of them can hold`)
+        anchors.push(anchor)
+    }
+    return anchors
 }
+
+/** The anchor of a broker, named by its origin. */
+export const findAnchor = (anchors: readonly Anchor[], origin: string): Anchor | undefined =>
+    anchors.find((anchor) => anchor.origin.origin === origin)
 
 /** @throws AttestError ERR_UNLOCK_ANCHOR_FILE */
 export function parseAnchor(value: unknown, file: string): Anchor {
@@ -75,21 +87,24 @@ export const formatAnchor = (anchor: AnchorFile): string =>
 export const anchorFileName = (origin: URL): string =>
     `${origin.host.replaceAll(/[^A-Za-z0-9.-]/g, '_')}${origin.protocol === 'http:' ? '_http' : ''}.toml`
 
+/** @throws AttestError ERR_UNLOCK_NOT_ANCHORED */
+export function requireTrusted(anchors: readonly Anchor[], origin: string): Anchor {
+    const anchor = findAnchor(anchors, origin)
+    if (anchor) return anchor
+    throw unlockError(
+        'ERR_UNLOCK_NOT_ANCHORED',
+        `${origin} is no broker that this guest trusts: nothing was sent to it`,
+        { hint: 'if it should be: guest-attest trust add URL --pin … --allow-path …, and rebuild the initrd' },
+    )
+}
+
 /**
- * The anchor of a broker, if it may open a disk with this path.
+ * The anchor of a broker, if it is trusted for this path.
  * @throws AttestError ERR_UNLOCK_NOT_ANCHORED, ERR_UNLOCK_PATH
  */
 export function requireAnchor(anchors: readonly Anchor[], server: string, path: ResourcePath): Anchor {
     const { origin } = parseOrigin(server, { insecureHttp: true })
-    const anchor = anchors.find((candidate) => candidate.origin.origin === origin)
-    if (!anchor)
-        throw unlockError(
-            'ERR_UNLOCK_NOT_ANCHORED',
-            `${origin} is no broker that this guest trusts: nothing was sent to it`,
-            {
-                hint: 'if it should be: guest-attest trust add URL --pin … --allow-path …, and rebuild the initrd',
-            },
-        )
+    const anchor = requireTrusted(anchors, origin)
     const wanted = formatResourcePath(path)
     if (anchor.allowPaths.some((pattern) => matchesPath(pattern, wanted))) return anchor
     throw unlockError('ERR_UNLOCK_PATH', `${origin} is not trusted for ${wanted}: nothing was sent to it`, {

@@ -73,6 +73,17 @@ test('what is written is read', (t) => {
     )
 })
 
+test('two files of one broker: nobody would know which one holds', (t) => {
+    const path = folder(t, {
+        'a.toml': formatAnchor(GOOD),
+        'b.toml': formatAnchor({ ...GOOD, url: 'https://KBS.example:8443/', allowPaths: ['a/b/c'] }),
+    })
+    t.throws(() => readAnchors(path), {
+        code: 'ERR_UNLOCK_ANCHOR_FILE',
+        message: /b\.toml: https:\/\/kbs\.example:8443 is in .*a\.toml already/,
+    })
+})
+
 test('no folder is no trust', (t) => t.deepEqual(readAnchors(join(folder(t, {}), 'nowhere')), []))
 
 const anchors = [parseAnchor(GOOD, 'good.toml')]
