@@ -3,9 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { KeyObject } from 'node:crypto'
-import { lstatSync } from 'node:fs'
+import { accessSync, constants, lstatSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkTrustedFolder, makeFolder } from '#core/files.ts'
+import { checkTrustedFolder, fileError, makeFolder } from '#core/files.ts'
 import { createHeadFile, type HeadFile, openHeadFile } from './audit/head.ts'
 import { type Ledger, openLedger } from './audit/ledger.ts'
 import { headSigner } from './audit/record.ts'
@@ -135,10 +135,17 @@ const missing = (path: string) =>
         hint: 'restore it from the backup: a new key would not open what the old one sealed',
     })
 
+const ELSEWHERE = 'name another folder with --data, or run as a user who may write there'
+
 function openFolder(path: string, init: boolean): void {
-    if (init) makeFolder(path, 0o700, 'name another folder with --data, or run as a user who may write there')
+    if (init) makeFolder(path, 0o700, ELSEWHERE)
     if (!checkTrustedFolder(path))
         throw brokerError('ERR_BROKER_STORE', `${path} does not exist`, { hint: 'leave --no-init out to make it' })
+    try {
+        accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
+    } catch (cause) {
+        throw fileError(path, cause, ELSEWHERE)
+    }
     const mode = lstatSync(path).mode & 0o777
     // Whoever reaches the folder reaches the administration's socket in it.
     if ((mode & 0o077) !== 0)

@@ -7,7 +7,6 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { errnoOf, messageOf } from '#core/errors.ts'
 import { makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
 import { certificatePem, mintCertificate, type NameParts, type Signer } from '#core/mint.ts'
 import type { Data } from './data.ts'
@@ -40,14 +39,18 @@ export function givenIdentity(certificatePath: string, keyFile: string): TlsIden
     // Certificate managers keep the current key behind a link.
     const key = existsSync(keyFile) ? readKeyFile(realpathSync(keyFile)) : null
     if (!key) throw brokerError('ERR_BROKER_TLS', `${keyFile}: no such file`)
+    const shown = expect(certificatePath, 'a certificate', () => new X509Certificate(certificate))
+    const privateKey = expect(keyFile, 'a private key', () => createPrivateKey(key))
+    if (!shown.checkPrivateKey(privateKey))
+        throw brokerError('ERR_BROKER_TLS', `${keyFile} is not the key of ${certificatePath}`)
+    return { certificate, key, pin: publicPin(privateKey) }
+}
+
+function expect<T>(path: string, what: string, read: () => T): T {
     try {
-        const privateKey = createPrivateKey(key)
-        if (!new X509Certificate(certificate).checkPrivateKey(privateKey))
-            throw brokerError('ERR_BROKER_TLS', `${keyFile} is not the key of ${certificatePath}`)
-        return { certificate, key, pin: publicPin(privateKey) }
+        return read()
     } catch (cause) {
-        if (errnoOf(cause)?.startsWith('ERR_BROKER')) throw cause
-        throw brokerError('ERR_BROKER_TLS', `${certificatePath}, ${keyFile}: ${messageOf(cause)}`, { cause })
+        throw brokerError('ERR_BROKER_TLS', `${path}: expected ${what} in PEM`, { cause })
     }
 }
 

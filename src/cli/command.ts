@@ -46,6 +46,8 @@ export const JSON_OPTION = { json: { type: 'boolean', default: false, describe: 
 /** The command that was called, as far as its words are known, and how it wants to exit. */
 export interface Call {
     name: string
+    /** Its positional arguments, in yargs' notation. */
+    words: string
     exit: number
 }
 
@@ -59,6 +61,7 @@ export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: st
             describe,
             async (sub, isHelp = false) => {
                 call.name = name
+                call.words = signature.split(' ').slice(1).join(' ')
                 const module = await load()
                 if ('group' in module) {
                     addCommands(sub, module.group, `${name} `, call)
@@ -119,7 +122,7 @@ function checkOptions({ options, takesWords }: AnyCommand, args: Readonly<Record
         const value = args[name]
         if (spec.type !== 'array' && Array.isArray(value)) throw coreError('ERR_USAGE', `--${name} was given twice`)
         if (spec.type === 'number' && value !== undefined && !isNumber(value))
-            throw coreError('ERR_USAGE', `--${name}: expected a whole number from 0 to ${MAX_NUMBER}`)
+            throw coreError('ERR_USAGE', `--${name}: expected a whole number of at most ${MAX_NUMBER}`)
     }
     const [word] = (args['--'] as readonly string[] | undefined) ?? []
     if (word !== undefined && !takesWords)

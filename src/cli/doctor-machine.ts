@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { CONFIG_FOLDER, EMULATED } from '#core/role.ts'
+import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { PLUGINS, pluginOf } from '#plugins.ts'
 import { readAnchors } from '#unlock/anchors.ts'
@@ -22,11 +23,17 @@ export interface Finding {
 
 export type Note = (finding: Finding) => void
 
-/** Runs one examination: what it returns is good, what it throws is bad and says what to do. */
-export async function examine<T>(note: Note, what: string, look: () => Promise<T> | T, tell: (found: T) => string) {
+/** Runs one examination: what it returns is good, unless it tells more; what it throws is bad and says what to do. */
+export async function examine<T>(
+    note: Note,
+    what: string,
+    look: () => Promise<T> | T,
+    tell: (found: T) => string | Omit<Finding, 'what'>,
+) {
     try {
         const found = await look()
-        note({ state: 'good', what, detail: tell(found) })
+        const told = tell(found)
+        note(typeof told === 'string' ? { state: 'good', what, detail: told } : { what, ...told })
         return found
     } catch (error) {
         noteError(note, what, error)
@@ -83,7 +90,7 @@ async function examineGuest(note: Note): Promise<void> {
         'guest',
         () => findGuest({}),
         (found) => {
-            if (!found) return `none of ${PLUGINS.map(({ title }) => title).join(', ')}`
+            if (!found) return noGuest()
             const { via, path, tried } = found.probe
             const looked = tried.map((attempt) => `${attempt.path}: ${attempt.found}`).join('; ')
             return `${found.tee} through ${via} (${path})${EMULATED ? ', EMULATED' : ''}; ${looked}`
@@ -99,6 +106,17 @@ async function examineGuest(note: Note): Promise<void> {
         )
     }
     guest?.close()
+}
+
+function noGuest(): Omit<Finding, 'what'> {
+    const { tsm, sevGuest } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
+    const paths = [tsm.path, sevGuest.path].map((path) => `${path} is no door of one`)
+    const titles = PLUGINS.map(({ title }) => title).join(', ')
+    return {
+        state: 'unknown',
+        detail: `none of ${titles}: ${paths.join(', ')}`,
+        todo: 'needed where this should be a guest: a kernel with its driver (configfs-tsm, or /dev/sev-guest)',
+    }
 }
 
 function examineTrust(note: Note): void {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { wipe } from '#core/bytes.ts'
-import { coreError } from '#core/errors.ts'
+import { AttestError, coreError, restated } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
 import { lineLogger, stderrSink } from '#core/log.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
@@ -39,7 +39,9 @@ export const command = define({
         const log = lineLogger(PROGRAM, [stderrSink])
         using attester = await openAttester(config)
         using session = await attest({ origin, trust }, attester, { log, signal, requestTimeoutMs })
-        const resource = await session.resource(path, args.use)
+        const resource = await session.resource(path, args.use).catch((error: unknown) => {
+            throw args.use === undefined ? withUse(error) : error
+        })
         try {
             createFile(args.out, resource)
             note(`${resource.length} bytes of ${formatResourcePath(path)} from ${origin.origin} in ${args.out}`)
@@ -49,6 +51,12 @@ export const command = define({
         return 0
     },
 })
+
+// The broker speaks of the query; here it is an option.
+function withUse(error: unknown): unknown {
+    if (!(error instanceof AttestError) || !error.message.includes(`?use=${LUKS_KEY}`)) return error
+    return restated(error, error.message, `it opens a disk: --use ${LUKS_KEY}`)
+}
 
 function brokerOf(url: string | undefined): string {
     if (url !== undefined) return url

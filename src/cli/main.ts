@@ -16,7 +16,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(argv: string[]): Promise<number> {
-    const call: Call = { name: '', exit: 0 }
+    const call: Call = { name: '', words: '', exit: 0 }
     const program = yargs(argv)
         .scriptName(PROGRAM)
         .usage('$0 COMMAND …\n\nProves what a confidential VM is, judges such proofs, and releases and uses keys.')
@@ -29,8 +29,9 @@ async function main(argv: string[]): Promise<number> {
         .wrap(Math.min(120, process.stdout.columns ?? 100))
         .exitProcess(false)
         .fail((message, error) => {
-            throw error ?? usageError(message)
+            throw error ?? usageError(message, call)
         })
+        .recommendCommands()
     addCommands(program, COMMANDS, '', call)
     try {
         // yargs takes words behind `--` for the command that it demands.
@@ -39,7 +40,7 @@ async function main(argv: string[]): Promise<number> {
         return call.exit
     } catch (thrown) {
         // What yargs throws by itself is about the command line, too.
-        const error = thrown instanceof Error && thrown.name === 'YError' ? usageError(thrown.message) : thrown
+        const error = thrown instanceof Error && thrown.name === 'YError' ? usageError(thrown.message, call) : thrown
         const code = complain(error)
         if (code === 2 && !(error instanceof AttestError && error.hint))
             hint(`${[PROGRAM, call.name].filter(Boolean).join(' ')} --help`)
@@ -48,7 +49,8 @@ async function main(argv: string[]): Promise<number> {
 }
 
 // What yargs says, in the manners of term.ts.
-function usageError(message: string): AttestError {
+function usageError(message: string, { name, words }: Call): AttestError {
+    if (/^not enough non-option/i.test(message)) return coreError('ERR_USAGE', `${name}: expected ${words}`)
     const text = `${message.charAt(0).toLowerCase()}${message.slice(1)}`
     return coreError('ERR_USAGE', text.replaceAll(/:\s*\n\s*/g, ': '))
 }

@@ -64,11 +64,18 @@ export function loadConfig(folder: string, sections: readonly Section[], overrid
         for (const [name, { fallback, means }] of Object.entries(settings))
             table.set(`${section}.${name}`, { section, name, value: fallback, source: 'default', means })
 
+    // What can be named: the program that lists everything would stop at the same mistake.
+    const known = (section: string): string => {
+        const found = sections.find(({ name }) => name === section)
+        if (!found) return `sections: ${sections.map(({ name }) => `[${name}]`).join(', ')}`
+        return `settings of [${section}]: ${Object.keys(found.settings).join(', ')}`
+    }
+
     const set = (section: string, name: string, value: unknown, source: string) => {
         const setting = sections.find((s) => s.name === section)?.settings[name]
         const entry = table.get(`${section}.${name}`)
         if (!setting || !entry)
-            throw coreError('ERR_CONFIG', `${source}: unknown setting ${section}.${name}`, { hint: KNOWN })
+            throw coreError('ERR_CONFIG', `${source}: unknown setting ${section}.${name}`, { hint: known(section) })
         const result = setting.schema().safeParse(value)
         if (!result.success)
             throw coreError('ERR_CONFIG', `${source}: ${section}.${name}: ${issues(result.error)}`, {
@@ -80,7 +87,7 @@ export function loadConfig(folder: string, sections: readonly Section[], overrid
     for (const file of configFiles(folder))
         for (const [section, settings] of Object.entries(readToml(file) ?? {})) {
             if (!sections.some((s) => s.name === section) || !isTable(settings))
-                throw coreError('ERR_CONFIG', `${file}: unknown section [${section}]`, { hint: KNOWN })
+                throw coreError('ERR_CONFIG', `${file}: unknown section [${section}]`, { hint: known(section) })
             for (const [name, value] of Object.entries(settings)) set(section, name, value, file)
         }
     for (const [path, { value, flag }] of Object.entries(overrides)) {
@@ -118,8 +125,6 @@ export function parseTomlText(bytes: Uint8Array | string, title: string): Record
         throw coreError('ERR_CONFIG', `${title}:${error.line}:${error.column}: ${what}`)
     }
 }
-
-const KNOWN = '`guest-attest config` lists every setting'
 
 function configFiles(folder: string): string[] {
     const dropIns = join(folder, 'config.d')

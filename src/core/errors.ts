@@ -49,6 +49,12 @@ export function errorsOf<Table extends ErrorTable>(table: Table) {
     }
 }
 
+/** The same error in other words. */
+export function restated(error: AttestError, message: string, hint = error.hint): AttestError {
+    const { code, exit, passes } = error
+    return new AttestError(code, { exit, means: '', ...(passes ? { passes } : {}) }, message, { cause: error, hint })
+}
+
 /** True for an error whose cause can pass, so that trying again makes sense. */
 export const canPass = (error: unknown): boolean => error instanceof AttestError && error.passes
 

@@ -76,7 +76,7 @@ export function parseResourcePath(text: string): ResourcePath {
     if (!match?.[1] || !match[2] || !match[3])
         throw kbsError(
             'ERR_KBS_URI',
-            `${JSON.stringify(text)} names no resource: expected kbs:///REPOSITORY/TYPE/TAG`,
+            `${JSON.stringify(text)} names no resource: expected REPOSITORY/TYPE/TAG, with kbs:/// before it or without`,
             {
                 hint: 'each of the three is made of letters, digits, `_`, `-` and dots, up to 128 of them',
             },

@@ -91,9 +91,14 @@ test.serial('put: a disk key is not replaced by accident', async (t) => {
 })
 
 for (const { words, code, message } of [
+    { words: ['put', 'web/x/y', '/etc/hostname', '--random'], code: 2, message: /--random and \/etc\/hostname: the/ },
     { words: ['put', 'web/x/y'], code: 2, message: /say where the bytes come from/ },
-    { words: ['put', 'web/x/y', '/etc/hostname', '--random'], code: 2, message: /say where the bytes come from/ },
-    { words: ['put', 'web/x', '--random'], code: 2, message: /names no resource.*ERR_KBS_URI/ },
+    { words: ['put', 'web/x/y', '--random', '--max-releases', 'x'], code: 2, message: /expected a whole number/ },
+    {
+        words: ['put', 'web/x', '--random'],
+        code: 2,
+        message: /names no resource: expected REPOSITORY\/TYPE\/TAG, with .*ERR_KBS_URI/,
+    },
     { words: ['put', 'web/x/y', '--random', '--max-releases', '0'], code: 2, message: /number from 1 on/ },
     { words: ['put', 'web/x/y', '/dev/null'], code: 2, message: /nothing is in it/ },
     { words: ['put', 'web/x/y', '--random', '--kind', 'opaque'], code: 2, message: /--random makes a luks-key/ },
@@ -104,6 +109,25 @@ for (const { words, code, message } of [
     { words: ['policy', 'show', 'none'], code: 1, message: /there is no policy none/ },
     { words: ['reference', 'show', 'none'], code: 1, message: /there is no reference set none/ },
     { words: ['reference', 'add'], code: 2, message: /name a file, or evidence/ },
+    {
+        words: ['reference', 'add', '/dev/null'],
+        code: 2,
+        message: /\/dev\/null: an empty file, a reference set was exp/,
+    },
+    { words: ['reference', 'add', '/etc/passwd'], code: 2, message: /: \/etc\/passwd:1:\d+: / },
+    { words: ['policy', 'check', '/etc/passwd'], code: 2, message: /: \/etc\/passwd:1: / },
+    { words: ['policy', 'put', 'empty', '/dev/null'], code: 2, message: /\/dev\/null: there is no rule in it/ },
+    { words: ['explain', '/dev/null', 'a/b/c'], code: 2, message: /\/dev\/null: an empty file, evidence was expected/ },
+    {
+        words: ['audit', '--verify', '--checkpoint', '/etc/passwd'],
+        code: 2,
+        message: /passwd: not the head of an audit/,
+    },
+    {
+        words: ['audit', '--verify', '--checkpoint', '/nowhere/x'],
+        code: 2,
+        message: /: \/nowhere\/x: no such file or fo/,
+    },
     {
         words: ['reference', 'add', '--from-evidence', '/etc/hostname'],
         code: 2,
@@ -129,7 +153,7 @@ test.serial('policies: checked, put, listed, shown, taken out of force', async (
         'bad',
     )
     t.is(bad.code, 2)
-    t.regex(bad.stderr, /bad:2: a permit needs a name/)
+    t.regex(bad.stderr, /bad\.cedar:2: a permit needs a name/)
     const good = file('good.cedar', POLICY)
     t.regex((await command('policy', 'check', good)).stderr, /valid: 1 permit, 0 forbid/)
     t.is((await command('policy', 'list')).stdout, 'there is no policy: nothing is released\n')

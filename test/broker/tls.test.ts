@@ -83,7 +83,7 @@ test('the operator’s certificate and key, if they fit', async (t) => {
     writeFileSync(other, readFileSync(join(opened.paths.keys, 'token.key')), { mode: 0o600 })
     t.is(givenIdentity(cert, key).pin, minted.pin)
     t.throws(() => givenIdentity(cert, other), { code: 'ERR_BROKER_TLS', message: /is not the key of/ })
-    t.throws(() => givenIdentity(key, key), { code: 'ERR_BROKER_TLS' })
+    t.throws(() => givenIdentity(key, key), { code: 'ERR_BROKER_TLS', message: /: expected a certificate in PEM$/ })
     t.throws(() => givenIdentity(cert, join(folder, 'none')), { code: 'ERR_BROKER_TLS', message: /no such file/ })
     chmodSync(key, 0o644)
     t.throws(() => givenIdentity(cert, key), { code: 'ERR_BROKER_KEY', message: /can be read by others/ })

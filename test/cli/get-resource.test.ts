@@ -201,7 +201,7 @@ possible.serial('the broker has counted what was released, and nothing else; not
 
 for (const { name, args, code, says } of [
     { name: 'no file', args: [`kbs:///${TEXT_PATH}`], code: 2, says: /missing required argument: out/ },
-    { name: 'no resource', args: ['--out', 'x'], code: 2, says: /not enough non-option arguments/ },
+    { name: 'no resource', args: ['--out', 'x'], code: 2, says: /get-resource: expected <uri>/ },
     { name: 'a resource of two names', args: ['kbs:///default/luks', '--out', 'x'], code: 2, says: /ERR_KBS_URI/ },
     { name: 'a resource that climbs', args: ['kbs:///default/../x', '--out', 'x'], code: 2, says: /ERR_KBS_URI/ },
     {

@@ -169,7 +169,7 @@ for (const { name, args, text } of [
         args: ['verify', '/dev/null', '--at', '2026-01-31T12:00'],
         text: /--at: expected a time/,
     },
-    { name: 'no file', args: ['verify'], text: /not enough non-option arguments/ },
+    { name: 'no file', args: ['verify'], text: /verify: expected <file>/ },
     { name: 'an unknown option', args: ['verify', '/dev/null', '--frobnicate'], text: /frobnicate/ },
     { name: 'a time that is none', args: ['verify', '/dev/null', '--at', 'yesterday'], text: /2026-01-31T12:00:00Z/ },
     {
@@ -190,4 +190,5 @@ test('what nobody knows is not a proof', async (t) => {
     t.is(ran.code, 1)
     t.like(JSON.parse(ran.stdout), { verdict: 'rejected', code: 'ERR_EVIDENCE_UNKNOWN', claims: null })
     t.regex(ran.stdout, /not a proof that I know/)
+    t.regex((await guestAttest(['verify', '-'], { input: 'hello' })).stderr, /hint: expected: .*report/)
 })

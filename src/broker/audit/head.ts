@@ -4,7 +4,7 @@
 
 import { closeSync, existsSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs'
 import * as z from 'zod/mini'
-import { AttestError, messageOf } from '#core/errors.ts'
+import { AttestError, coreError, messageOf } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
 import { brokerError } from '../errors.ts'
@@ -65,7 +65,7 @@ export function openHeadFile(path: string): HeadFile {
     }
 }
 
-/** A head that somebody has kept: one line of JSON. @throws AttestError ERR_BROKER_AUDIT */
+/** A head that somebody has kept: one line of JSON. @throws AttestError ERR_USAGE where it is none, ERR_BROKER_AUDIT */
 export function parseHead(text: string, title: string): Head {
     try {
         const head = HEAD.parse(parseJson(text, { title }))
@@ -73,7 +73,7 @@ export function parseHead(text: string, title: string): Head {
         return head
     } catch (cause) {
         if (cause instanceof AttestError && cause.code === 'ERR_BROKER_AUDIT') throw cause
-        throw brokerError('ERR_BROKER_AUDIT', `${title}: not the head of an audit log`, { cause })
+        throw coreError('ERR_USAGE', `${title}: not the head of an audit log, as --checkpoint writes it`, { cause })
     }
 }
 

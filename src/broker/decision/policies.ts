@@ -156,6 +156,10 @@ function validate(file: PolicyFile, schema: string): void {
 function* readRules(file: PolicyFile, switches: Readonly<Record<string, string>>) {
     const parts = cedar.policySetTextToParts(file.text)
     if (parts.type === 'failure') throw refuse(file, 1, parts.errors[0]?.message ?? 'not a policy set')
+    if (parts.policies.length === 0)
+        throw brokerError('ERR_BROKER_POLICY', `${file.name}: there is no rule in it`, {
+            hint: '`broker policy rm` takes rules out of force',
+        })
     let unnamed = 0
     for (const text of parts.policies) {
         const line = lineAt(file.text, Math.max(0, file.text.indexOf(text)))

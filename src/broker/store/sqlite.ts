@@ -1,9 +1,10 @@
 // The store in one SQLite file: write-ahead log, synchronous FULL, and a lock that dies with the process.
 // SPDX-License-Identifier: Apache-2.0
 
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
-import { messageOf } from '#core/errors.ts'
+import { errnoOf, messageOf } from '#core/errors.ts'
+import { fileError } from '#core/files.ts'
 import { brokerError } from '../errors.ts'
 import type { SealedResource, Store, StoredRecord } from './store.ts'
 
@@ -50,7 +51,7 @@ export interface SqliteOptions {
 
 /** @throws AttestError ERR_BROKER_RUNNING, ERR_BROKER_STORE */
 export function sqliteStore(path: string, { existing = false }: SqliteOptions = {}): Store {
-    if (existing && !existsSync(path)) throw brokerError('ERR_BROKER_STORE', `${path}: there is no such database`)
+    if (existing) demandFile(path)
     const db = guarded(path, () => open(path))
     const statements = guarded(path, () => ({
         records: db.prepare('SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?'),
@@ -136,5 +137,14 @@ function guarded<T>(path: string, action: () => T): T {
         if (cause.errcode === BUSY)
             throw brokerError('ERR_BROKER_RUNNING', `${path} is in use: another broker serves these data`)
         throw brokerError('ERR_BROKER_STORE', `${path}: ${messageOf(cause)}`, { cause })
+    }
+}
+
+function demandFile(path: string): void {
+    try {
+        statSync(path)
+    } catch (cause) {
+        if (errnoOf(cause) === 'ENOENT') throw brokerError('ERR_BROKER_STORE', `${path}: there is no such database`)
+        throw fileError(path, cause, 'run this as the user whom the broker runs as')
     }
 }

@@ -5,7 +5,7 @@ import { request } from 'node:http'
 import { BROKER_CONFIG } from '#broker/config.ts'
 import { type DataPaths, dataPaths } from '#broker/data.ts'
 import { brokerError } from '#broker/errors.ts'
-import { AttestError, type ErrorRow, errnoOf, messageOf } from '#core/errors.ts'
+import { AttestError, type ErrorRow, errnoOf, messageOf, restated } from '#core/errors.ts'
 import { parseJson } from '#core/json.ts'
 import { ERRORS } from '../errors.ts'
 import { readConfig } from '../settings.ts'
@@ -43,6 +43,17 @@ export function admin(data: string | undefined): Admin {
             const limits = { title: 'answer of the broker', maxBytes: MAX_ANSWER, maxValues: MAX_ANSWER }
             return parseJson(await text(call), limits) as T
         },
+    }
+}
+
+/** What the broker says of a text by a title of its own, said of the file that the text stands in. */
+export async function naming<T>(file: string, title: string, answer: Promise<T>): Promise<T> {
+    try {
+        return await answer
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        const message = error.message.replaceAll(`${title}:`, `${file === '-' ? 'standard input' : file}:`)
+        throw restated(error, message)
     }
 }
 

@@ -5,7 +5,7 @@ import type { Rule } from '#broker/decision/policies.ts'
 import { readInput } from '#core/files.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
-import { admin, DATA_OPTION } from './admin.ts'
+import { admin, DATA_OPTION, naming } from './admin.ts'
 
 type ListedRule = Omit<Rule, 'switches'> & { readonly switches: readonly string[] }
 
@@ -20,7 +20,8 @@ const put = define({
         const name = String(args['name'])
         const text = readInput(String(args['file'])).toString()
         const path = `/v1/policies/${encodeURIComponent(name)}`
-        const rules = await admin(args.data).json<ListedRule[]>({ method: 'PUT', path, body: text })
+        const put = admin(args.data).json<ListedRule[]>({ method: 'PUT', path, body: text })
+        const rules = await naming(String(args['file']), name, put)
         if (args.json) printJson(rules)
         else note(`${name} is in force: ${describe(rules)}`)
         return 0
@@ -34,7 +35,8 @@ const check = define({
     async run(args) {
         const text = readInput(String(args['file'])).toString()
         const path = `/v1/policies/${encodeURIComponent(args.name)}/check`
-        const rules = await admin(args.data).json<ListedRule[]>({ method: 'POST', path, body: text })
+        const checked = admin(args.data).json<ListedRule[]>({ method: 'POST', path, body: text })
+        const rules = await naming(String(args['file']), args.name, checked)
         if (args.json) printJson(rules)
         else note(`valid: ${describe(rules)}`)
         return 0

@@ -46,7 +46,9 @@ export const command = define({
     async run(args) {
         const path = formatResourcePath(parseResourcePath(String(args['path'])))
         const file = args['file'] === undefined ? undefined : String(args['file'])
-        if (args.random === (file !== undefined))
+        if (args.random && file !== undefined)
+            throw coreError('ERR_USAGE', `--random and ${file}: the bytes come from one of them`)
+        if (!args.random && file === undefined)
             throw coreError('ERR_USAGE', 'say where the bytes come from: a file, - for standard input, or --random')
         if (args.random && args.kind === 'opaque')
             throw coreError('ERR_USAGE', '--random makes a luks-key: it cannot be of the kind opaque')

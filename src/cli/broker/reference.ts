@@ -7,7 +7,7 @@ import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
-import { admin, DATA_OPTION } from './admin.ts'
+import { admin, DATA_OPTION, naming } from './admin.ts'
 
 interface ListedSet {
     readonly name: string
@@ -43,7 +43,9 @@ const add = define({
             throw coreError('ERR_USAGE', 'name a file, or evidence with --from-evidence')
         if (file !== undefined) {
             const body = readInput(file).toString()
-            const added = await json<{ name: string }>({ method: 'POST', path: '/v1/references', body })
+            if (body.trim() === '') throw coreError('ERR_USAGE', `${file}: an empty file, a reference set was expected`)
+            const answer = json<{ name: string }>({ method: 'POST', path: '/v1/references', body })
+            const added = await naming(file, 'reference set', answer)
             note(`${added.name} is known`)
             return 0
         }
