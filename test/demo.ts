@@ -12,20 +12,23 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { ecJwk } from '#core/jwe.ts'
 import { installMissing } from './demo-packages.ts'
 import { openShell } from './demo-shell.ts'
 import { reforge } from './luks/forge.ts'
 import { FUSE } from './machine.ts'
+import { readOptions } from './options.ts'
 
-const { values: options } = parseArgs({
-    options: {
+const options = readOptions(
+    `npm run demo [-- OPTIONS]
+  --yes    install missing Debian packages without asking (as root)
+  --keep   leave the folder behind, to poke about`,
+    {
         yes: { type: 'boolean', default: false },
         keep: { type: 'boolean', default: false },
         tee: { type: 'string', default: 'snp' },
     },
-})
+)
 
 if (!FUSE.met) {
     console.error('demo: /dev/fuse is not there, or may not be opened: the emulator of the guest needs it')
@@ -87,9 +90,24 @@ when { principal.references.contains("guest-${name}") && resource.path == "defau
     )
     .join('\n')
 
+// Keys and a passphrase are in the folder, and the broker would go on without us.
+for (const [signal, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+    ['SIGHUP', 1],
+] as const)
+    process.once(signal, () => {
+        tidyUp()
+        process.exit(128 + number)
+    })
+
 try {
     await story()
 } finally {
+    tidyUp()
+}
+
+function tidyUp(): void {
     broker?.kill('SIGKILL')
     if (options.keep)
         console.log(

@@ -37,7 +37,15 @@ for (const [why, titles] of skipped) {
     for (const title of titles) console.log(`  ${title}`)
 }
 // A suite that ends early, or a file that does not load, is a failure even if every test that ran has passed.
-if (code !== 0 && failed === 0) failed = 1
+if (code !== 0 && failed === 0) {
+    failed = 1
+    const [named] = process.argv.slice(2)
+    console.log(
+        passed > 0
+            ? 'FAILED: a file did not load, or the suite ended early'
+            : `FAILED: no test ran${named ? `: is there a ${named}?` : ''}`,
+    )
+}
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
 

@@ -9,23 +9,27 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { judge } from '#evidence/judge.ts'
 import { recognise } from '#evidence/recognise.ts'
 import { PLUGINS } from '#plugins.ts'
 import { VECTORS } from './machine.ts'
+import { readOptions } from './options.ts'
 
 const UPSTREAM = 'https://raw.githubusercontent.com'
 const AT_ONCE = 4
 const TIMEOUT_MS = 30_000
 
-const { values: options } = parseArgs({
-    options: {
+const options = readOptions(
+    `npm run vectors [-- OPTIONS]
+  --out FOLDER      where they go: ${VECTORS} unless told (GUEST_ATTEST_VECTORS names another)
+  --mirror ORIGIN   fetch from here what the manifest has at ${UPSTREAM}
+  --manifest FILE   another list: test/vectors.tsv unless told`,
+    {
         out: { type: 'string', default: VECTORS },
         mirror: { type: 'string', default: UPSTREAM },
         manifest: { type: 'string', default: fileURLToPath(new URL('./vectors.tsv', import.meta.url)) },
     },
-})
+)
 
 interface FileRow {
     readonly path: string
@@ -54,29 +58,40 @@ const verdicts = rows
 
 const folder = join(options.out, 'snp-tdx')
 const problems: string[] = []
+/** What keeps a server from answering, and the first address that met it: it is the same for all that follow. */
+const unreachable = new Map<string, string>()
+let absent = 0
 const queue = [...files]
 await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {
         for (let file = queue.shift(); file; file = queue.shift()) {
-            const problem = await fetchFile(file).catch((error: unknown) =>
-                String(error instanceof Error ? error.message : error),
-            )
+            const problem = await fetchFile(file).catch((error: unknown) => {
+                const why = causeOf(error)
+                if (!unreachable.has(why)) unreachable.set(why, file.url.replace(UPSTREAM, options.mirror))
+                return null
+            })
             if (problem) problems.push(`${file.path}: ${problem}`)
+            if (!existsSync(placeOf(file.path))) absent++
         }
     }),
 )
+for (const [why, url] of unreachable) problems.push(`${url}: ${why}`)
 for (const problem of problems) console.error(`vectors: ${problem}`)
 
 let wrong = 0
+let judged = 0
 for (const { path, certificate, at, expected } of verdicts) {
     const files = [path, ...(certificate === '-' ? [] : [certificate])]
     if (files.some((name) => !existsSync(placeOf(name)))) continue
     const verdict = await verdictOn(path, certificate, at)
+    judged++
     const right = verdict === expected
     if (!right) wrong++
     console.log(`${right ? 'ok' : 'WRONG'}\t${verdict}\texpected ${expected}\t${path}\t${at}`)
 }
-console.log(`${files.length - problems.length} of ${files.length} files; ${verdicts.length} verdicts, ${wrong} wrong`)
+console.log(
+    `${files.length - absent} of ${files.length} files in ${folder}; ${judged} of ${verdicts.length} verdicts, ${wrong} wrong`,
+)
 process.exitCode = problems.length > 0 ? 3 : wrong > 0 ? 1 : 0
 
 /** Null: it is there. What is there already is not fetched again. */
@@ -101,6 +116,12 @@ async function fetchFile({ path, url, sha256, bytes }: FileRow): Promise<string 
     writeFileSync(`${place}.part`, body)
     renameSync(`${place}.part`, place)
     return null
+}
+
+// fetch hides the reason in the cause.
+function causeOf(error: unknown): string {
+    const { cause = error } = error instanceof Error ? error : {}
+    return cause instanceof Error ? cause.message : String(cause)
 }
 
 async function verdictOn(path: string, certificate: string, at: string): Promise<string> {

@@ -15,8 +15,12 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Row[]>>> = {
 
 const named = process.argv.slice(2)
 const unknown = named.filter((name) => !Object.hasOwn(BENCHMARKS, name))
-if (unknown.length > 0)
-    throw new Error(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}`)
+if (unknown.length > 0) {
+    const isHelp = unknown.some((name) => name === '--help' || name === '-h')
+    if (!isHelp) console.error(`bench: no such benchmark: ${unknown.join(', ')}`)
+    console.log(`npm run bench [-- ${Object.keys(BENCHMARKS).join('|')} …]`)
+    process.exit(isHelp ? 0 : 2)
+}
 
 for (const [name, bench] of Object.entries(BENCHMARKS)) {
     if (named.length > 0 && !named.includes(name)) continue
