@@ -288,6 +288,11 @@ test.serial('SIGTERM ends it; then its commands say so', async (t) => {
     const { code, stderr } = await command('list')
     t.is(code, 3)
     t.regex(stderr, /no broker answers at .*ERR_BROKER_STOPPED/)
+    const schema = await command('policy', 'schema')
+    t.regex(schema.stdout, /^entity Guest \{/m)
+    const alone = await command('policy', 'check', file('alone.cedar', POLICY))
+    t.is(alone.code, 0, alone.stderr)
+    t.regex(alone.stderr, /checked alone, .*\n.*valid: /)
 })
 
 for (const { words, code, message } of [

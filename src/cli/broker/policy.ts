@@ -1,8 +1,10 @@
 // `broker policy`: the rules, as files in Cedar's language, which are valid together or are not stored.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Rule } from '#broker/decision/policies.ts'
+import type { PolicyFile, Rule } from '#broker/decision/policies.ts'
+import { AttestError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
+import { PLUGINS } from '#plugins.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
 import { admin, DATA_OPTION, naming } from './admin.ts'
@@ -35,13 +37,26 @@ const check = define({
     async run(args) {
         const text = readInput(String(args['file'])).toString()
         const path = `/v1/policies/${encodeURIComponent(args.name)}/check`
-        const checked = admin(args.data).json<ListedRule[]>({ method: 'POST', path, body: text })
+        const checked = admin(args.data)
+            .json<ListedRule[]>({ method: 'POST', path, body: text })
+            .catch((error: unknown) => checkAlone(error, { name: args.name, text }))
         const rules = await naming(String(args['file']), args.name, checked)
         if (args.json) printJson(rules)
         else note(`valid: ${describe(rules)}`)
         return 0
     },
 })
+
+// Without a broker there are no other rules to be valid with: syntax and schema alone.
+async function checkAlone(error: unknown, file: PolicyFile): Promise<ListedRule[]> {
+    if (!(error instanceof AttestError) || error.code !== 'ERR_BROKER_STOPPED') throw error
+    note('no broker answers: checked alone, not together with the rules that are in force')
+    const { compilePolicies } = await import('#broker/decision/policies.ts')
+    const { technologiesOf } = await import('#broker/decision/schema.ts')
+    const compiled = compilePolicies([file], await technologiesOf(PLUGINS))
+    compiled.close()
+    return compiled.rules.map((rule) => ({ ...rule, switches: [...rule.switches] }))
+}
 
 const list = define({
     options: JSON_OPTIONS,
@@ -97,8 +112,9 @@ const rm = define({
 const schema = define({
     options: DATA_OPTION,
     examples: [['', 'what rules can ask: every attribute, its type, and who chose its value']],
-    async run({ data }) {
-        printBytes(await admin(data).text({ method: 'GET', path: '/v1/schema' }))
+    async run() {
+        const { cedarSchema, technologiesOf } = await import('#broker/decision/schema.ts')
+        printBytes(cedarSchema(await technologiesOf(PLUGINS)))
         return 0
     },
 })
