@@ -9,7 +9,7 @@ import { pluginOf } from '#plugins.ts'
 import { readAnchors } from '#unlock/anchors.ts'
 import { bootDenials } from '#unlock/denials.ts'
 import { type ReleaseDeps, UNLOCK_CONFIG } from '#unlock/release.ts'
-import { openGuest } from './guest.ts'
+import { openGuest } from './find-guest.ts'
 
 export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
     return {

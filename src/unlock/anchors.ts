@@ -94,7 +94,7 @@ export function requireTrusted(anchors: readonly Anchor[], origin: string): Anch
     throw unlockError(
         'ERR_UNLOCK_NOT_ANCHORED',
         `${origin} is no broker that this guest trusts: nothing was sent to it`,
-        { hint: 'if it should be: guest-attest trust add URL --pin … --allow-path …, and rebuild the initrd' },
+        { hint: `if it should be: guest-attest trust add ${origin} --pin … --allow-path …, and rebuild the initrd` },
     )
 }
 

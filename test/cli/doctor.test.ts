@@ -84,8 +84,8 @@ for (const { args = [], config = '/nowhere', ...row } of [
             name: ['good', /^127\.0\.0\.1$/],
             anchor: [
                 'bad',
-                /is not trusted: nothing is sent to it/,
-                /^guest-attest trust add https:\/\/127\.0\.0\.1:1 /,
+                /nothing was sent to it \(ERR_UNLOCK_NOT_ANCHORED\)/,
+                /guest-attest trust add https:\/\/127\.0\.0\.1:1 /,
             ],
         },
         not: ['connection', 'release'],

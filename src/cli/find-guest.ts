@@ -1,0 +1,39 @@
+// The guest that this machine is: its driver, found among those of the plugins. The pin loads this as well: nothing here
+// talks to a terminal.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Config } from '#core/config.ts'
+import { detect } from '#drivers/detect.ts'
+import type { Guest, Via } from '#drivers/driver.ts'
+import { driverError } from '#drivers/errors.ts'
+import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
+import type { Plugin } from '#plugins/plugin.ts'
+import { PLUGINS } from '#plugins.ts'
+
+export interface GuestArgs {
+    readonly tee?: string | undefined
+    readonly via?: Via | undefined
+}
+
+/** @throws AttestError what the driver says; ERR_NO_TEE where no driver takes this machine for its own */
+export async function openGuest(args: GuestArgs, config: Config): Promise<Guest> {
+    const guest = await findGuest(args, config)
+    if (guest) return guest
+    const wanted = named(args)
+    const rehearsed = wanted.find(({ emulator }) => emulator)
+    throw driverError('ERR_NO_TEE', `this machine is no guest of ${wanted.map(({ title }) => title).join(' or ')}`, {
+        hint: [
+            '`guest-attest doctor` says what was looked for',
+            ...(rehearsed ? [`\`guest-attest emulate --tee ${rehearsed.id} -- COMMAND\` rehearses one`] : []),
+        ].join('; '),
+    })
+}
+
+/** The same, with null where no driver takes this machine for its own. */
+export async function findGuest(args: GuestArgs, config: Config): Promise<Guest | null> {
+    const drivers = await Promise.all(named(args).map((plugin) => plugin.driver()))
+    const doors = linuxDoors(config.get(DRIVERS_CONFIG))
+    return detect(drivers, doors, args.via === undefined ? {} : { via: args.via })
+}
+
+const named = ({ tee }: GuestArgs): Plugin[] => PLUGINS.filter(({ id }) => tee === undefined || id === tee)
