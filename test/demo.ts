@@ -267,13 +267,13 @@ async function replays(url: string): Promise<void> {
     const answered = `-w ' (%{http_code})\\n'`
     await run({
         place: 'owner',
-        command: `cp first jar; ${curl}/attest -d @attestation.json ${answered} | tee answer; ! grep -q 200 answer`,
+        command: `cp first jar; ${curl}/attest -d @attestation.json ${answered} | tee answer; ! grep -qF '(200)' answer`,
         says: /401/,
     })
     note('… and into a new session, with a challenge of its own')
     await run({
         place: 'owner',
-        command: `${curl}/auth -d '{"version":"0.4.0","tee":"snp","extra-params":""}' -o /dev/null; ${curl}/attest -d @attestation.json ${answered} | tee answer; ! grep -q 200 answer`,
+        command: `${curl}/auth -d '{"version":"0.4.0","tee":"snp","extra-params":""}' -o /dev/null; ${curl}/attest -d @attestation.json ${answered} | tee answer; ! grep -qF '(200)' answer`,
         says: /401/,
     })
 }

@@ -7,7 +7,7 @@
 
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { dirname, join, normalize } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { judge } from '#evidence/judge.ts'
 import { recognise } from '#evidence/recognise.ts'
@@ -57,6 +57,13 @@ const verdicts = rows
     .map(([, path = '', certificate = '', at = '', expected = '']): VerdictRow => ({ path, certificate, at, expected }))
 
 const folder = join(options.out, 'snp-tdx')
+const placeOf = (path: string): string => join(folder, path)
+const stray = [...files, ...verdicts].find(({ path }) => !placeOf(path).startsWith(`${folder}/`))
+if (stray) {
+    console.error(`vectors: the manifest names ${stray.path}, which leaves the folder`)
+    process.exit(3)
+}
+
 const problems: string[] = []
 /** What keeps a server from answering, and the first address that met it: it is the same for all that follow. */
 const unreachable = new Map<string, string>()
@@ -135,12 +142,6 @@ async function verdictOn(path: string, certificate: string, at: string): Promise
     } catch (error) {
         return `rejected: ${error instanceof Error && 'code' in error ? String(error.code) : error}`
     }
-}
-
-function placeOf(path: string): string {
-    const place = normalize(join(folder, path))
-    if (!place.startsWith(folder)) throw new Error(`${path} leaves the folder`)
-    return place
 }
 
 function digest(bytes: Uint8Array): string {
