@@ -110,11 +110,10 @@ async function examineGuest(note: Note): Promise<void> {
 
 function noGuest(): Omit<Finding, 'what'> {
     const { tsm, sevGuest } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
-    const paths = [tsm.path, sevGuest.path].map((path) => `${path} is no door of one`)
     const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',
-        detail: `none of ${titles}: ${paths.join(', ')}`,
+        detail: `none of ${titles}: looked at ${tsm.path}, ${sevGuest.path}`,
         todo: 'needed where this should be a guest: a kernel with its driver (configfs-tsm, or /dev/sev-guest)',
     }
 }
