@@ -46,7 +46,7 @@ const COMMON: BuildOptions = {
 const COMMONJS_BANNER = `import { createRequire as createRequireHere } from 'node:module'
 const require = createRequireHere(import.meta.url)`
 
-const PINS = ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'] as const
+const PINS = { 'clevis-encrypt-kbs': 'src/cli/clevis/encrypt.ts', 'clevis-decrypt-kbs': 'src/cli/clevis/decrypt.ts' }
 
 /** Beside the programs, and as trusted as they are: what V8 has compiled. Another version of Node passes it by. */
 const COMPILE_CACHE = 'compile-cache'
@@ -83,7 +83,7 @@ export async function buildPin(out: string, role: Role, node = 'node'): Promise<
     if (/\s/.test(node)) throw new TypeError(`${node}: the first line of a program can name no path with spaces`)
     const { metafile } = await build({
         ...COMMON,
-        entryPoints: Object.fromEntries(PINS.map((name) => [`${name}.program`, `src/cli/${name}.ts`])),
+        entryPoints: Object.fromEntries(Object.entries(PINS).map(([name, source]) => [`${name}.program`, source])),
         outdir: out,
         format: 'cjs',
         minify: true, // less to read at each start
@@ -94,7 +94,7 @@ export async function buildPin(out: string, role: Role, node = 'node'): Promise<
         plugins: [leaveOut(NOT_IN_THE_PIN)],
     })
     copyKoffi(out)
-    for (const name of PINS) {
+    for (const name of Object.keys(PINS)) {
         const start = join(out, `${name}.cjs`)
         writeFileSync(start, pinStart(name, role, node), { mode: 0o755 })
         spawnSync(process.execPath, [start, '--summary']) // fills the cache

@@ -9,8 +9,8 @@
 import { basename } from 'node:path'
 
 const PROGRAMS = {
-    'clevis-encrypt-kbs': './clevis-encrypt-kbs.ts',
-    'clevis-decrypt-kbs': './clevis-decrypt-kbs.ts',
+    'clevis-encrypt-kbs': './clevis/encrypt.ts',
+    'clevis-decrypt-kbs': './clevis/decrypt.ts',
 }
 
 if (process.features.typescript) await import(PROGRAMS[basename(process.argv[1] ?? '')] ?? './main.ts')

@@ -5,17 +5,25 @@ import type { CommandRow } from './command.ts'
 
 export const COMMANDS: readonly CommandRow[] = [
     { signature: 'detect', describe: 'what this guest is', load: () => import('./detect.ts') },
-    { signature: 'doctor', describe: 'what is there, what is missing, what to do', load: () => import('./doctor.ts') },
+    {
+        signature: 'doctor',
+        describe: 'what is there, what is missing, what to do',
+        load: () => import('./doctor/doctor.ts'),
+    },
     { signature: 'evidence', describe: 'prove what this guest is', load: () => import('./evidence.ts') },
     { signature: 'derive-key', describe: 'a key that only this guest has', load: () => import('./derive-key.ts') },
     { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
     { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
-    { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy.ts') },
-    { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust.ts') },
+    { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy/group.ts') },
+    { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust/group.ts') },
     { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },
-    { signature: 'luks', describe: 'disks and their headers', load: () => import('./luks.ts') },
-    { signature: 'broker', describe: 'run and administer a key broker', load: () => import('./broker.ts') },
-    { signature: 'emulate', describe: 'run a command in an emulated guest', load: () => import('./emulate.ts') },
+    { signature: 'luks', describe: 'disks and their headers', load: () => import('./luks/group.ts') },
+    { signature: 'broker', describe: 'run and administer a key broker', load: () => import('./broker/group.ts') },
+    {
+        signature: 'emulate',
+        describe: 'run a command in an emulated guest',
+        load: () => import('./emulate/emulate.ts'),
+    },
     { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
     { signature: 'completion [shell]', describe: 'a completion script', load: () => import('./completion.ts') },
 ]

@@ -9,10 +9,10 @@ import { driverError } from '#drivers/errors.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { PLUGINS, pluginOf } from '#plugins.ts'
-import { readWord } from './bytes-option.ts'
 import { command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
-import { requireNewFile } from './new-file.ts'
+import { readWord } from './options/bytes.ts'
+import { requireNewFile } from './options/new-file.ts'
 import { note } from './term.ts'
 
 /** The technologies that have such keys. */

@@ -8,10 +8,10 @@ import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
 import { pluginOf } from '#plugins.ts'
-import { BYTES_FORMS, readBytes } from './bytes-option.ts'
 import { type Args, command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
-import { requireNewFile } from './new-file.ts'
+import { BYTES_FORMS, readBytes } from './options/bytes.ts'
+import { requireNewFile } from './options/new-file.ts'
 import { note, printBytes } from './term.ts'
 
 const OPTIONS = {

@@ -13,7 +13,7 @@ import { formatResourcePath, LUKS_KEY, parseResourcePath } from '#kbs/messages.t
 import { readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
 import { command as define } from './command.ts'
-import { requireNewFile } from './new-file.ts'
+import { requireNewFile } from './options/new-file.ts'
 import { readConfig } from './settings.ts'
 import { note, PROGRAM } from './term.ts'
 import { openAttester } from './unlock-deps.ts'

@@ -5,8 +5,8 @@ import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
 import type { FieldLine } from '#evidence/verifier.ts'
 import { command as define, JSON_OPTION } from './command.ts'
+import { verifiersFor } from './options/trust.ts'
 import { columns, note, print, printJson } from './term.ts'
-import { verifiersFor } from './trust-options.ts'
 
 export const command = define({
     positionals: { file: 'the evidence: binary, hex, base64 or JSON; - is standard input' },

@@ -9,10 +9,10 @@ import { MAX_EVIDENCE_BYTES, type Recognised, recognise } from '#evidence/recogn
 import type { Judgement } from '#evidence/verdict.ts'
 import type { Policy, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
-import { BYTES_FORMS, readBytes, readHex } from './bytes-option.ts'
 import { type Args, command as define, JSON_OPTION } from './command.ts'
+import { BYTES_FORMS, readBytes, readHex } from './options/bytes.ts'
+import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './options/trust.ts'
 import { columns, hint, print, printJson, type Styled, styled } from './term.ts'
-import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
 
 const NO_STRINGS: string[] = []
 

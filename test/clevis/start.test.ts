@@ -8,9 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 
-for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'])
-    test(`no core file of ${name} from the first secret on, nor one for a program that collects them`, async (t) => {
-        const path = fileURLToPath(new URL(`../../src/cli/${name}.ts`, import.meta.url))
+for (const name of ['encrypt', 'decrypt'])
+    test(`no core file of clevis-${name}-kbs from the first secret on, nor one for a program that collects them`, async (t) => {
+        const path = fileURLToPath(new URL(`../../src/cli/clevis/${name}.ts`, import.meta.url))
         const child = spawn(
             'sh',
             ['-c', `ulimit -S -c "$(ulimit -H -c)"; exec "$@"`, 'sh', process.execPath, path, '{}'],

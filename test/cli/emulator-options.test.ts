@@ -3,8 +3,8 @@
 
 import test from 'ava'
 import { detailsOf } from '#cli/command.ts'
-import { command } from '#cli/emulate.ts'
-import { type Emulated, emulatedOf, optionTable, readEmulatorOptions } from '#cli/emulator-options.ts'
+import { command } from '#cli/emulate/emulate.ts'
+import { type Emulated, emulatedOf, optionTable, readEmulatorOptions } from '#cli/emulate/options.ts'
 import { COMMON_FAULTS } from '#emulator/faults.ts'
 import type { OptionRows } from '#emulator/model.ts'
 import { PLUGINS } from '#plugins.ts'

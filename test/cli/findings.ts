@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { ExecutionContext } from 'ava'
-import type { Finding } from '#cli/doctor-machine.ts'
+import type { Finding } from '#cli/doctor/machine.ts'
 import type { Inside } from './inside.ts'
 import type { Ran } from './run.ts'
 

@@ -73,7 +73,7 @@ test('--header: a detached header, whose data begins where it likes', async (t) 
 })
 
 for (const { name, args, want, says } of [
-    { name: 'no device', args: [], want: 2, says: /not enough non-option arguments/ },
+    { name: 'no device', args: [], want: 2, says: /luks check: expected <device>/ },
     { name: 'a UUID that is none', args: ['/dev/null', '--uuid', '1234'], want: 2, says: /--uuid: not a UUID: 1234/ },
     { name: 'a path where nothing is', args: ['/nonexistent/disk'], want: 2, says: /no such file or folder/ },
     { name: 'a folder', args: ['/'], want: 2, says: /neither a block device nor a file/ },

@@ -13,8 +13,8 @@ import type { StoredRecord } from '#broker/store/store.ts'
 import { AttestError } from '#core/errors.ts'
 import { readInput, writeFileAtomic } from '#core/files.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
+import { parseTime } from '../options/time.ts'
 import { columns, note, print, printJson } from '../term.ts'
-import { parseTime } from '../time-option.ts'
 import { type Admin, admin, DATA_OPTION, folderOf } from './admin.ts'
 
 export const command = define({

@@ -7,9 +7,9 @@ import { fileError } from '#core/files.ts'
 import { parseOrigin } from '#core/http.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { findAnchor, readAnchors } from '#unlock/anchors.ts'
-import { command as define } from './command.ts'
+import { command as define } from '../command.ts'
+import { hint, note } from '../term.ts'
 import { initrdHint } from './initrd.ts'
-import { hint, note } from './term.ts'
 
 export const command = define({
     positionals: { url: 'the broker' },

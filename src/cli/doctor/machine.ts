@@ -8,10 +8,10 @@ import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { PLUGINS, pluginOf } from '#plugins.ts'
 import { readAnchors } from '#unlock/anchors.ts'
-import { findGuest } from './guest.ts'
-import { inInitrd } from './initrd.ts'
+import { findGuest } from '../guest.ts'
+import { readConfig } from '../settings.ts'
+import { inInitrd } from '../trust/initrd.ts'
 import { findProgram } from './programs.ts'
-import { readConfig } from './settings.ts'
 
 export interface Finding {
     readonly state: 'good' | 'bad' | 'unknown'

@@ -5,8 +5,8 @@ import { coreError } from '#core/errors.ts'
 import { checkHeader, type LuksJudgement } from '#luks/check.ts'
 import { copyHeader, withDevice } from '#luks/device.ts'
 import { isUuid } from '#luks/header.ts'
-import { command as define, JSON_OPTION } from './command.ts'
-import { columns, hint, print, printJson, styled } from './term.ts'
+import { command as define, JSON_OPTION } from '../command.ts'
+import { columns, hint, print, printJson, styled } from '../term.ts'
 
 const NO_PINS: string[] = []
 

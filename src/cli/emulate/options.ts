@@ -5,7 +5,7 @@ import type { Options } from 'yargs'
 import { coreError } from '#core/errors.ts'
 import type { Emulator, OptionRow, OptionRows, OptionTypes, OptionValues } from '#emulator/model.ts'
 import type { Plugin } from '#plugins/plugin.ts'
-import { readHex, readWord } from './bytes-option.ts'
+import { readHex, readWord } from '../options/bytes.ts'
 
 /** A technology that can be emulated. */
 export interface Emulated extends Pick<Plugin, 'id' | 'title'> {

@@ -5,7 +5,7 @@ import { readInput } from '#core/files.ts'
 import { noFaults, readFaults } from '#emulator/faults.ts'
 import type { Emulator, OptionRows, OptionValues } from '#emulator/model.ts'
 import { followSupervisor, serve } from '#emulator/serve.ts'
-import { note, progress, progressDone } from './term.ts'
+import { note, progress, progressDone } from '../term.ts'
 
 /** Serves until the guest has ended. @throws AttestError what the model says, ERR_EMULATOR_FAULTS */
 export async function runServer(

@@ -5,10 +5,10 @@ import { Checks } from '#core/checks.ts'
 import { createFile, readInput } from '#core/files.ts'
 import { authenticate } from '#evidence/authenticate.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
-import { command as define } from './command.ts'
-import { requireNewFile } from './new-file.ts'
-import { note, printBytes } from './term.ts'
-import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './trust-options.ts'
+import { command as define } from '../command.ts'
+import { requireNewFile } from '../options/new-file.ts'
+import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from '../options/trust.ts'
+import { note, printBytes } from '../term.ts'
 
 export const command = define({
     options: {

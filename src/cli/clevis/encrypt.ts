@@ -4,7 +4,7 @@
 import { clevisError } from '#clevis/errors.ts'
 import { encrypt } from '#clevis/pin.ts'
 import { ENCRYPT_SUMMARY, ENCRYPT_USAGE } from '#clevis/usage.ts'
-import { startPin } from './clevis-start.ts'
+import { startPin } from './start.ts'
 
 startPin({
     name: 'clevis-encrypt-kbs',

@@ -4,7 +4,7 @@
 import { checkHeader } from '#luks/check.ts'
 import { copyHeader } from '#luks/device.ts'
 import { tokenText } from '#luks/keyslots.ts'
-import { type Note, noteError } from './doctor-machine.ts'
+import { type Note, noteError } from './machine.ts'
 
 export function examineDisk(device: string, note: Note): void {
     try {

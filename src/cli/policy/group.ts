@@ -1,12 +1,12 @@
 // `policy`: appraisal policies for `verify` and for a broker's reference sets.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { CommandRow } from './command.ts'
+import type { CommandRow } from '../command.ts'
 
 export const group: readonly CommandRow[] = [
     {
         signature: 'init',
         describe: 'write the strictest policy that a proof passes',
-        load: () => import('./policy-init.ts'),
+        load: () => import('./init.ts'),
     },
 ]

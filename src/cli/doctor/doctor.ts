@@ -1,11 +1,11 @@
 // `doctor`: what is there, what is missing, what to do.
 // SPDX-License-Identifier: Apache-2.0
 
-import { command as define, JSON_OPTION } from './command.ts'
-import { examineBroker } from './doctor-broker.ts'
-import { examineDisk } from './doctor-disk.ts'
-import { examineMachine, type Finding } from './doctor-machine.ts'
-import { columns, hint, print, printJson, progress, progressDone } from './term.ts'
+import { command as define, JSON_OPTION } from '../command.ts'
+import { columns, hint, print, printJson, progress, progressDone } from '../term.ts'
+import { examineBroker } from './broker.ts'
+import { examineDisk } from './disk.ts'
+import { examineMachine, type Finding } from './machine.ts'
 
 export const command = define({
     options: {

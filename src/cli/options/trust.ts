@@ -4,7 +4,7 @@
 import { checkRoots, readCertificates, readCollateral } from '#evidence/collateral.ts'
 import type { Trust, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
-import { parseTime } from './time-option.ts'
+import { parseTime } from './time.ts'
 
 const NONE: string[] = []
 

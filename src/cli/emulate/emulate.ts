@@ -5,9 +5,9 @@ import { isSea } from 'node:sea'
 import { coreError } from '#core/errors.ts'
 import type { FaultTable } from '#emulator/model.ts'
 import { PLUGINS } from '#plugins.ts'
-import { command as define } from './command.ts'
-import { emulatedOf, optionTable, readEmulatorOptions } from './emulator-options.ts'
-import { note } from './term.ts'
+import { command as define } from '../command.ts'
+import { note } from '../term.ts'
+import { emulatedOf, optionTable, readEmulatorOptions } from './options.ts'
 
 const EMULATED = await emulatedOf(PLUGINS)
 
@@ -31,7 +31,7 @@ export const command = define({
         const options = readEmulatorOptions(args, emulated, EMULATED)
         // Each half loads what it needs alone: both are started for every command.
         if (args.server) {
-            await (await import('./emulate-server.ts')).runServer(emulated.emulator, options, args.faults)
+            await (await import('./server.ts')).runServer(emulated.emulator, options, args.faults)
             return 0
         }
         const command = args['--'] ?? []

@@ -3,9 +3,9 @@
 
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { type Anchor, readAnchors } from '#unlock/anchors.ts'
-import { command as define, JSON_OPTION } from './command.ts'
+import { command as define, JSON_OPTION } from '../command.ts'
+import { columns, print, printJson } from '../term.ts'
 import { inInitrd } from './initrd.ts'
-import { columns, print, printJson } from './term.ts'
 
 export const command = define({
     options: JSON_OPTION,

@@ -3,7 +3,7 @@
 
 import { decrypt } from '#clevis/pin.ts'
 import { DECRYPT_USAGE } from '#clevis/usage.ts'
-import { startPin } from './clevis-start.ts'
+import { startPin } from './start.ts'
 
 startPin({
     name: 'clevis-decrypt-kbs',

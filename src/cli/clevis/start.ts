@@ -7,8 +7,8 @@ import { kernelSink, lineLogger, stderrSink } from '#core/log.ts'
 import { ROLE } from '#core/role.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { releaseKey } from '#unlock/release.ts'
-import { readConfig } from './settings.ts'
-import { releaseDeps } from './unlock-deps.ts'
+import { readConfig } from '../settings.ts'
+import { releaseDeps } from '../unlock-deps.ts'
 
 interface Pin extends Omit<PinProgram, 'begin' | 'run' | 'complain' | 'maxInput'> {
     run(argv: readonly string[], input: Buffer, release: Release): Promise<Uint8Array>

@@ -18,9 +18,9 @@ import {
     readAnchors,
     TRUST_FOLDER,
 } from '#unlock/anchors.ts'
-import { command as define } from './command.ts'
+import { command as define } from '../command.ts'
+import { hint, note } from '../term.ts'
 import { initrdHint } from './initrd.ts'
-import { hint, note } from './term.ts'
 
 const NONE: string[] = []
 

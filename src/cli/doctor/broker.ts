@@ -12,9 +12,9 @@ import { attest } from '#kbs/client.ts'
 import { formatResourcePath, KBS_PREFIX, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
 import { type Anchor, readAnchors, requireAnchor, requireTrusted } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
-import { examine, type Note } from './doctor-machine.ts'
-import { readConfig } from './settings.ts'
-import { openAttester } from './unlock-deps.ts'
+import { readConfig } from '../settings.ts'
+import { openAttester } from '../unlock-deps.ts'
+import { examine, type Note } from './machine.ts'
 
 const CLOCK_SKEW_MS = 5 * 60_000
 
