@@ -7,6 +7,8 @@ export const UNLOCK_ERRORS = {
     ERR_UNLOCK_NOT_ANCHORED: { exit: 1, means: 'the broker is none of those that this guest trusts' },
     ERR_UNLOCK_PATH: { exit: 1, means: 'the path is none of those that this broker may open a disk with' },
     ERR_UNLOCK_ANCHOR_FILE: { exit: 2, means: 'a trust anchor is malformed' },
+    ERR_UNLOCK_VOLUME_FILE: { exit: 2, means: 'a file of the volume table is malformed' },
+    ERR_UNLOCK_NO_VOLUME: { exit: 2, means: 'the volume is none of those that this guest opens' },
     ERR_UNLOCK_DENIED_EARLIER: { exit: 1, means: 'the broker denied the same request earlier in this boot' },
     ERR_UNLOCK_KEY: { exit: 1, means: 'what the broker released is no key for a disk' },
     ERR_UNLOCK_GAVE_UP: { exit: 3, means: 'no broker released the key before the deadline' },
