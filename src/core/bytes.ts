@@ -54,6 +54,19 @@ export const toBase64 = (bytes: Uint8Array): string =>
 export const toBase64Url = (bytes: Uint8Array): string =>
     Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
 
+/** The same as bytes of ASCII: a string of a secret could not be wiped. */
+export function toBase64UrlBytes(bytes: Uint8Array): Secret {
+    const out = Buffer.alloc(Math.ceil((bytes.length * 4) / 3))
+    for (let at = 0; at < out.length; at++) {
+        const bit = at * 6
+        const pair = ((bytes[bit >> 3] ?? 0) << 8) | (bytes[(bit >> 3) + 1] ?? 0)
+        out[at] = BASE64URL.charCodeAt((pair >> (10 - (bit & 7))) & 63)
+    }
+    return out as Secret
+}
+
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+
 /** Equal in constant time; of different length is different. */
 export const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b)
 

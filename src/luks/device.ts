@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { AttestError } from '#core/errors.ts'
 import { fileError } from '#core/files.ts'
 import { luksError } from './errors.ts'
-import { BINARY_HEADER, metadataSize } from './header.ts'
+import { BINARY_HEADER, metadataSize, primaryCopy } from './header.ts'
+import { parseMetadata } from './metadata.ts'
 
 /**
  * Copies both header copies with their metadata, at most 8 MiB; less where the device ends before. Each byte is read
@@ -17,6 +19,40 @@ export function copyHeader(path: string): Buffer {
         if (start.length < BINARY_HEADER.size) return start
         return Buffer.concat([start, read(fd, start.length, metadataSize(start) - start.length)])
     })
+}
+
+/**
+ * The same with the key-slot areas behind them: all that opening a volume needs beside its data. At most 32 MiB, each
+ * byte read once. Where the metadata cannot be read there are no areas, and no check passes.
+ * @throws AttestError as `copyHeader`, ERR_LUKS_AREA
+ */
+export function copyWholeHeader(path: string): Buffer {
+    return withDevice(path, (fd) => {
+        const start = read(fd, 0, BINARY_HEADER.size)
+        if (start.length < BINARY_HEADER.size) return start
+        const copies = Buffer.concat([start, read(fd, start.length, metadataSize(start) - start.length)])
+        const size = keyslotsSize(copies)
+        if (copies.length + size > MAX_WHOLE)
+            throw luksError(
+                'ERR_LUKS_AREA',
+                `the key-slot areas: expected at most ${MAX_WHOLE - copies.length} bytes, got ${size}`,
+            )
+        return Buffer.concat([copies, read(fd, copies.length, size)])
+    })
+}
+
+/** cryptsetup makes 16 MiB. */
+const MAX_WHOLE = 32 * 1024 * 1024
+
+// The number alone; checkHeader judges where it comes from.
+function keyslotsSize(copies: Buffer): number {
+    try {
+        const { header, json } = primaryCopy(copies)
+        return 2 * Number(header.hdrSize) > copies.length ? 0 : Number(parseMetadata(json).config.keyslots_size)
+    } catch (error) {
+        if (error instanceof AttestError) return 0
+        throw error
+    }
 }
 
 /** Opens a block device or a file for reading, and closes it. @throws AttestError as `copyHeader` */

@@ -28,6 +28,8 @@ export const LUKS_ERRORS = {
         means: 'the volume key is not bound to the data and to each key slot by exactly one digest',
     },
     ERR_LUKS_TOKEN: { exit: 1, means: 'a token is malformed, or names a key slot that does not exist' },
+    ERR_LUKS_BINDING: { exit: 1, means: 'no binding of the header is one that may open it' },
+    ERR_LUKS_HEADER_DIGEST: { exit: 1, means: 'the header is not the one that was bound: it was altered since' },
     ERR_LUKS_PIN: { exit: 1, means: 'a clevis token opens with a key that the host can have' },
 } as const satisfies ErrorTable
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { areaCipher, type CipherRow, checkHash, checkKeySize, type DataCipher, hashSize } from './algorithms.ts'
+import { readBinding, TOKEN_TYPE } from './binding.ts'
 import { checkPin, pinText, readClevisPin } from './clevis-token.ts'
 import { brief, luksError } from './errors.ts'
 import { checkTotal, type KdfCost, pbkdf2Cost, readKdf } from './kdf.ts'
@@ -18,6 +19,8 @@ export interface FoundToken {
     readonly keyslots: readonly string[]
     /** What a clevis token opens with. */
     readonly pin?: string
+    /** The resource that a token of ours names. */
+    readonly resource?: string
 }
 
 const DEVICE_OF_THE_HOST = 'give a device of its own that opens token'
@@ -28,6 +31,7 @@ const DEVICE_OF_THE_HOST = 'give a device of its own that opens token'
  * host choose what code runs.
  */
 export const TOKEN_TYPES: Readonly<Record<string, { readonly random: boolean; readonly gives?: string }>> = {
+    [TOKEN_TYPE]: { random: true },
     clevis: { random: true },
     'systemd-fido2': { random: true, gives: DEVICE_OF_THE_HOST },
     'systemd-pkcs11': { random: true, gives: DEVICE_OF_THE_HOST },
@@ -139,6 +143,10 @@ export function checkTokens({ tokens, keyslots }: Metadata, insecurePins: readon
             if (!Object.hasOwn(keyslots, slot))
                 throw luksError('ERR_LUKS_TOKEN', `token ${id}: there is no key slot ${brief(slot)}`)
         const { type, keyslots: of } = token
+        if (type === TOKEN_TYPE) {
+            const { path, version } = readBinding(id, value)
+            return { id, type, keyslots: of, resource: version === null ? path : `${path}, version ${version}` }
+        }
         if (type !== 'clevis') return { id, type, keyslots: of }
         const pin = readClevisPin(token, `token ${id}`)
         checkPin(pin, insecurePins, `token ${id}`)
@@ -148,7 +156,8 @@ export function checkTokens({ tokens, keyslots }: Metadata, insecurePins: readon
 }
 
 /** As a person reads it: `clevis kbs`. */
-export const tokenText = ({ id, type, pin }: FoundToken): string => [id, type, ...(pin ? [pin] : [])].join(' ')
+export const tokenText = ({ id, type, pin, resource }: FoundToken): string =>
+    [id, type, ...(pin ? [pin] : []), ...(resource ? [`(${resource})`] : [])].join(' ')
 
 // LUKS1 cut digests to 20 bytes, and a converted header keeps them so; cryptsetup takes that or the whole hash.
 function checkDigestLength({ hash, digest }: { readonly hash: string; readonly digest: string }): void {

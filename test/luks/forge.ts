@@ -139,8 +139,8 @@ export function forge(forgery: Forgery = {}): Buffer {
 /** The same for metadata that is a text already. */
 export const forgeText = (text: string): Buffer => forge({ text: () => text })
 
-/** Changes the metadata of a real image in both copies. */
-export function reforge(image: Buffer, changes: Changes): Buffer {
+/** Changes the metadata of a real image in both copies, and fields of their binary headers. */
+export function reforge(image: Buffer, changes: Changes, header: Partial<BinaryHeader> = {}): Buffer {
     const hdrSize = Number(BINARY_HEADER.parse(image.subarray(0, BINARY_HEADER.size)).hdrSize)
     const area = image.subarray(BINARY_HEADER.size, hdrSize)
     const metadata = JSON.parse(area.subarray(0, area.indexOf(0)).toString()) as Json
@@ -149,6 +149,8 @@ export function reforge(image: Buffer, changes: Changes): Buffer {
     for (const offset of [0, hdrSize]) {
         out.fill(0, offset + BINARY_HEADER.size, offset + hdrSize)
         out.write(JSON.stringify(metadata), offset + BINARY_HEADER.size)
+        const fields = BINARY_HEADER.parse(out.subarray(offset, offset + BINARY_HEADER.size))
+        BINARY_HEADER.encode({ ...fields, ...header }).copy(out, offset)
         seal(out.subarray(offset, offset + hdrSize), 'sha256')
     }
     return out

@@ -256,7 +256,7 @@ const ROWS: readonly MetadataCase[] = [
         set: { 'tokens.1': { type: 'host-agent', keyslots: [] } },
         fails: 'tokens',
         code: 'ERR_LUKS_UNKNOWN',
-        says: /token 1: type: expected clevis, .*, got "host-agent"/,
+        says: /token 1: type: expected guest-attest, clevis, .*, got "host-agent"/,
     },
     {
         name: 'a clevis token that opens for everybody',
