@@ -2,6 +2,7 @@
 // koffi's native module is loaded by itself, because its JavaScript half looks for the C library's kind for 6 ms first.
 // SPDX-License-Identifier: Apache-2.0
 
+import { closeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -21,6 +22,12 @@ export interface Libc {
     addressOf(buffer: Buffer): bigint
     /** flock(2) LOCK_EX | LOCK_NB: false where another process holds the lock. */
     tryLock(fd: number): boolean
+    /** getsockopt(2) SO_PEERCRED: the user who connected to a unix socket. */
+    peerUser(fd: number): number
+    /** getpeername(2) of a unix socket: its path; an abstract one begins with a zero byte; empty where it has none. */
+    peerName(fd: number): Buffer
+    /** One datagram to the unix socket of this path; `@` begins an abstract one. False where it was not taken. */
+    sendDatagram(path: string, bytes: Uint8Array): boolean
     /** setrlimit(2): a crash of this process leaves no core file with keys in it. */
     forbidCoreDumps(): void
 }
@@ -38,6 +45,14 @@ interface Koffi {
 const LOCK_EX = 2
 const LOCK_NB = 4
 const RLIMIT_CORE = 4
+const AF_UNIX = 1
+const SOCK_DGRAM = 2
+const SOCK_CLOEXEC = 0o2000000
+const SOL_SOCKET = 1
+const SO_PEERCRED = 17
+const MSG_NOSIGNAL = 0x4000
+/** struct sockaddr_un: the family, and 108 bytes of path. */
+const SOCKADDR_UN_SIZE = 110
 // One byte, soft and hard: no core fits, and the kernel hands none to a program either. (With 0 it would: core(5).)
 const NO_CORE = Buffer.from('0100000000000000'.repeat(2), 'hex')
 
@@ -56,6 +71,10 @@ function bind(koffi: Koffi): Libc {
     const flock = lib.func('flock', 'int', ['int', 'int'])
     const setrlimit = lib.func('setrlimit', 'int', ['int', 'void *'])
     const errno = (result: number): number => (result < 0 ? koffi.errno() : 0)
+    const checked = (result: number, call: string): number => {
+        if (result >= 0) return result
+        throw driverError('ERR_DEVICE_IO', `${call} failed with errno ${koffi.errno()}`)
+    }
     return {
         ioctl: (fd, request, argument) =>
             new Promise((resolve, reject) => {
@@ -71,8 +90,49 @@ function bind(koffi: Koffi): Libc {
             if (code === constants.errno.EWOULDBLOCK) return false
             throw driverError('ERR_LOCK', `flock failed with errno ${code}`)
         },
+        peerUser(fd) {
+            const getsockopt = lib.func('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *'])
+            const credentials = Buffer.alloc(12) // struct ucred: pid, uid, gid
+            const size = lengthOf(credentials)
+            checked(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, size), 'getsockopt')
+            return credentials.readUInt32LE(4)
+        },
+        peerName(fd) {
+            const getpeername = lib.func('getpeername', 'int', ['int', 'void *', 'void *'])
+            const address = Buffer.alloc(SOCKADDR_UN_SIZE)
+            const size = lengthOf(address)
+            checked(getpeername(fd, address, size), 'getpeername')
+            return address.subarray(2, Math.min(size.readUInt32LE(0), address.length))
+        },
+        sendDatagram(path, bytes) {
+            const socket = lib.func('socket', 'int', ['int', 'int', 'int'])
+            const sendto = lib.func('sendto', 'long', ['int', 'void *', 'ulong', 'int', 'void *', 'uint'])
+            const fd = checked(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), 'socket')
+            try {
+                const address = unixAddress(path)
+                return sendto(fd, bytes, bytes.length, MSG_NOSIGNAL, address, address.length) === bytes.length
+            } finally {
+                closeSync(fd)
+            }
+        },
         forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, NO_CORE),
     }
+}
+
+/** A socklen_t that a call reads and writes. */
+function lengthOf(buffer: Buffer): Buffer {
+    const size = Buffer.alloc(4)
+    size.writeUInt32LE(buffer.length)
+    return size
+}
+
+function unixAddress(path: string): Buffer {
+    const abstract = path.startsWith('@')
+    const name = Buffer.from(abstract ? `\0${path.slice(1)}` : `${path}\0`)
+    if (name.length > SOCKADDR_UN_SIZE - 2) throw driverError('ERR_DEVICE_IO', `${path}: too long for a unix socket`)
+    const family = Buffer.alloc(2)
+    family.writeUInt16LE(AF_UNIX)
+    return Buffer.concat([family, name])
 }
 
 function loadKoffi(): Koffi {
