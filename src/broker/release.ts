@@ -22,9 +22,17 @@ export interface ReleaseRequest {
     /** `repository/type/tag`. */
     readonly path: string
     readonly use: string | undefined
+    /** The version that it has to be. */
+    readonly version: number | undefined
     readonly correlation: string
     /** The address that it came from. */
     readonly peer: string
+}
+
+/** The resource, encrypted to the key of a session. */
+export interface Released {
+    readonly jwe: FlattenedJwe
+    readonly version: number
 }
 
 /** Mismatches that a record of a denial names; the reason says how many there were. */
@@ -32,9 +40,9 @@ const MAX_MISMATCHES = 8
 
 /**
  * The resource, encrypted to the key of the session. When this returns, its record is durable.
- * @throws AttestError ERR_KBS_NOT_FOUND, ERR_KBS_RESOURCE, ERR_BROKER_DENIED_*, ERR_BROKER_STORE
+ * @throws AttestError ERR_KBS_NOT_FOUND, ERR_KBS_RESOURCE, ERR_KBS_VERSION_RETIRED, ERR_BROKER_DENIED_*, ERR_BROKER_STORE
  */
-export async function release(broker: Broker, session: Session, request: ReleaseRequest): Promise<FlattenedJwe> {
+export async function release(broker: Broker, session: Session, request: ReleaseRequest): Promise<Released> {
     const { data, metrics, log } = broker
     const { path, correlation } = request
     let plaintext: Secret | undefined
@@ -48,6 +56,7 @@ export async function release(broker: Broker, session: Session, request: Release
             // What is denied is not even decrypted.
             decision = ask(broker, session, entry, repeats)
             if (!decision.rule) throw denied(broker, session, decision)
+            requireVersion(entry, request)
             plaintext = await open(broker, entry)
             if (!isCurrent(broker, entry) || (repeats === null && session.given.has(given))) {
                 wipe(plaintext)
@@ -68,7 +77,7 @@ export async function release(broker: Broker, session: Session, request: Release
             const { seq } = await recorded
             metrics.count('releases')
             log.info('released', { path, rule: count.rule, correlation, audit: seq })
-            return encryptTo(session.teeKey, plaintext)
+            return { jwe: encryptTo(session.teeKey, plaintext), version: entry.version }
         }
     } catch (error) {
         if (error instanceof AttestError && error.code !== 'ERR_BROKER_STORE')
@@ -106,6 +115,13 @@ function findResource({ data }: Broker, { path, use }: ReleaseRequest): Resource
                 : `${path} is given to requests with ?use=${LUKS_KEY} alone`,
         )
     return entry
+}
+
+// After the decision: whoever may not have the resource does not learn its version. A header that was put back names an
+// old one, and its slots stay shut.
+function requireVersion({ path, version }: ResourceEntry, { version: wanted }: ReleaseRequest): void {
+    if (wanted === undefined || wanted === version) return
+    throw kbsError('ERR_KBS_VERSION_RETIRED', `version ${wanted} of ${path} is not the current one, that is ${version}`)
 }
 
 /** @throws AttestError ERR_BROKER_ROW where the row is not the one that was recorded */
@@ -156,7 +172,7 @@ async function recordDenial(
     const { path, correlation, peer } = request
     const { tee, guestId, measurement } = session.authentic
     const standing = decision?.standing
-    const reason = decision?.reason ?? messageOf(error)
+    const reason = decision && !decision.allow ? decision.reason : messageOf(error)
     broker.metrics.count('denials', code)
     const denial = { code, path, tee, guestId, measurement, session: session.name, peer, correlation }
     if (!broker.denials.isFirst(denial)) return
@@ -180,14 +196,14 @@ function draft(
     { clock }: Broker,
     kind: 'release' | 'denial',
     { name, authentic }: Session,
-    { path, use, correlation, peer }: ReleaseRequest,
+    { path, use, version, correlation, peer }: ReleaseRequest,
     what: Readonly<Record<string, unknown>>,
 ): Draft {
     const { tee, guestId, measurement } = authentic
     return {
         kind,
         subject: path,
-        data: { ...what, use: use ?? null, tee, guestId, measurement, session: name, peer, correlation },
+        data: { ...what, use: use ?? null, ...(version === undefined ? {} : { asked: version }), tee, guestId, measurement, session: name, peer, correlation },
         at: clock.now(),
     }
 }

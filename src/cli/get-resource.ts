@@ -24,6 +24,7 @@ export const command = define({
         url: { type: 'string', describe: 'the broker; the one that is trusted, where there is only one' },
         out: { type: 'string', demandOption: true, describe: 'write it to this new file (mode 0600)' },
         use: { type: 'string', choices: [LUKS_KEY], describe: 'ask for a resource of this kind alone' },
+        'resource-version': { type: 'number', describe: 'ask for this version alone; the current one unless told' },
     },
     examples: [['kbs:///default/tls/web-key --out /run/web.key', 'from the one broker that is trusted']],
     details:
@@ -39,14 +40,16 @@ export const command = define({
         const log = lineLogger(PROGRAM, [stderrSink])
         using attester = await openAttester(config)
         using session = await attest({ origin, trust }, attester, { log, signal, requestTimeoutMs })
-        const resource = await session.resource(path, args.use).catch((error: unknown) => {
-            throw args.use === undefined ? withUse(error) : error
+        const { use, resourceVersion: wanted } = args
+        const { bytes, version } = await session.resource(path, { use, version: wanted }).catch((error: unknown) => {
+            throw use === undefined ? withUse(error) : error
         })
         try {
-            createFile(args.out, resource)
-            note(`${resource.length} bytes of ${formatResourcePath(path)} from ${origin.origin} in ${args.out}`)
+            createFile(args.out, bytes)
+            const named = `${formatResourcePath(path)}${version === null ? '' : `, version ${version},`}`
+            note(`${bytes.length} bytes of ${named} from ${origin.origin} in ${args.out}`)
         } finally {
-            wipe(resource)
+            wipe(bytes)
         }
         return 0
     },

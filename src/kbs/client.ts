@@ -27,8 +27,10 @@ import {
     MAX_ATTESTATION_BYTES,
     NONCE_SIZE,
     PROTOCOL_VERSION,
+    RESOURCE_VERSION,
     type ResourcePath,
     SESSION_COOKIE,
+    VERSION_HEADER,
 } from './messages.ts'
 
 /** Who attests: the guest, its name in the protocol, and its evidence's form. Whoever opened it closes it. */
@@ -53,8 +55,22 @@ export interface ClientOptions {
 
 /** A session of an attested guest. Close it: it holds the connection and the private key. */
 export interface AttestedSession extends Disposable {
-    /** The resource's bytes; the caller wipes them. `use` asks for a resource of that kind alone. */
-    resource(path: ResourcePath, use?: string): Promise<Secret>
+    /** @throws AttestError ERR_KBS_* */
+    resource(path: ResourcePath, wanted?: Wanted): Promise<Resource>
+}
+
+export interface Wanted {
+    /** A resource of this kind alone. */
+    readonly use?: string | undefined
+    /** This version alone; the current one, whichever that is, unless told. */
+    readonly version?: number | undefined
+}
+
+export interface Resource {
+    /** The caller wipes them. */
+    readonly bytes: Secret
+    /** Null where the broker counts none. */
+    readonly version: number | null
 }
 
 /** How far the guest's clock may be from the broker's before that is worth a line. */
@@ -80,7 +96,7 @@ export async function attest(
         const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
         const attested = await prove(send, attester, challenge.nonce, keys.publicKey, cookie, options)
         return {
-            resource: (path, use) => resource(send, keys.privateKey, attested ?? cookie, path, use),
+            resource: (path, wanted = {}) => resource(send, keys.privateKey, attested ?? cookie, path, wanted),
             [Symbol.dispose]: () => http.close(),
         }
     } catch (error) {
@@ -158,15 +174,40 @@ async function prove(
     return sessionCookie(response)
 }
 
-async function resource(send: Send, key: KeyObject, cookie: string, path: ResourcePath, use?: string): Promise<Secret> {
-    const query = use === undefined ? '' : `?use=${encodeURIComponent(use)}`
+async function resource(
+    send: Send,
+    key: KeyObject,
+    cookie: string,
+    path: ResourcePath,
+    { use, version: wanted }: Wanted,
+): Promise<Resource> {
+    const query = new URLSearchParams({
+        ...(use === undefined ? {} : { use }),
+        ...(wanted === undefined ? {} : { version: String(wanted) }),
+    }).toString()
     const response = await send({
         method: 'GET',
-        path: `/resource/${formatResourcePath(path)}${query}`,
+        path: `/resource/${formatResourcePath(path)}${query === '' ? '' : `?${query}`}`,
         cookie,
         maxBytes: MAX_ATTESTATION_BYTES,
     })
-    return decryptWith(key, read(response, JweResponse, 'resource'))
+    const jwe = read(response, JweResponse, 'resource')
+    const version = versionOf(response)
+    // A broker that does not count would release a key that was replaced long ago.
+    if (wanted !== undefined && version !== wanted)
+        throw kbsError(
+            'ERR_KBS_VERSION_RETIRED',
+            `version ${wanted} of ${formatResourcePath(path)} was asked for, the broker answers with ${version ?? 'none'}`,
+            { hint: RETIRED },
+        )
+    return { bytes: decryptWith(key, jwe), version }
+}
+
+function versionOf({ headers }: HttpResponse): number | null {
+    const text = headers[VERSION_HEADER]
+    if (text === undefined) return null
+    if (RESOURCE_VERSION.test(text)) return Number(text)
+    throw kbsError('ERR_KBS_MESSAGE', `the broker's ${VERSION_HEADER} is no number: ${JSON.stringify(text.slice(0, 32))}`)
 }
 
 function sessionCookie({ cookies }: HttpResponse): string | undefined {
@@ -193,6 +234,9 @@ function read<T>(response: HttpResponse, schema: Schema<T>, title: string): T {
     }
 }
 
+const RETIRED =
+    'this header is older than the key: `guest-attest luks rebind` made a new one (or the broker was restored from an older backup)'
+
 type Code = Parameters<typeof kbsError>[0]
 
 /**
@@ -201,6 +245,7 @@ type Code = Parameters<typeof kbsError>[0]
  */
 const BY_TYPE: Readonly<Record<string, Code>> = {
     PolicyDeny: 'ERR_KBS_DENIED',
+    VersionRetired: 'ERR_KBS_VERSION_RETIRED',
     AttestationError: 'ERR_KBS_ATTESTATION',
     TokenNotFound: 'ERR_KBS_SESSION',
     TokenVerifierError: 'ERR_KBS_SESSION',
@@ -233,6 +278,7 @@ function refusal({ status, body }: HttpResponse) {
     return kbsError(
         code ?? (status >= 500 ? 'ERR_KBS_SERVER' : 'ERR_KBS_MESSAGE'),
         `the broker answers ${status}${text}${correlation}`,
+        code === 'ERR_KBS_VERSION_RETIRED' ? { hint: RETIRED } : {},
     )
 }
 

@@ -13,6 +13,7 @@ export const KBS_ERRORS = {
     ERR_KBS_BINDING: { exit: 1, means: 'the evidence is bound to another handshake' },
     ERR_KBS_ATTESTATION: { exit: 1, means: 'the broker does not accept the evidence as authentic' },
     ERR_KBS_DENIED: { exit: 1, means: 'the broker does not release this resource to this guest' },
+    ERR_KBS_VERSION_RETIRED: { exit: 1, means: 'the version that was asked for is not the current one' },
     ERR_KBS_NOT_FOUND: { exit: 1, means: 'the broker has no such resource' },
     ERR_KBS_BUSY: { exit: 3, passes: true, means: 'the broker asks to come back later' },
     ERR_KBS_SERVER: { exit: 3, passes: true, means: 'the broker failed' },

@@ -25,6 +25,12 @@ export const LUKS_KEY = 'luks-key'
 /** Its random bytes. */
 export const LUKS_KEY_SIZE = 32
 
+/** The header of an answer in which a broker of ours says which version of a resource it is. */
+export const VERSION_HEADER = 'resource-version'
+
+/** A version: decimal, from 1 on; in `?version=` it asks for that one and no other. */
+export const RESOURCE_VERSION = /^[1-9]\d{0,8}$/
+
 /** Why these bytes are no disk key, or null. Nobody can see that bytes are random, but 32 typed characters are not. */
 export function keyFault(bytes: Buffer): string | null {
     const expected = `expected ${LUKS_KEY_SIZE} random bytes`

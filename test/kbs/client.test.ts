@@ -2,7 +2,7 @@
 // that is not trusted. The whole handshake is tried against the broker.
 // SPDX-License-Identifier: Apache-2.0
 
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { createServer as createPlain } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -64,11 +64,12 @@ async function fetchFrom(
     trust: ServerTrust | null,
     log: Logger = silent,
     timeoutMs = 2000,
+    version?: number,
 ): Promise<string> {
     const origin = parseOrigin(url, { insecureHttp: true })
     const signal = AbortSignal.timeout(20_000)
     using session = await attest({ origin, trust }, ATTESTER, { log, signal, requestTimeoutMs: timeoutMs })
-    return (await session.resource(PATH, 'luks-key')).toString()
+    return (await session.resource(PATH, { use: 'luks-key', version })).bytes.toString()
 }
 
 const serve = async (t: ExecutionContext, script: Script, seen?: string[], tls = { cert, key }): Promise<string> =>
@@ -283,3 +284,34 @@ test('a clock that is far off is worth a line', async (t) => {
     t.is(lines.length, 1)
     t.regex(lines[0] ?? '', /clock/)
 })
+
+const versioned = (version: string) => (teeKey: KeyObject) => ({
+    headers: { 'resource-version': version },
+    body: encryptTo(teeKey, Buffer.from('the secret')),
+})
+
+for (const { name, resource, wanted, result } of [
+    { name: 'the one that was asked for', resource: versioned('3'), wanted: 3, result: null },
+    { name: 'none was asked for', resource: versioned('3'), wanted: undefined, result: null },
+    { name: 'another one', resource: versioned('4'), wanted: 3, result: 'ERR_KBS_VERSION_RETIRED' },
+    { name: 'a broker that counts none', resource: {}, wanted: 3, result: 'ERR_KBS_VERSION_RETIRED' },
+    { name: 'no number', resource: versioned('three'), wanted: undefined, result: 'ERR_KBS_MESSAGE' },
+    {
+        name: 'refused by name, whatever the status',
+        resource: { status: 401, body: refusal('VersionRetired') },
+        wanted: 3,
+        result: 'ERR_KBS_VERSION_RETIRED',
+    },
+])
+    test(`version of a resource: ${name}`, async (t) => {
+        const seen: string[] = []
+        const url = await serve(t, { resource }, seen)
+        const asked = fetchFrom(url, { pins: [pin] }, silent, 2000, wanted)
+        if (result === null) t.is(await asked, 'the secret')
+        else {
+            const error = await t.throwsAsync<AttestError>(asked, { code: result })
+            t.is(error.exit, 1)
+            if (result === 'ERR_KBS_VERSION_RETIRED') t.regex(error.hint ?? '', /luks rebind/)
+        }
+        t.regex(seen.at(-1) ?? '', wanted === undefined ? /use=luks-key / : /use=luks-key&version=3 /)
+    })

@@ -15,7 +15,9 @@ import {
     LUKS_KEY,
     MAX_ATTESTATION_BYTES,
     parseResourcePath,
+    RESOURCE_VERSION,
     SESSION_COOKIE,
+    VERSION_HEADER,
 } from '#kbs/messages.ts'
 import { Attestation, Request } from '#kbs/requests.ts'
 import type { Broker } from '../broker.ts'
@@ -49,7 +51,12 @@ const REFUSALS = {
 const HANDSHAKE: ReadonlySet<string | undefined> = new Set([`${KBS_PREFIX}/auth`, `${KBS_PREFIX}/attest`])
 
 const RESOURCE_PARAMS = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
-const RESOURCE_QUERY = z.strictObject({ use: z.optional(z.literal(LUKS_KEY)) })
+const RESOURCE_QUERY = z.strictObject({
+    use: z.optional(z.literal(LUKS_KEY)),
+    version: z.optional(
+        z.pipe(z.string().check(z.regex(RESOURCE_VERSION, 'expected a number from 1 on')), z.transform(Number)),
+    ),
+})
 
 export interface KbsRoutesOptions {
     /** Whether the listener speaks TLS, without which a client would not send the cookie back. */
@@ -129,8 +136,14 @@ export async function addKbsRoutes(app: App, broker: Broker, { secure, bodies }:
             const path = formatResourcePath(parseResourcePath(`${repository}/${type}/${tag}`))
             const session = broker.sessions.use(sessionCookie(request))
             request.proven = true
-            const { use } = request.query
-            const jwe = await release(broker, session, { path, use, correlation: request.id, peer: request.ip })
+            const { jwe, version } = await release(broker, session, {
+                path,
+                use: request.query.use,
+                version: request.query.version,
+                correlation: request.id,
+                peer: request.ip,
+            })
+            void reply.header(VERSION_HEADER, version)
             // Clients decode and encode again what they received: the order of the members is theirs.
             const { protected: header, encrypted_key, iv, ciphertext, tag: authTag } = jwe
             return reply.send({ protected: header, encrypted_key, iv, ciphertext, tag: authTag })

@@ -39,6 +39,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     ERR_KBS_BINDING: { status: 403, type: 'AttestationError' },
     ERR_KBS_DENIED: DENIED,
     ERR_KBS_RESOURCE: DENIED,
+    ERR_KBS_VERSION_RETIRED: { status: 403, type: 'VersionRetired' },
     ERR_KBS_NOT_FOUND: { status: 404, type: 'PluginInternalError' },
     ERR_KBS_BUSY: { status: 429, type: 'TooManyRequests', retryAfterS: 30 },
     ERR_JSON: MALFORMED,

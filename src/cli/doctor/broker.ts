@@ -106,7 +106,7 @@ async function release({ origin }: Anchor, wanted: string): Promise<number> {
     using signal = deadline(deadlineMs, formatResourcePath(path))
     using attester = await openAttester(config)
     using session = await attest({ origin, trust }, attester, { log: silent, signal, requestTimeoutMs })
-    const resource = await session.resource(path, LUKS_KEY)
-    wipe(resource)
-    return resource.length
+    const { bytes } = await session.resource(path, { use: LUKS_KEY })
+    wipe(bytes)
+    return bytes.length
 }
