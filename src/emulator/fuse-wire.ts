@@ -30,6 +30,7 @@ export const OPCODES = {
     destroy: 38,
     ioctl: 39,
     batchForget: 42,
+    cuseInit: 4096,
 } as const
 
 export type Opcode = keyof typeof OPCODES

@@ -47,6 +47,9 @@ const EMPTY: Reply = []
 /** Answers each kind of message but an interrupt, which is about another message. */
 export type Operations = Readonly<Record<Exclude<Opcode, 'interrupt'>, (request: Request) => Reply | Promise<Reply>>>
 
+/** What a file system is asked. */
+type FileOperations = Omit<Operations, 'cuseInit'>
+
 /** The most that one write carries; attributes and requests are smaller. */
 const MAX_WRITE = 4096
 
@@ -61,7 +64,7 @@ const PROTOCOL = { major: 7, minor: 31 } as const
 const { O_RDWR, O_WRONLY, S_IFDIR, S_IFREG } = files
 
 /** @param startS the time of every file, in seconds since 1970 */
-export function fileOperations(root: Folder, startS: number): Operations {
+export function fileOperations(root: Folder, startS: number): FileOperations {
     const inodes = new Map<bigint, Node>([[BigInt(ROOT_INODE), root]])
     const numbers = new Map<Node, bigint>([[root, BigInt(ROOT_INODE)]])
     const handles = new Map<bigint, Handle>()
