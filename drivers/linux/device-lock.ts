@@ -20,7 +20,7 @@ export interface DeviceLock {
 
 const POLL_MS = 20
 
-export function deviceLock(libc: () => Libc, folder: string, spacingMs: number): DeviceLock {
+export function deviceLock(libc: () => Pick<Libc, 'tryLock'>, folder: string, spacingMs: number): DeviceLock {
     return {
         async hold(device, request, signal = new AbortController().signal) {
             signal.throwIfAborted()

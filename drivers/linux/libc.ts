@@ -2,11 +2,12 @@
 // koffi's native module is loaded by itself, because its JavaScript half looks for the C library's kind for 6 ms first.
 // SPDX-License-Identifier: Apache-2.0
 
-import { closeSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { AttestError } from '#core/errors.ts'
 import { driverError } from '../errors.ts'
 
 export interface CallResult {
@@ -36,6 +37,9 @@ type Func = ((...args: unknown[]) => number) & {
     async(...args: [...unknown[], (error: Error | null, result: number) => void]): void
 }
 
+/** What a device needs. */
+export type Ioctls = Pick<Libc, 'ioctl' | 'addressOf'>
+
 interface Koffi {
     load(name: string | null): { func(name: string, result: string, args: string[]): Func }
     address(buffer: Buffer): bigint
@@ -55,6 +59,13 @@ const MSG_NOSIGNAL = 0x4000
 const SOCKADDR_UN_SIZE = 110
 // One byte, soft and hard: no core fits, and the kernel hands none to a program either. (With 0 it would: core(5).)
 const NO_CORE = Buffer.from('0100000000000000'.repeat(2), 'hex')
+
+// Constants of an executable (packaging/bundle.ts).
+declare const GUEST_ATTEST_KOFFI_PATH: string | undefined
+declare const GUEST_ATTEST_KOFFI_SHA256: string | undefined
+const KOFFI_PATH: string = typeof GUEST_ATTEST_KOFFI_PATH === 'undefined' ? '' : GUEST_ATTEST_KOFFI_PATH
+const KOFFI_SHA256: string = typeof GUEST_ATTEST_KOFFI_SHA256 === 'undefined' ? '' : GUEST_ATTEST_KOFFI_SHA256
+const BUILT_IN = typeof GUEST_ATTEST_KOFFI_PATH !== 'undefined'
 
 let loaded: Libc | undefined
 
@@ -137,12 +148,13 @@ function unixAddress(path: string): Buffer {
 
 function loadKoffi(): Koffi {
     const tried: unknown[] = []
-    for (const find of [besideTheBundle, aboveTheChunk, glibcPackage, muslPackage])
+    for (const find of BUILT_IN ? [builtIn] : [glibcPackage, muslPackage])
         try {
             const module = { exports: {} }
             process.dlopen(module, find())
             return module.exports as Koffi
         } catch (error) {
+            if (error instanceof AttestError) throw error
             tried.push(error)
         }
     throw driverError(
@@ -155,11 +167,17 @@ function loadKoffi(): Koffi {
     )
 }
 
-// The name that packaging/build.ts gives it in the folder of the bundles; chunks are in a folder of their own.
-const besideTheBundle = (): string => fromHere('.')
-const aboveTheChunk = (): string => fromHere('..')
-const fromHere = (folder: string): string =>
-    fileURLToPath(new URL(`${folder}/koffi-${process.arch}.node`, import.meta.url))
+// An executable knows its library by path and digest, and tries nothing else. What is loaded is the file that was
+// hashed: the name of the open file, not the path, which may lead elsewhere by then. It stays open for that.
+function builtIn(): string {
+    const fd = openSync(KOFFI_PATH, 'r')
+    const digest = createHash('sha256').update(readFileSync(fd)).digest('hex')
+    if (digest !== KOFFI_SHA256)
+        throw driverError('ERR_DEVICE_IO', `${KOFFI_PATH}: expected SHA-256 ${KOFFI_SHA256}, got ${digest}`, {
+            hint: 'this library belongs to another version of the program: install both from one package',
+        })
+    return `/proc/self/fd/${fd}`
+}
 
 const glibcPackage = (): string => inPackage('linux')
 const muslPackage = (): string => inPackage('musl')

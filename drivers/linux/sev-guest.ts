@@ -10,7 +10,7 @@ import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
 import { EMULATED } from '#core/role.ts'
 import { driverError } from '../errors.ts'
 import type { DeviceLock } from './device-lock.ts'
-import type { Libc } from './libc.ts'
+import type { Ioctls } from './libc.ts'
 import { firmwareError } from './sev-firmware.ts'
 
 export interface SevGuest {
@@ -106,7 +106,7 @@ const ERRNO = constants.errno
 /** The name of its lock, for whoever reaches the same driver through another door. */
 export const SEV_GUEST_LOCK = 'sev-guest'
 
-export function sevGuest(libc: () => Libc, lock: DeviceLock, path = '/dev/sev-guest'): SevGuest {
+export function sevGuest(libc: () => Ioctls, lock: DeviceLock, path = '/dev/sev-guest'): SevGuest {
     const call = (request: number, name: string, payload: Buffer, response: Buffer, signal?: AbortSignal) =>
         lock.hold(SEV_GUEST_LOCK, () => guestRequest(libc(), path, request, name, payload, response), signal)
 
@@ -162,7 +162,7 @@ export function sevGuest(libc: () => Libc, lock: DeviceLock, path = '/dev/sev-gu
 
 // One ioctl. True where the host says that the certificate buffer is too short; every other failure throws.
 async function guestRequest(
-    libc: Libc,
+    libc: Ioctls,
     path: string,
     request: number,
     name: string,

@@ -18,6 +18,8 @@ export interface Binding {
     readonly servers: readonly string[]
     readonly path: ResourcePath
     readonly salt: Buffer
+    /** The version of the resource that opens it; null where the broker counts none, or the key came from a file. */
+    readonly version: number | null
 }
 
 export const MAX_SERVERS = 8
@@ -29,13 +31,25 @@ const SERVERS = z.array(z.string()).check(z.minLength(1), z.maxLength(MAX_SERVER
 
 const CLEVIS_MEMBER = z.strictObject({
     pin: z.literal(PIN_NAME),
-    [PIN_NAME]: z.strictObject({ v: z.literal(VERSION), servers: SERVERS, path: z.string(), salt: z.string() }),
+    [PIN_NAME]: z.strictObject({
+        v: z.literal(VERSION),
+        servers: SERVERS,
+        path: z.string(),
+        version: z.optional(z.int().check(z.gte(1))),
+        salt: z.string(),
+    }),
 })
 
 /** The member `clevis` of the protected header. */
-export const formatBinding = ({ servers, path, salt }: Binding) => ({
+export const formatBinding = ({ servers, path, salt, version }: Binding) => ({
     pin: PIN_NAME,
-    [PIN_NAME]: { v: VERSION, servers, path: formatResourcePath(path), salt: toBase64Url(salt) },
+    [PIN_NAME]: {
+        v: VERSION,
+        servers,
+        path: formatResourcePath(path),
+        ...(version === null ? {} : { version }),
+        salt: toBase64Url(salt),
+    },
 })
 
 /** @throws AttestError ERR_CLEVIS_HEADER, ERR_URL, ERR_KBS_URI, ERR_ENCODING, ERR_LENGTH */
@@ -46,11 +60,12 @@ export function parseBinding(header: Readonly<Record<string, unknown>>): Binding
         throw clevisError('ERR_CLEVIS_HEADER', `unknown members in the JWE header: ${unknown.join(', ')}`)
     const result = CLEVIS_MEMBER.safeParse(clevis)
     if (!result.success) throw clevisError('ERR_CLEVIS_HEADER', `the JWE header: clevis.${issues(result.error)}`)
-    const { servers, path, salt } = result.data[PIN_NAME]
+    const { servers, path, salt, version = null } = result.data[PIN_NAME]
     return {
         servers: servers.map((server) => parseOrigin(server, { insecureHttp: true }).origin),
         path: parseResourcePath(path),
         salt: fromBase64Url(salt, 'clevis.kbs.salt', SALT_SIZE),
+        version,
     }
 }
 

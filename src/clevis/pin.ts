@@ -10,12 +10,12 @@ import { parseJson } from '#core/json.ts'
 import { encryptDirect, parseDirect } from '#core/jwe.ts'
 import { issues } from '#core/schema.ts'
 import { keyFault, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
-import type { KeyRequest } from '#unlock/release.ts'
+import type { KeyRequest, Released } from '#unlock/release.ts'
 import { clevisError } from './errors.ts'
-import { formatBinding, jweKey, MAX_SERVERS, parseBinding, SALT_SIZE } from './header.ts'
+import { type Binding, formatBinding, jweKey, MAX_SERVERS, parseBinding, SALT_SIZE } from './header.ts'
 
-/** Fetches the key; the caller of the pin supplies it. */
-export type Release = (request: KeyRequest) => Promise<Secret>
+/** Fetches the key for a use, which throws where it does not open; the caller of the pin supplies it. */
+export type Release = <T>(request: KeyRequest, use: (released: Released) => T) => Promise<T>
 
 const CONFIG = z.strictObject({
     url: z.optional(z.string()),
@@ -32,13 +32,24 @@ const CONFIG = z.strictObject({
  */
 export async function encrypt(configText: string, plaintext: Uint8Array, release: Release): Promise<string> {
     const { servers, path, keyFile } = parseConfig(configText)
-    const salt = randomBytes(SALT_SIZE)
-    const resource = keyFile === undefined ? await release({ servers, path }) : readKeyFile(keyFile)
-    const key = jweKey(resource, { salt, path })
+    const sealWith = (resource: Secret, version: number | null) =>
+        seal(resource, { servers, path, salt: randomBytes(SALT_SIZE), version }, plaintext)
+    if (keyFile === undefined) return release({ servers, path }, ({ key, version }) => sealWith(key, version))
+    const resource = readKeyFile(keyFile)
     try {
-        return encryptDirect(key, { clevis: formatBinding({ servers, path, salt }) }, plaintext)
+        return sealWith(resource, null)
     } finally {
-        wipe(resource, key)
+        wipe(resource)
+    }
+}
+
+/** Seals a plaintext with a resource that is at hand. @returns a compact JWE */
+export function seal(resource: Secret, binding: Binding, plaintext: Uint8Array): string {
+    const key = jweKey(resource, binding)
+    try {
+        return encryptDirect(key, { clevis: formatBinding(binding) }, plaintext)
+    } finally {
+        wipe(key)
     }
 }
 
@@ -48,14 +59,16 @@ export async function encrypt(configText: string, plaintext: Uint8Array, release
  */
 export async function decrypt(jwe: string, release: Release): Promise<Secret> {
     const { header, open } = parseDirect(jwe.trim())
-    const { servers, path, salt } = parseBinding(header)
-    const resource = await release({ servers, path })
-    const key = jweKey(resource, { salt, path })
-    try {
-        return open(key)
-    } finally {
-        wipe(resource, key)
-    }
+    const binding = parseBinding(header)
+    const { servers, path, version } = binding
+    return release({ servers, path, versions: [version] }, ({ key: resource }) => {
+        const key = jweKey(resource, binding)
+        try {
+            return open(key)
+        } finally {
+            wipe(key)
+        }
+    })
 }
 
 function parseConfig(text: string) {

@@ -9,7 +9,8 @@ export const ENCRYPT_USAGE = `Usage: clevis encrypt kbs CONFIG < PLAINTEXT > JWE
 Seals with a key that a key broker releases to an attested confidential guest.
 
 CONFIG is a JSON object:
-  url       the broker, https://HOST[:PORT]; or
+  url       the broker, https://HOST[:PORT], or vsock://CID:PORT from a guest
+            without network (the host is CID 2); or
   servers   several of them, tried in this order
   path      the resource, REPOSITORY/TYPE/TAG
   key_file  on a machine that is no guest: a file with the 32 random bytes of

@@ -1,19 +1,20 @@
-// From anchors to a key: check what the caller named against what is trusted, attest to each broker in turn, and take the
-// key, until the deadline. Every front end (clevis pin, key socket, keyscript) unlocks through here.
+// From anchors to a key: check what the caller named against what is trusted, attest to the brokers, and take the first
+// key that opens what it is for, until the deadline. Every front end (clevis pin, key socket, keyscript) unlocks here.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
-import { type Secret, secret, wipe } from '#core/bytes.ts'
+import { type Secret, wipe } from '#core/bytes.ts'
 import { section, setting } from '#core/config.ts'
 import { AttestError, canPass, errnoOf, messageOf } from '#core/errors.ts'
-import { parseJson } from '#core/json.ts'
 import type { Logger } from '#core/log.ts'
 import { backoff, deadline, pause } from '#core/wait.ts'
-import { type Attester, attest } from '#kbs/client.ts'
-import { formatResourcePath, LUKS_KEY, LUKS_KEY_SIZE, type ResourcePath } from '#kbs/messages.ts'
+import { type AttestedSession, type Attester, attest } from '#kbs/client.ts'
+import { formatResourcePath, LUKS_KEY, type ResourcePath } from '#kbs/messages.ts'
 import { type Anchor, requireAnchor } from './anchors.ts'
 import type { Denials } from './denials.ts'
+import { asDiskKey } from './disk-key.ts'
 import { unlockError } from './errors.ts'
+import { NO_STATUS, type Status } from './status.ts'
 
 export const UNLOCK_CONFIG = section('unlock', {
     deadlineMs: setting(
@@ -26,12 +27,28 @@ export const UNLOCK_CONFIG = section('unlock', {
         15_000,
         'how long a broker may take for one answer',
     ),
+    staggerMs: setting(
+        () => z.int().check(z.gte(0), z.lte(600_000)),
+        2000,
+        'how long a broker may be silent before the next one is asked as well',
+    ),
 })
 
-/** What is asked for: brokers in the order in which they are tried, and the path, as a disk's header or a table names them. */
+/** What is asked for, as a disk's header or the volume table names it. */
 export interface KeyRequest {
+    /** In the order in which they are asked. */
     readonly servers: readonly string[]
     readonly path: ResourcePath
+    /** The versions that would do, the best first; null is the current one, whichever that is. That alone unless told. */
+    readonly versions?: readonly (number | null)[]
+}
+
+/** The 32 bytes of a key, and which version of it they are; null where the broker counts none. Wiped after its use. */
+export interface Released {
+    readonly key: Secret
+    readonly version: number | null
+    /** What was asked for. */
+    readonly asked: number | null
 }
 
 export interface ReleaseDeps {
@@ -42,48 +59,166 @@ export interface ReleaseDeps {
     readonly log: Logger
     readonly deadlineMs: number
     readonly requestTimeoutMs: number
+    readonly staggerMs: number
+    /** Goes on until the deadline whatever a broker or the device says: a boot that waits for its disk. */
+    readonly persistent?: boolean
+    readonly status?: Status
 }
 
 const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 8000
 
+/** Where the network is not up yet, nobody is asked by trying. */
+const NETWORK_PAUSE_MS = 150
+const NO_NETWORK: readonly (string | undefined)[] = ['ENETUNREACH', 'EHOSTUNREACH', 'EAI_AGAIN', 'ENETDOWN']
+
 /**
- * The 32 bytes of a key. The caller wipes them.
- * @throws AttestError ERR_UNLOCK_*, the last error of a broker
+ * Gets the key from the first broker whose key opens what it is for, and returns what `use` makes of it. `use` throws
+ * where the key does not open it. Each broker is asked with a TEE key of its own; the next one begins when the one before
+ * has failed or has been silent for `staggerMs`.
+ * @throws AttestError ERR_UNLOCK_*, what a broker said that decides
  */
-export async function releaseKey({ servers, path }: KeyRequest, deps: ReleaseDeps): Promise<Secret> {
-    const named = formatResourcePath(path)
+export async function release<T>(
+    request: KeyRequest,
+    deps: ReleaseDeps,
+    use: (released: Released) => T | Promise<T>,
+): Promise<T> {
     // Every server that is named must be trusted: one that is not shows that the header was written by somebody else.
-    const anchors = servers.map((server) => requireAnchor(deps.anchors, server, path))
-    for (const { origin } of anchors) deps.denials.refuseIfDenied(origin.origin, named)
-    using signal = deadline(deps.deadlineMs, `the key ${named}`)
+    const anchors = request.servers.map((server) => requireAnchor(deps.anchors, server, request.path))
+    const done = new AbortController()
+    using signal = deadline(deps.deadlineMs, `the key ${formatResourcePath(request.path)}`, done.signal)
     using attester = opener(deps.attester)
-    const pauses = backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+    const starts = anchors.map(() => Promise.withResolvers<void>())
     let last: unknown
-    for (;;) {
-        const failures: unknown[] = []
-        for (const anchor of anchors) {
-            try {
-                return await askOne(anchor, path, attester.open(), deps, signal)
-            } catch (error) {
-                if (error === signal.reason) throw gaveUp(deps.deadlineMs, last, anchor)
-                last = error
-                failures.push(error)
-                if (errnoOf(error) === 'ERR_KBS_DENIED' || errnoOf(error) === 'ERR_KBS_ATTESTATION')
-                    deps.denials.remember(anchor.origin.origin, named, messageOf(error))
-                if (isFinal(error)) throw error
-                deps.log.warn(messageOf(error), { broker: anchor.origin.origin })
-            }
-        }
-        // What has failed for good everywhere does not get better by waiting.
-        if (!failures.some(canPass)) throw last
+    const ask = async (anchor: Anchor, index: number): Promise<T> => {
+        await turn(starts[index]?.promise, index * deps.staggerMs, signal)
         try {
-            await pause(pauses.next().value, signal)
-        } catch {
-            throw gaveUp(deps.deadlineMs, last)
+            return await askUntilItEnds(anchor, request, { ...deps, signal, attester: attester.open }, use, (error) => {
+                last = error
+                starts[index + 1]?.resolve()
+            })
+        } finally {
+            starts[index + 1]?.resolve()
+        }
+    }
+    starts[0]?.resolve()
+    try {
+        return await Promise.any(anchors.map(ask))
+    } catch (error) {
+        if (signal.aborted) throw gaveUp(deps.deadlineMs, last, anchors[0])
+        throw error instanceof AggregateError ? decisive(error.errors) : error
+    } finally {
+        done.abort()
+    }
+}
+
+/** The key itself, for whoever wipes it. @throws AttestError as `release` */
+export const releaseKey = (request: KeyRequest, deps: ReleaseDeps): Promise<Secret> =>
+    release(request, deps, ({ key }) => Buffer.from(key) as Secret)
+
+/** Waits for the broker before to fail, or to be silent for too long. */
+async function turn(before: Promise<void> | undefined, ms: number, signal: AbortSignal): Promise<void> {
+    const late = pause(ms, signal)
+    late.catch(() => undefined)
+    await Promise.race([before, late])
+    signal.throwIfAborted()
+}
+
+interface Asking extends Omit<ReleaseDeps, 'attester'> {
+    readonly signal: AbortSignal
+    readonly attester: () => Promise<Attester>
+}
+
+// One broker, until it has given the key, or waiting does not help any more.
+async function askUntilItEnds<T>(
+    anchor: Anchor,
+    request: KeyRequest,
+    deps: Asking,
+    use: (released: Released) => T | Promise<T>,
+    failed: (error: unknown) => void,
+): Promise<T> {
+    const { denials, signal, log, status = NO_STATUS } = deps
+    const { origin } = anchor.origin
+    const path = formatResourcePath(request.path)
+    const pauses = backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+    const persistent = deps.persistent ?? false
+    for (;;) {
+        let released = false
+        try {
+            denials.refuseIfDenied(origin, path)
+            status.say('asking', `asking ${origin} for ${path}`)
+            return await askOnce(anchor, request, deps, (given) => {
+                released = true
+                return use(given)
+            })
+        } catch (error) {
+            signal.throwIfAborted()
+            failed(error)
+            if (isDenial(error) || (persistent && lacks(error))) denials.remember(origin, path, messageOf(error))
+            // A key that does not open is the same one the next time, and each time is counted as a release.
+            const goesOn = !released && (canPass(error) || (persistent && error instanceof AttestError))
+            if (!goesOn) throw error
+            log.warn(messageOf(error), { broker: origin })
+            status.say(canPass(error) ? 'waiting' : 'refused', `${origin}: ${messageOf(error)}`)
+            const ms = hasNoNetwork(error) ? NETWORK_PAUSE_MS : pauses.next().value
+            await pause(Math.max(denials.waitMs(origin, path), ms), signal)
         }
     }
 }
+
+async function askOnce<T>(
+    anchor: Anchor,
+    { path, versions = [null] }: KeyRequest,
+    { log, requestTimeoutMs, signal, attester }: Asking,
+    use: (released: Released) => T | Promise<T>,
+): Promise<T> {
+    const options = { log, signal, requestTimeoutMs }
+    using session = await attest({ origin: anchor.origin, trust: anchor.trust }, attester(), options)
+    let retired: unknown
+    for (const asked of versions)
+        try {
+            return await useOne(session, path, asked, use)
+        } catch (error) {
+            // In the middle of a rotation a header knows two versions, and the broker one of them.
+            if (errnoOf(error) !== 'ERR_KBS_VERSION_RETIRED') throw error
+            retired = error
+        }
+    throw retired
+}
+
+async function useOne<T>(
+    session: AttestedSession,
+    path: ResourcePath,
+    asked: number | null,
+    use: (released: Released) => T | Promise<T>,
+): Promise<T> {
+    const { bytes, version } = await session.resource(path, {
+        use: LUKS_KEY,
+        ...(asked === null ? {} : { version: asked }),
+    })
+    const key = asDiskKey(bytes)
+    try {
+        return await use({ key, version, asked })
+    } finally {
+        wipe(key)
+    }
+}
+
+/** What a broker has decided about this guest. */
+const DENIALS: readonly (string | undefined)[] = ['ERR_KBS_DENIED', 'ERR_KBS_ATTESTATION', 'ERR_KBS_VERSION_RETIRED']
+
+/** What somebody has to put right at the broker. */
+const LACKS: readonly (string | undefined)[] = ['ERR_KBS_NOT_FOUND', 'ERR_KBS_RESOURCE', 'ERR_UNLOCK_KEY']
+
+const lacks = (error: unknown): boolean => LACKS.includes(errnoOf(error))
+
+const isDenial = (error: unknown): boolean => DENIALS.includes(errnoOf(error))
+
+const hasNoNetwork = (error: unknown): boolean =>
+    error instanceof AttestError && NO_NETWORK.includes(errnoOf(error.cause))
+
+/** Of what several brokers said, a denial says more than a broker that has no such path. */
+const decisive = (errors: readonly unknown[]): unknown => errors.find(isDenial) ?? errors.at(-1)
 
 /** Opens the guest once, and again after that failed: a busy device is not busy for ever. Closes it, opened or not yet. */
 function opener(open: () => Promise<Attester>) {
@@ -104,60 +239,12 @@ function opener(open: () => Promise<Attester>) {
     }
 }
 
-async function askOne(
-    anchor: Anchor,
-    path: ResourcePath,
-    attester: Promise<Attester>,
-    deps: ReleaseDeps,
-    signal: AbortSignal,
-) {
-    const { log, requestTimeoutMs } = deps
-    using session = await attest({ origin: anchor.origin, trust: anchor.trust }, attester, {
-        log,
-        signal,
-        requestTimeoutMs,
-    })
-    return asKey(await session.resource(path, LUKS_KEY))
-}
-
-// A refusal of this guest: another broker would have to judge otherwise, and asking it would only hide the reason.
-const isFinal = (error: unknown): boolean =>
-    !(error instanceof AttestError) || ['ERR_KBS_DENIED', 'ERR_KBS_ATTESTATION', 'ERR_UNLOCK_KEY'].includes(error.code)
-
-/**
- * A broker that knows kinds of resources releases 32 random bytes. One that does not may have stored the JSON key of
- * clevis-pin-trustee, whose 32 ASCII characters are the key. Anything else could be a text that somebody guesses.
- */
-function asKey(resource: Secret): Secret {
-    try {
-        if (resource.length === LUKS_KEY_SIZE) return secret(Buffer.from(resource))
-        const key = trusteeKey(resource)
-        if (key !== null) return secret(Buffer.from(key, 'ascii'))
-    } finally {
-        wipe(resource)
-    }
-    throw unlockError('ERR_UNLOCK_KEY', `the resource is no key: expected ${LUKS_KEY_SIZE} random bytes`, {
-        hint: 'store one with `guest-attest broker put PATH --random`',
-    })
-}
-
-function trusteeKey(resource: Secret): string | null {
-    if (resource[0] !== 0x7b || resource.length >= 1024) return null
-    let json: { readonly key_type?: unknown; readonly key?: unknown }
-    try {
-        json = parseJson(resource, { title: 'the resource' }) as typeof json
-    } catch {
-        return null // what is wrong with it would quote it
-    }
-    return json.key_type === 'oct' && typeof json.key === 'string' && /^[!-~]{32}$/.test(json.key) ? json.key : null
-}
-
 /** The last that a broker said is why; without that, only who was being asked is known. */
-const gaveUp = (ms: number, last: unknown, asking?: Anchor) =>
+const gaveUp = (ms: number, last: unknown, asking: Anchor | undefined) =>
     unlockError(
         'ERR_UNLOCK_GAVE_UP',
-        last === undefined && asking
-            ? `gave up after ${ms / 1000} s, with no answer from ${asking.origin.origin}`
+        last === undefined
+            ? `gave up after ${ms / 1000} s, with no answer from ${asking?.origin.origin}`
             : `gave up after ${ms / 1000} s: ${messageOf(last)}`,
         { cause: last, hint: last instanceof AttestError ? last.hint : undefined },
     )

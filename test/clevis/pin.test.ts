@@ -13,8 +13,12 @@ import { parseResourcePath } from '#kbs/messages.ts'
 import { temporaryFolder } from '#test/folder.ts'
 
 const resource = Buffer.alloc(32, 0x4b)
-const release: Release = async () => secret(Buffer.from(resource))
-const never: Release = async () => {
+const givenThe =
+    (bytes: Uint8Array): Release =>
+    async (_request, use) =>
+        use({ key: secret(Buffer.from(bytes)), version: null, asked: null })
+const release: Release = async (request, use) => givenThe(resource)(request, use)
+const never: Release = async (): Promise<never> => {
     throw new Error('asked')
 }
 const CONFIG = '{"url":"https://kbs.example:8443","path":"default/luks/web-1"}'
@@ -78,7 +82,7 @@ test('a key file takes the place of the broker, and is not stored', async (t) =>
             .toString()
             .includes('key_file'),
     )
-    t.is((await decrypt(jwe, async () => secret(Buffer.from(owned)))).toString(), 'x')
+    t.is((await decrypt(jwe, givenThe(owned))).toString(), 'x')
 })
 
 for (const { name, config, code } of [
@@ -145,7 +149,7 @@ for (const { name, header, code } of [
     })
 
 test('another resource does not open it', async (t) => {
-    const other: Release = async (): Promise<Secret> => secret(Buffer.alloc(32, 1))
+    const other = givenThe(Buffer.alloc(32, 1))
     await t.throwsAsync(decrypt(await encrypt(CONFIG, Buffer.from('x'), release), other), { code: 'ERR_JWE' })
 })
 

@@ -23,6 +23,7 @@ test('what was denied is denied again, with the reason and what to do', (t) => {
     })
     const [file = ''] = readdirSync(folder)
     t.true(error?.hint?.includes(join(folder, file)))
+    t.regex(error?.hint ?? '', /asked again in (?:29|30) s/)
     rmSync(join(folder, file))
     t.notThrows(() => bootDenials(folder).refuseIfDenied(SERVER, PATH))
 })
@@ -61,8 +62,31 @@ test('nobody else reads them, and their names do not say what was asked for', (t
     t.regex(file, /^[0-9a-f]{32}$/)
     t.is(statSync(folder).mode & 0o777, 0o700)
     t.is(statSync(join(folder, file)).mode & 0o777, 0o600)
-    t.is(readFileSync(join(folder, file), 'utf8'), 'no')
+    t.like(JSON.parse(readFileSync(join(folder, file), 'utf8')), { times: 1, reason: 'no' })
 })
+
+test('the delay grows with each denial, to an hour, and nothing is in the way when it is over', (t) => {
+    let now = 0
+    const denials = bootDenials(folderOf(t), () => now)
+    const delays = Array.from({ length: 9 }, () => {
+        denials.remember(SERVER, PATH, 'no')
+        const wait = denials.waitMs(SERVER, PATH)
+        t.throws(() => denials.refuseIfDenied(SERVER, PATH), DENIED)
+        now += wait
+        t.notThrows(() => denials.refuseIfDenied(SERVER, PATH))
+        return wait / 1000
+    })
+    t.deepEqual(delays, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600])
+})
+
+for (const content of ['', 'no', '{"times":0}', '{"times":1,"until":"x","reason":""}'])
+    test(`a file that is no denial is none: ${JSON.stringify(content)}`, (t) => {
+        const folder = folderOf(t)
+        const denials = bootDenials(folder)
+        denials.remember(SERVER, PATH, 'no')
+        writeFileSync(join(folder, readdirSync(folder)[0] ?? ''), content)
+        t.notThrows(() => denials.refuseIfDenied(SERVER, PATH))
+    })
 
 for (const { name, spoil } of [
     { name: 'a file in the place of the folder', spoil: (folder: string) => writeFileSync(folder, '') },

@@ -37,7 +37,10 @@ for (const [what, file, value, message] of WRONG)
 test('what is written can be read, and what was left out has its default', (t) => {
     const volume = parseVolume(FILE, 'root.toml')
     t.like(volume, { name: 'root', onFailure: 'poweroff', deadlineS: 300, root: false })
-    const folder = tableOf(t, { root: { ...volume, root: true }, data: { ...volume, uuid: FILE.uuid.replace('0', '1') } })
+    const folder = tableOf(t, {
+        root: { ...volume, root: true },
+        data: { ...volume, uuid: FILE.uuid.replace('0', '1') },
+    })
     t.deepEqual(
         readVolumes(folder).map(({ name, root }) => [name, root]),
         [
@@ -52,7 +55,9 @@ test('what is written can be read, and what was left out has its default', (t) =
 test('two files of one disk, or two roots, cannot both hold', (t) => {
     const volume = { ...parseVolume(FILE, 'root.toml'), root: true }
     const other = { ...volume, uuid: FILE.uuid.replace('0', '1') }
-    t.throws(() => readVolumes(tableOf(t, { a: volume, b: { ...volume, root: false } })), { message: /is the volume a/ })
+    t.throws(() => readVolumes(tableOf(t, { a: volume, b: { ...volume, root: false } })), {
+        message: /is the volume a/,
+    })
     t.throws(() => readVolumes(tableOf(t, { a: volume, b: other })), { message: /another volume is the root/ })
 })
 

@@ -6,7 +6,7 @@ import type { Release } from '#clevis/pin.ts'
 import { kernelSink, lineLogger, stderrSink } from '#core/log.ts'
 import { ROLE } from '#core/role.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { releaseKey } from '#unlock/release.ts'
+import { release } from '#unlock/release.ts'
 import { readConfig } from '../settings.ts'
 import { releaseDeps } from '../unlock-deps.ts'
 
@@ -21,12 +21,12 @@ const MAX_INPUT = 64 * 1024 * 1024
 export function startPin(pin: Pin): void {
     // clevis throws standard error away in an initrd: there the kernel's log is where a person can read why.
     const log = lineLogger(pin.name, ROLE === 'initrd' ? [stderrSink, kernelSink] : [stderrSink])
-    const release: Release = async (request) => releaseKey(request, releaseDeps(readConfig(), log))
+    const releaseHere: Release = async (request, use) => release(request, releaseDeps(readConfig(), log), use)
     const program = {
         ...pin,
         maxInput: MAX_INPUT,
         begin: () => libc().forbidCoreDumps(),
-        run: (argv: readonly string[], input: Buffer) => pin.run(argv, input, release),
+        run: (argv: readonly string[], input: Buffer) => pin.run(argv, input, releaseHere),
         complain: (message: string) => log.error(message),
     }
     // Not awaited at the top of a module: bundles in the older module format cannot.

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import type { AttestError } from '#core/errors.ts'
 import type { DeviceLock } from '#drivers/linux/device-lock.ts'
-import type { Libc } from '#drivers/linux/libc.ts'
+import type { Ioctls, Libc } from '#drivers/linux/libc.ts'
 import { FIRMWARE_STATUS, firmwareStatus } from '#drivers/linux/sev-firmware.ts'
 import {
     DERIVED_KEY_REQ,
@@ -36,7 +36,7 @@ function kernel(answers: Answer[]) {
     const memory: Buffer[] = []
     const requests: { request: number; payload: Buffer }[] = []
     const at = (address: bigint): Buffer => memory[Number(address) - 1] ?? Buffer.alloc(0)
-    const libc: Libc = {
+    const libc: Ioctls & Pick<Libc, 'tryLock'> = {
         addressOf: (buffer) => BigInt(memory.push(buffer)),
         async ioctl(_fd, request, argument) {
             const { reqData, respData } = GUEST_REQUEST.parse(argument)
@@ -49,7 +49,6 @@ function kernel(answers: Answer[]) {
             return { result, errno }
         },
         tryLock: () => true,
-        forbidCoreDumps: () => undefined,
     }
     return { libc: () => libc, requests }
 }

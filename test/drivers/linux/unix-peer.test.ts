@@ -17,7 +17,11 @@ const descriptorOf = (socket: Socket): number =>
     (socket as unknown as { readonly _handle: { readonly fd: number } })._handle.fd
 
 for (const { name, own, want } of [
-    { name: 'an abstract address', own: '@guest-attest-test/cryptsetup/root', want: '\0guest-attest-test/cryptsetup/root' },
+    {
+        name: 'an abstract address',
+        own: '@guest-attest-test/cryptsetup/root',
+        want: '\0guest-attest-test/cryptsetup/root',
+    },
     { name: 'no address', own: null, want: '' },
 ])
     perl(`the peer of a unix socket: ${name}`, async (t) => {
@@ -27,7 +31,7 @@ for (const { name, own, want } of [
         const client = connectFrom(own, path)
         const [socket] = (await once(server, 'connection')) as [Socket]
         t.is(libc().peerName(descriptorOf(socket)).toString('latin1'), want)
-        t.is(libc().peerUser(descriptorOf(socket)), process.getuid?.())
+        t.is(libc().peerUser(descriptorOf(socket)), process.getuid?.() as number)
         socket.end('x')
         t.is(await text(client.stdout), 'x')
         server.close()

@@ -1,0 +1,68 @@
+// The header of a volume that is about to open: found, copied once, judged, and put where cryptsetup opens from, so that
+// what was checked is what is used. The host can answer the next read of the disk with another one.
+// SPDX-License-Identifier: Apache-2.0
+
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { makeFolder, writeFileAtomic } from '#core/files.ts'
+import { RUN_FOLDER } from '#core/role.ts'
+import { pause } from '#core/wait.ts'
+import { formatResourcePath } from '#kbs/messages.ts'
+import { type LuksBinding, readBindings } from '#luks/binding.ts'
+import { checkHeader } from '#luks/check.ts'
+import { copyWholeHeader } from '#luks/device.ts'
+import { unlockError } from './errors.ts'
+import type { Volume } from './volumes.ts'
+
+export interface VolumeHeader {
+    /** Both copies, and the key-slot areas. */
+    readonly copy: Buffer
+    /** Those for the path of the volume table, the newest version of the resource first. */
+    readonly bindings: readonly LuksBinding[]
+}
+
+/** Where udev puts a volume: the host chooses what carries this UUID, so it only says where to look. */
+export const deviceOf = ({ uuid }: Pick<Volume, 'uuid'>): string => `/dev/disk/by-uuid/${uuid}`
+
+const LOOK_AGAIN_MS = 50
+
+/** @throws AttestError ERR_UNLOCK_NO_DEVICE where it has not appeared when the signal says so */
+export async function waitForDevice(volume: Volume, signal: AbortSignal, path = deviceOf(volume)): Promise<string> {
+    while (!existsSync(path)) {
+        try {
+            await pause(LOOK_AGAIN_MS, signal)
+        } catch {
+            throw unlockError('ERR_UNLOCK_NO_DEVICE', `no disk with the LUKS UUID ${volume.uuid} has appeared`)
+        }
+    }
+    return path
+}
+
+/** @throws AttestError ERR_UNLOCK_HEADER, ERR_UNLOCK_UNBOUND, ERR_LUKS_DEVICE, ERR_FILE */
+export function readVolumeHeader(volume: Volume, device: string): VolumeHeader {
+    const copy = copyWholeHeader(device)
+    const { verdict, checks } = checkHeader(copy, { uuid: volume.uuid })
+    if (verdict !== 'pass') {
+        const failed = checks.find(({ result }) => result === 'fail')
+        throw unlockError('ERR_UNLOCK_HEADER', `the header of ${device} may not be opened: ${failed?.detail}`, {
+            hint: `guest-attest luks check ${device}`,
+        })
+    }
+    const wanted = formatResourcePath(volume.path)
+    const bindings = readBindings(copy).filter(({ path }) => path === wanted)
+    if (bindings.length > 0) return { copy, bindings }
+    throw unlockError('ERR_UNLOCK_UNBOUND', `${device} is not bound to ${wanted}`, {
+        hint: `guest-attest luks enroll ${device} --path ${wanted}`,
+    })
+}
+
+/** The copy that crypttab's `header=` names. */
+export const headerFile = (name: string, folder = RUN_FOLDER): string => join(folder, `${name}.hdr`)
+
+/** @throws AttestError ERR_FILE */
+export function keepHeader(name: string, { copy }: VolumeHeader, folder = RUN_FOLDER): string {
+    makeFolder(folder, 0o700)
+    const file = headerFile(name, folder)
+    writeFileAtomic(file, copy)
+    return file
+}
