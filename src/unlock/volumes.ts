@@ -110,6 +110,10 @@ export const formatVolume = ({ name: _name, path, servers, ...rest }: Volume): s
         path: formatResourcePath(path),
     })}\n`
 
+/** Whether any of its brokers is reached over a network; one behind the host's own socket is not. */
+export const needsNetwork = ({ servers }: Pick<Volume, 'servers'>): boolean =>
+    servers.some((server) => /^https?:/.test(server))
+
 /** The file of a volume. */
 export const volumeFile = (configFolder: string, name: string): string =>
     join(configFolder, VOLUMES_FOLDER, `${name}.toml`)

@@ -1,13 +1,7 @@
-// `clevis-decrypt-kbs`: the program that `clevis decrypt` calls for a JWE of this pin.
+// `clevis-decrypt-kbs`, as a program of its own.
 // SPDX-License-Identifier: Apache-2.0
 
-import { decrypt } from '#clevis/pin.ts'
-import { DECRYPT_USAGE } from '#clevis/usage.ts'
+import { DECRYPT_PIN } from './pins.ts'
 import { startPin } from './start.ts'
 
-startPin({
-    name: 'clevis-decrypt-kbs',
-    usage: DECRYPT_USAGE,
-    summary: null,
-    run: (_argv, input, release) => decrypt(input.toString('latin1'), release),
-})
+startPin(DECRYPT_PIN)

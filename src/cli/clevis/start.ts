@@ -10,7 +10,7 @@ import { release } from '#unlock/release.ts'
 import { readConfig } from '../settings.ts'
 import { releaseDeps } from '../unlock-deps.ts'
 
-interface Pin extends Omit<PinProgram, 'begin' | 'run' | 'complain' | 'maxInput'> {
+export interface Pin extends Omit<PinProgram, 'begin' | 'run' | 'complain' | 'maxInput'> {
     run(argv: readonly string[], input: Buffer, release: Release): Promise<Uint8Array>
 }
 

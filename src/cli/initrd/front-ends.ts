@@ -1,0 +1,80 @@
+// The front ends of the initrd's program, wired to this machine.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createServer } from 'node:net'
+import { coreError } from '#core/errors.ts'
+import { lineLogger, stderrSink } from '#core/log.ts'
+import { CONFIG_FOLDER } from '#core/role.ts'
+import { writeStdout } from '#core/stdio.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { passwordAgent } from '#unlock/ask-password.ts'
+import { keySocket } from '#unlock/key-socket.ts'
+import { bootStatus, type Status } from '#unlock/status.ts'
+import { type FrontEnd, unlockVolume } from '#unlock/unlock-volume.ts'
+import { deviceOf } from '#unlock/volume-header.ts'
+import { needsNetwork, readVolumes, requireVolume, type Volume } from '#unlock/volumes.ts'
+import { readConfig } from '../settings.ts'
+import { releaseDeps } from '../unlock-deps.ts'
+
+/** The first descriptor that a service manager hands over. sd_listen_fds(3) */
+const FIRST_LISTENER = 3
+
+/** `volumes`: NAME UUID FRONT_END PROFILE ON_FAILURE ROOT NETWORK DEADLINE_S, separated by tabs. */
+export function volumes(args: readonly string[]): number {
+    if (args.length > 0) throw coreError('ERR_USAGE', `volumes: unexpected ${args.join(' ')}`)
+    const yesNo = (is: boolean) => (is ? 'yes' : 'no')
+    for (const volume of readVolumes(CONFIG_FOLDER)) {
+        const { name, uuid, frontEnd, profile, onFailure, root, deadlineS } = volume
+        const row = [name, uuid, frontEnd, profile, onFailure, yesNo(root), yesNo(needsNetwork(volume)), deadlineS]
+        process.stdout.write(`${row.join('\t')}\n`)
+    }
+    return 0
+}
+
+/** `key NAME`: the keyscript's half that is no shell. */
+export function key(args: readonly string[]): Promise<number> {
+    const volume = named(args)
+    const frontEnd: FrontEnd = { ready: () => undefined, deliver: async (passphrase) => writeStdout(passphrase) }
+    return unlock(volume, frontEnd, bootStatus(volume.name))
+}
+
+/** `key-socket NAME`: a service that systemd starts with its listening socket. */
+export async function keySocketOf(args: readonly string[]): Promise<number> {
+    const volume = named(args)
+    const status = bootStatus(volume.name)
+    stopWhenTold(status)
+    const doors = { ...libc(), notify }
+    if (volume.profile === 'compat') return unlock(volume, passwordAgent(deviceOf(volume), doors, status), status)
+    if (process.env['LISTEN_FDS'] !== '1' || process.env['LISTEN_PID'] !== String(process.pid))
+        throw coreError('ERR_USAGE', 'key-socket: expected one listening socket from the service manager', {
+            hint: `systemctl start guest-attest-key@${volume.name}.socket`,
+        })
+    const server = createServer().listen({ fd: FIRST_LISTENER })
+    await using socket = keySocket(volume.name, server, doors, lineLogger('guest-attest', [stderrSink]))
+    return await unlock(volume, socket, status)
+}
+
+function named([name, ...more]: readonly string[]): Volume {
+    if (name === undefined || more.length > 0) throw coreError('ERR_USAGE', 'expected the NAME of one volume')
+    return requireVolume(CONFIG_FOLDER, name)
+}
+
+function unlock(volume: Volume, frontEnd: FrontEnd, status: Status): Promise<number> {
+    libc().forbidCoreDumps()
+    const log = lineLogger('guest-attest', [stderrSink])
+    return unlockVolume(volume, frontEnd, { ...releaseDeps(readConfig(), log), log, status })
+}
+
+// The root is about to be switched, or the volume was opened by hand: that is no failure.
+function stopWhenTold(status: Status): void {
+    process.once('SIGTERM', () => {
+        status.say('stopped', 'stopped waiting')
+        process.exit(0)
+    })
+}
+
+/** sd_notify(3); nothing where nobody listens. */
+function notify(state: string): void {
+    const path = process.env['NOTIFY_SOCKET']
+    if (path) libc().sendDatagram(path, Buffer.from(state))
+}
