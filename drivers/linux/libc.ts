@@ -9,6 +9,7 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { AttestError } from '#core/errors.ts'
 import { driverError } from '../errors.ts'
+import { type SocketCalls, socketCalls } from './socket-calls.ts'
 
 export interface CallResult {
     readonly result: number
@@ -40,10 +41,11 @@ type Func = ((...args: unknown[]) => number) & {
 /** What a device needs. */
 export type Ioctls = Pick<Libc, 'ioctl' | 'addressOf'>
 
-interface Koffi {
+export interface Koffi {
     load(name: string | null): { func(name: string, result: string, args: string[]): Func }
     address(buffer: Buffer): bigint
     errno(): number
+    readonly node: { readonly poll: SocketCalls['poll'] }
 }
 
 const LOCK_EX = 2
@@ -67,12 +69,25 @@ const KOFFI_PATH: string = typeof GUEST_ATTEST_KOFFI_PATH === 'undefined' ? '' :
 const KOFFI_SHA256: string = typeof GUEST_ATTEST_KOFFI_SHA256 === 'undefined' ? '' : GUEST_ATTEST_KOFFI_SHA256
 const BUILT_IN = typeof GUEST_ATTEST_KOFFI_PATH !== 'undefined'
 
+let native: Koffi | undefined
 let loaded: Libc | undefined
+let bound: SocketCalls | undefined
 
 /** @throws AttestError ERR_DEVICE_IO where the native module cannot be loaded */
 export function libc(): Libc {
-    loaded ??= bind(loadKoffi())
+    loaded ??= bind(koffi())
     return loaded
+}
+
+/** The calls on sockets. @throws AttestError ERR_DEVICE_IO as above */
+export function sockets(): SocketCalls {
+    bound ??= socketCalls(koffi())
+    return bound
+}
+
+function koffi(): Koffi {
+    native ??= loadKoffi()
+    return native
 }
 
 function bind(koffi: Koffi): Libc {

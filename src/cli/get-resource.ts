@@ -13,6 +13,7 @@ import { formatResourcePath, LUKS_KEY, parseResourcePath } from '#kbs/messages.t
 import { readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
 import { command as define } from './command.ts'
+import { dial } from './dial.ts'
 import { requireNewFile } from './options/new-file.ts'
 import { readConfig } from './settings.ts'
 import { note, PROGRAM } from './term.ts'
@@ -26,7 +27,10 @@ export const command = define({
         use: { type: 'string', choices: [LUKS_KEY], describe: 'ask for a resource of this kind alone' },
         'resource-version': { type: 'number', describe: 'ask for this version alone; the current one unless told' },
     },
-    examples: [['kbs:///default/tls/web-key --out /run/web.key', 'from the one broker that is trusted']],
+    examples: [
+        ['kbs:///default/tls/web-key --out /run/web.key', 'from the one broker that is trusted'],
+        ['kbs:///default/tls/web-key --url vsock://2:8443 --out /run/web.key', 'through `relay` on the host'],
+    ],
     details:
         'The broker must be trusted (`guest-attest trust add`) for this path. Nothing is retried; `clevis` and the initrd do.',
     async run(args) {
@@ -39,7 +43,7 @@ export const command = define({
         using signal = deadline(deadlineMs, formatResourcePath(path))
         const log = lineLogger(PROGRAM, [stderrSink])
         using attester = await openAttester(config)
-        using session = await attest({ origin, trust }, attester, { log, signal, requestTimeoutMs })
+        using session = await attest({ origin, trust }, attester, { log, signal, requestTimeoutMs, dial })
         const { use, resourceVersion: wanted } = args
         const { bytes, version } = await session.resource(path, { use, version: wanted }).catch((error: unknown) => {
             throw use === undefined ? withUse(error) : error

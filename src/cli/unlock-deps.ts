@@ -9,6 +9,7 @@ import { pluginOf } from '#plugins.ts'
 import { readAnchors } from '#unlock/anchors.ts'
 import { bootDenials } from '#unlock/denials.ts'
 import { type ReleaseDeps, UNLOCK_CONFIG } from '#unlock/release.ts'
+import { dial } from './dial.ts'
 import { openGuest } from './find-guest.ts'
 
 export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
@@ -17,6 +18,7 @@ export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
         attester: () => openAttester(config),
         denials: bootDenials(),
         log,
+        dial,
         ...config.get(UNLOCK_CONFIG),
     }
 }

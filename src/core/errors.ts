@@ -90,7 +90,7 @@ export const CORE_ERRORS = {
     ERR_HTTP_TIMEOUT: { exit: 3, passes: true, means: 'a server did not answer in time' },
     ERR_HTTP_TLS: { exit: 1, means: 'the server is not the one that is trusted' },
     ERR_HTTP_RESPONSE: { exit: 1, means: 'an HTTP answer is too large, redirects, or is malformed' },
-    ERR_URL: { exit: 2, means: 'an address is not https, or is no origin' },
+    ERR_URL: { exit: 2, means: 'an address is neither https nor vsock, or is no origin' },
     ERR_INTERRUPTED: { exit: 3, passes: true, means: 'the caller gave up, or the deadline passed' },
 } as const satisfies ErrorTable
 

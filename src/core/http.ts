@@ -1,14 +1,16 @@
 // HTTPS requests of the unlock path, over node:http and node:tls: one origin, one connection, the server's key pinned,
-// no redirects, no proxy, every answer bounded in size and time.
+// no redirects, no proxy, every answer bounded in size and time. Where there is no network, over whatever is dialled.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
-import { connect as connectTcp, isIP } from 'node:net'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { AttestError, coreError, errnoOf, messageOf } from './errors.ts'
-import { isLoopback } from './loopback.ts'
+import type { Origin } from './origin.ts'
+
+export { type Origin, parseOrigin } from './origin.ts'
 
 /** By what the server is known: SHA-256 digests of its public key (SubjectPublicKeyInfo), or the CA that vouches for it. */
 export type ServerTrust = { readonly pins: readonly string[] } | { readonly ca: string }
@@ -43,8 +45,13 @@ export interface HttpSession {
     close(): void
 }
 
+/** Connects to what is no TCP address: vsock, a unix socket. Ends with the signal's reason. */
+export type Dial = (origin: Origin, signal: AbortSignal) => Promise<Duplex>
+
 export interface SessionOptions {
     readonly trust: ServerTrust | null
+    /** Needed for such origins alone. */
+    readonly dial?: Dial | undefined
     /** Time for the connection and its TLS handshake. */
     readonly connectTimeoutMs?: number
 }
@@ -55,30 +62,7 @@ const CONNECT_TIMEOUT_MS = 10_000
 /** The pin of a public key, given as DER SubjectPublicKeyInfo: `sha256/` and standard base64, as curl and HPKP write it. */
 export const spkiPin = (spki: Uint8Array): string => `sha256/${createHash('sha256').update(spki).digest('base64')}`
 
-/**
- * An https origin: scheme, host and port, nothing else. Plain http is for tests on loopback, where the caller says so.
- * @throws AttestError ERR_URL
- */
-export function parseOrigin(text: string, options: { insecureHttp?: boolean } = {}): URL {
-    let url: URL
-    try {
-        url = new URL(text)
-    } catch {
-        throw coreError('ERR_URL', `${JSON.stringify(text)} is not an address: https://HOST[:PORT] was expected`)
-    }
-    const plain = url.protocol === 'http:'
-    if (!plain && url.protocol !== 'https:')
-        throw coreError('ERR_URL', `${text}: expected https, got ${url.protocol.slice(0, -1)}`)
-    if (plain && !(options.insecureHttp && isLoopback(url.hostname)))
-        throw coreError('ERR_URL', `${text}: plain http is refused`, {
-            hint: 'use https; --insecure-http allows http to a loopback address, for tests',
-        })
-    if (url.pathname !== '/' || url.search || url.hash || url.username || url.password)
-        throw coreError('ERR_URL', `${text}: expected an origin (https://HOST[:PORT]) without path, query or user`)
-    return url
-}
-
-export function openSession(origin: URL, options: SessionOptions): HttpSession {
+export function openSession(origin: Origin, options: SessionOptions): HttpSession {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     const closing = new AbortController()
     // Begun at once: the caller has other things to prepare meanwhile. Its failure is that of the first request.
@@ -108,7 +92,7 @@ export function openSession(origin: URL, options: SessionOptions): HttpSession {
     }
 }
 
-async function send(origin: URL, agent: Agent, request: HttpRequest): Promise<HttpResponse> {
+async function send(origin: Origin, agent: Agent, request: HttpRequest): Promise<HttpResponse> {
     const { signal, maxBytes = MAX_BODY, body = '' } = request
     const answer = Promise.withResolvers<IncomingMessage>()
     // A request that waits for its connection does not hear of its signal.
@@ -152,7 +136,7 @@ async function send(origin: URL, agent: Agent, request: HttpRequest): Promise<Ht
     }
 }
 
-async function readBody(response: IncomingMessage, maxBytes: number, origin: URL): Promise<Buffer> {
+async function readBody(response: IncomingMessage, maxBytes: number, origin: Origin): Promise<Buffer> {
     const chunks: Buffer[] = []
     let total = 0
     for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -170,18 +154,20 @@ function readHeaders(response: IncomingMessage) {
     return { headers, cookies: response.headers['set-cookie'] ?? [] }
 }
 
-function connect(origin: URL, options: SessionOptions, closing: AbortSignal): Promise<Duplex> {
-    const { trust, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options
-    const host = origin.hostname.replace(/^\[(.*)\]$/, '$1')
+function connect(origin: Origin, options: SessionOptions, closing: AbortSignal): Promise<Duplex> {
+    const { trust, dial, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options
     const plain = origin.protocol === 'http:'
-    const port = Number(origin.port || (plain ? 80 : 443))
+    const direct = plain || origin.protocol === 'https:'
     if (!plain && trust === null) throw new TypeError('an https origin needs a pin or a CA')
+    if (!direct && !dial) throw new TypeError(`nobody here can dial ${origin.origin}`)
     return new Promise((resolve, reject) => {
         closing.throwIfAborted()
-        const socket = plain ? connectTcp({ host, port }) : startTls(host, port, trust as ServerTrust)
+        const over = new AbortController()
+        let socket: Socket | undefined
         const fail = (error: Error) => {
             clearTimeout(timer)
-            socket.destroy()
+            over.abort(error)
+            socket?.destroy()
             reject(error)
         }
         // In all, not since the last byte: a handshake that trickles comes to an end too.
@@ -196,25 +182,38 @@ function connect(origin: URL, options: SessionOptions, closing: AbortSignal): Pr
             connectTimeoutMs,
         )
         closing.addEventListener('abort', () => fail(closing.reason as Error))
-        // Stays: a connection that breaks before anything is asked over it is made again, and stops nobody.
-        socket.on('error', fail)
-        socket.once(plain ? 'connect' : 'secureConnect', () => {
-            try {
-                if (!plain) checkServer(socket as TLSSocket, trust as ServerTrust, origin)
-            } catch (error) {
-                return fail(error as Error)
-            }
-            clearTimeout(timer)
-            resolve(socket)
-        })
+        const begin = (carrier?: Duplex) => {
+            socket = plain ? connectTcp(addressOf(origin, 80)) : startTls(origin, trust as ServerTrust, carrier)
+            const begun = socket
+            // Stays: a connection that breaks before anything is asked over it is made again, and stops nobody.
+            begun.on('error', fail)
+            carrier?.on('error', (error) => begun.destroy(error))
+            begun.on('close', () => carrier?.destroy())
+            begun.once(plain ? 'connect' : 'secureConnect', () => {
+                try {
+                    if (!plain) checkServer(begun as TLSSocket, trust as ServerTrust, origin)
+                } catch (error) {
+                    return fail(error as Error)
+                }
+                clearTimeout(timer)
+                resolve(begun)
+            })
+        }
+        if (direct) return begin()
+        dial?.(origin, over.signal).then((carrier) => (over.signal.aborted ? carrier.destroy() : begin(carrier)), fail)
     })
 }
 
-function startTls(host: string, port: number, trust: ServerTrust): TLSSocket {
+const addressOf = ({ hostname, port }: Origin, usual: number) => ({
+    host: hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: Number(port || usual),
+})
+
+function startTls(origin: Origin, trust: ServerTrust, carrier?: Duplex): TLSSocket {
+    const address = addressOf(origin, 443)
     return connectTls({
-        host,
-        port,
-        ...(isIP(host) ? {} : { servername: host }),
+        ...(carrier ? { socket: carrier } : address),
+        ...(carrier || isIP(address.host) ? {} : { servername: address.host }),
         minVersion: 'TLSv1.3',
         // With a pin the key alone decides: names and dates would only add a clock that the host can set. No CA is needed
         // then, and an empty list spares Node the reading of its own, which takes longer than the handshake.
@@ -223,7 +222,7 @@ function startTls(host: string, port: number, trust: ServerTrust): TLSSocket {
 }
 
 // Runs when the handshake has proved that the server has the key, and before a byte of ours is sent.
-function checkServer(socket: TLSSocket, trust: ServerTrust, origin: URL): void {
+function checkServer(socket: TLSSocket, trust: ServerTrust, origin: Origin): void {
     if ('ca' in trust) {
         if (!socket.authorized) throw coreError('ERR_HTTP_TLS', `${origin.origin}: its certificate is not trusted`)
         return
@@ -242,7 +241,7 @@ function checkServer(socket: TLSSocket, trust: ServerTrust, origin: URL): void {
 
 const TLS_CODES = /^(?:ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|EPROTO)/
 
-function asHttpError(error: unknown, origin: URL, signal: AbortSignal): Error {
+function asHttpError(error: unknown, origin: Origin, signal: AbortSignal): Error {
     if (error instanceof AttestError) return error
     if (signal.aborted)
         return signal.reason instanceof AttestError

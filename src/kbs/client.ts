@@ -6,7 +6,14 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import type { Secret } from '#core/bytes.ts'
 import { fromBase64 } from '#core/bytes.ts'
 import { messageOf } from '#core/errors.ts'
-import { type HttpResponse, type HttpSession, openSession, type ServerTrust } from '#core/http.ts'
+import {
+    type Dial,
+    type HttpResponse,
+    type HttpSession,
+    type Origin,
+    openSession,
+    type ServerTrust,
+} from '#core/http.ts'
 import { parseJson, stringifyJson } from '#core/json.ts'
 import { decryptWith, ecJwk } from '#core/jwe.ts'
 import type { Logger } from '#core/log.ts'
@@ -41,7 +48,7 @@ export interface Attester extends Disposable {
 }
 
 export interface Broker {
-    readonly origin: URL
+    readonly origin: Origin
     /** Null for plain http on loopback alone. */
     readonly trust: ServerTrust | null
 }
@@ -51,6 +58,8 @@ export interface ClientOptions {
     readonly signal: AbortSignal
     /** For one request; the wait for the device is not part of it. */
     readonly requestTimeoutMs: number
+    /** The way to a broker that is on no network (vsock, a unix socket). */
+    readonly dial?: Dial | undefined
 }
 
 /** A session of an attested guest. Close it: it holds the connection and the private key. */
@@ -88,7 +97,7 @@ export async function attest(
     options: ClientOptions,
 ): Promise<AttestedSession> {
     // The connection is made while the guest's device is opened.
-    const http = openSession(broker.origin, { trust: broker.trust })
+    const http = openSession(broker.origin, { trust: broker.trust, dial: options.dial })
     try {
         const attester = await attesting
         const send = sender(http, options)
@@ -207,7 +216,10 @@ function versionOf({ headers }: HttpResponse): number | null {
     const text = headers[VERSION_HEADER]
     if (text === undefined) return null
     if (RESOURCE_VERSION.test(text)) return Number(text)
-    throw kbsError('ERR_KBS_MESSAGE', `the broker's ${VERSION_HEADER} is no number: ${JSON.stringify(text.slice(0, 32))}`)
+    throw kbsError(
+        'ERR_KBS_MESSAGE',
+        `the broker's ${VERSION_HEADER} is no number: ${JSON.stringify(text.slice(0, 32))}`,
+    )
 }
 
 function sessionCookie({ cookies }: HttpResponse): string | undefined {

@@ -7,13 +7,14 @@ import { join } from 'node:path'
 import { stringify as stringifyToml } from 'smol-toml'
 import * as z from 'zod/mini'
 import { readToml, tomlFiles } from '#core/config.ts'
-import { parseOrigin, type ServerTrust } from '#core/http.ts'
+import { type Origin, parseOrigin, type ServerTrust } from '#core/http.ts'
+import { isNameless } from '#core/origin.ts'
 import { issues } from '#core/schema.ts'
 import { formatResourcePath, type ResourcePath } from '#kbs/messages.ts'
 import { unlockError } from './errors.ts'
 
 export interface Anchor {
-    readonly origin: URL
+    readonly origin: Origin
     /** Null for plain http on loopback, which the file says in so many words. */
     readonly trust: ServerTrust | null
     readonly allowPaths: readonly string[]
@@ -72,6 +73,8 @@ export function parseAnchor(value: unknown, file: string): Anchor {
     const { url, pins, ca, allowPaths, insecureHttp } = result.data
     const origin = parseOrigin(url, { insecureHttp: insecureHttp ?? false })
     if (origin.protocol === 'http:') return { origin, trust: null, allowPaths, file }
+    if (ca !== undefined && isNameless(origin))
+        throw malformed(file, `${origin.origin} has no name that a CA could vouch for: expected pins`)
     if (pins && ca === undefined) return { origin, trust: { pins }, allowPaths, file }
     if (ca !== undefined && !pins) return { origin, trust: { ca }, allowPaths, file }
     throw malformed(file, 'expected either pins or ca')
@@ -84,8 +87,13 @@ export const formatAnchor = (anchor: AnchorFile): string =>
     )}\n`
 
 /** The name of an anchor's file: one for each origin. */
-export const anchorFileName = (origin: URL): string =>
-    `${origin.host.replaceAll(/[^A-Za-z0-9.-]/g, '_')}${origin.protocol === 'http:' ? '_http' : ''}.toml`
+export function anchorFileName({ protocol, host, pathname }: Origin): string {
+    // Two paths never have one name.
+    if (protocol === 'unix:')
+        return `${pathname.replaceAll(/[^A-Za-z0-9.-]/g, (sign) => `_${sign.charCodeAt(0).toString(16)}`)}_unix.toml`
+    const kind = protocol === 'https:' ? '' : `_${protocol.slice(0, -1)}`
+    return `${host.replaceAll(/[^A-Za-z0-9.-]/g, '_')}${kind}.toml`
+}
 
 /** @throws AttestError ERR_UNLOCK_NOT_ANCHORED */
 export function requireTrusted(anchors: readonly Anchor[], origin: string): Anchor {

@@ -6,6 +6,7 @@ import * as z from 'zod/mini'
 import { type Secret, wipe } from '#core/bytes.ts'
 import { section, setting } from '#core/config.ts'
 import { AttestError, canPass, errnoOf, messageOf } from '#core/errors.ts'
+import type { Dial } from '#core/http.ts'
 import type { Logger } from '#core/log.ts'
 import { backoff, deadline, pause } from '#core/wait.ts'
 import { type AttestedSession, type Attester, attest } from '#kbs/client.ts'
@@ -63,6 +64,8 @@ export interface ReleaseDeps {
     /** Goes on until the deadline whatever a broker or the device says: a boot that waits for its disk. */
     readonly persistent?: boolean
     readonly status?: Status
+    /** The way to brokers that are on no network. */
+    readonly dial?: Dial
 }
 
 const FIRST_PAUSE_MS = 500
@@ -169,10 +172,10 @@ async function askUntilItEnds<T>(
 async function askOnce<T>(
     anchor: Anchor,
     { path, versions = [null] }: KeyRequest,
-    { log, requestTimeoutMs, signal, attester }: Asking,
+    { log, requestTimeoutMs, signal, attester, dial }: Asking,
     use: (released: Released) => T | Promise<T>,
 ): Promise<T> {
-    const options = { log, signal, requestTimeoutMs }
+    const options = { log, signal, requestTimeoutMs, dial }
     using session = await attest({ origin: anchor.origin, trust: anchor.trust }, attester(), options)
     let retired: unknown
     for (const asked of versions)

@@ -4,7 +4,7 @@
 import { lookup } from 'node:dns/promises'
 import { wipe } from '#core/bytes.ts'
 import { coreError, messageOf } from '#core/errors.ts'
-import { openSession, parseOrigin } from '#core/http.ts'
+import { type Origin, openSession, parseOrigin } from '#core/http.ts'
 import { silent } from '#core/log.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { deadline } from '#core/wait.ts'
@@ -12,6 +12,7 @@ import { attest } from '#kbs/client.ts'
 import { formatResourcePath, KBS_PREFIX, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
 import { type Anchor, readAnchors, requireAnchor, requireTrusted } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
+import { dial } from '../dial.ts'
 import { readConfig } from '../settings.ts'
 import { openAttester } from '../unlock-deps.ts'
 import { examine, type Note } from './machine.ts'
@@ -58,7 +59,11 @@ export async function examineBroker(url: string, path: string | undefined, note:
         )
 }
 
-async function resolve({ hostname }: URL): Promise<string[]> {
+/** Where that is, in words; a socket of this machine has no name to look up. */
+async function resolve({ protocol, hostname, port, pathname }: Origin): Promise<string[]> {
+    if (protocol === 'unix:') return [`the unix socket ${pathname}`]
+    if (protocol === 'vsock:')
+        return [`CID ${hostname}${hostname === '2' ? ', the host of this guest' : ''}, port ${port}`]
     try {
         return (await lookup(hostname.replace(/^\[(.*)\]$/, '$1'), { all: true })).map(({ address }) => address)
     } catch (cause) {
@@ -71,7 +76,7 @@ async function resolve({ hostname }: URL): Promise<string[]> {
 
 /** The Date that the server answers with; whatever else it says, it has shown who it is. */
 async function connect({ origin, trust }: Anchor): Promise<string> {
-    const session = openSession(origin, { trust })
+    const session = openSession(origin, { trust, dial })
     try {
         using signal = deadline(15_000, origin.origin)
         const { headers } = await session.request({ method: 'POST', path: `${KBS_PREFIX}/auth`, body: '{}', signal })
@@ -105,7 +110,7 @@ async function release({ origin }: Anchor, wanted: string): Promise<number> {
     const { requestTimeoutMs, deadlineMs } = config.get(UNLOCK_CONFIG)
     using signal = deadline(deadlineMs, formatResourcePath(path))
     using attester = await openAttester(config)
-    using session = await attest({ origin, trust }, attester, { log: silent, signal, requestTimeoutMs })
+    using session = await attest({ origin, trust }, attester, { log: silent, signal, requestTimeoutMs, dial })
     const { bytes } = await session.resource(path, { use: LUKS_KEY })
     wipe(bytes)
     return bytes.length

@@ -5,7 +5,7 @@ import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import { coreError } from '#core/errors.ts'
 import { createFile, makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
-import { parseOrigin } from '#core/http.ts'
+import { isNameless, type Origin, parseOrigin } from '#core/origin.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import {
     type AnchorFile,
@@ -25,7 +25,7 @@ import { initrdHint } from './initrd.ts'
 const NONE: string[] = []
 
 export const command = define({
-    positionals: { url: 'the broker, https://HOST[:PORT]' },
+    positionals: { url: 'the broker, https://HOST[:PORT]; from a guest without network, vsock://CID:PORT' },
     options: {
         pin: {
             type: 'array',
@@ -53,6 +53,10 @@ export const command = define({
             'a broker that may open one disk',
         ],
         ["https://kbs.example:8443 --ca ca.pem --allow-path 'default/luks/*'", 'by its CA, for every disk key'],
+        [
+            'vsock://2:8443 --pin sha256/4vF…= --allow-path default/luks/web-1',
+            'from a guest without network, through `relay` on its host',
+        ],
     ],
     details:
         `Written to ${join(CONFIG_FOLDER, TRUST_FOLDER)}. The initrd has its own copy: rebuild it afterwards.\n` +
@@ -84,7 +88,7 @@ interface AddArgs {
     readonly allowPath: readonly string[]
 }
 
-function readAnchor({ pin, ca, allowPath }: AddArgs, origin: URL): AnchorFile {
+function readAnchor({ pin, ca, allowPath }: AddArgs, origin: Origin): AnchorFile {
     if (allowPath.length === 0)
         throw coreError('ERR_USAGE', '--allow-path is missing: name the paths that may open a disk')
     const stray = allowPath.find((text) => !PATH_PATTERN.test(text))
@@ -99,6 +103,8 @@ function readAnchor({ pin, ca, allowPath }: AddArgs, origin: URL): AnchorFile {
             throw coreError('ERR_USAGE', 'plain http has no key: --pin and --ca mean nothing')
         return { ...base, insecureHttp: true }
     }
+    if (ca !== undefined && isNameless(origin))
+        throw coreError('ERR_USAGE', `--ca: ${origin.origin} has no name that a CA could vouch for: expected --pin`)
     if (pin.length > 0 === (ca !== undefined))
         throw coreError('ERR_USAGE', 'say by what the broker is known: --pin, or --ca, and not both')
     const bad = pin.find((text) => !PIN.test(text))

@@ -14,7 +14,10 @@ import { initrdHint } from './initrd.ts'
 export const command = define({
     positionals: { url: 'the broker' },
     options: {},
-    examples: [['https://kbs.example:8443', 'forget it']],
+    examples: [
+        ['https://kbs.example:8443', 'forget it'],
+        ['vsock://2:8443', 'the same of one behind `relay`'],
+    ],
     async run({ url }) {
         const { origin } = parseOrigin(String(url), { insecureHttp: true })
         const known = findAnchor(readAnchors(CONFIG_FOLDER), origin)
