@@ -23,6 +23,9 @@ export const vectors = (...paths: readonly string[]): Need => ({
 
 export const FUSE: Need = { what: '/dev/fuse', met: mayUse('/dev/fuse') }
 
+/** A machine that can call itself by vsock; a guest of somebody's would call its host instead. */
+export const VSOCK_LOOPBACK: Need = { what: 'vsock_loopback', met: existsSync('/sys/module/vsock_loopback') }
+
 /** Programs by their names, found on PATH or in the system's folders. */
 export const programs = (...names: string[]): Need => {
     const missing = names.filter((name) => !isProgram(name))

@@ -22,6 +22,7 @@ export interface SocketCalls {
     /** SO_ERROR: the errno of what went wrong meanwhile, positive; reading it forgets it. */
     pendingError(fd: number): number
     localAddress(fd: number, address: Buffer): number
+    close(fd: number): number
     /** What koffi has of libuv's uv_poll_t. A negative status ends it until it is started again. */
     poll(fd: number, events: PollEvents, callback: (status: number, events: PollEvents) => void): PollHandle
 }
@@ -81,6 +82,7 @@ export function socketCalls(koffi: Koffi): SocketCalls {
             return result < 0 ? -result : error.readInt32LE()
         },
         localAddress: (fd, address) => getsockname(fd, address, sizeOf(address)),
+        close: bound('close', ['int']),
         poll: koffi.node.poll,
     }
 }
@@ -92,11 +94,10 @@ function sizeOf(buffer: Buffer): Buffer {
     return size
 }
 
-const { EAGAIN, EWOULDBLOCK, EINTR, EINPROGRESS } = constants.errno
+const { EAGAIN, EWOULDBLOCK, EINTR } = constants.errno
 
 /** Whether a call would have had to wait. */
-export const wouldWait = (result: number): boolean =>
-    result === -EAGAIN || result === -EWOULDBLOCK || result === -EINTR || result === -EINPROGRESS
+export const wouldWait = (result: number): boolean => result === -EAGAIN || result === -EWOULDBLOCK || result === -EINTR
 
 /** As Node's own errors of system calls: with `code`, `errno` and `syscall`. */
 export function systemError(errno: number, syscall: string, where: string): NodeJS.ErrnoException {

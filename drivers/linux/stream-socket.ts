@@ -2,7 +2,6 @@
 // ready; no thread waits for it, and nothing is asked twice.
 // SPDX-License-Identifier: Apache-2.0
 
-import { closeSync } from 'node:fs'
 import { constants } from 'node:os'
 import { Duplex } from 'node:stream'
 import { type PollEvents, type PollHandle, type SocketCalls, systemError, wouldWait } from './socket-calls.ts'
@@ -10,12 +9,12 @@ import { type PollEvents, type PollHandle, type SocketCalls, systemError, wouldW
 const READ_SIZE = 64 * 1024
 /** Reads of one connection before the others have their turn. */
 const BURST = 4
-const BACKLOG = 128
+const BACKLOG = 511 // Node's own
 const ACCEPTED_AT_ONCE = 64
 /** Without descriptors or memory, a pause is all that helps. */
 const EXHAUSTED_PAUSE_MS = 100
 
-const { ECONNABORTED, EPROTO, ENOTCONN, ECONNRESET } = constants.errno
+const { EINPROGRESS, ECONNABORTED, EPROTO, ENOTCONN, ECONNRESET } = constants.errno
 
 type Done = (error?: Error | null) => void
 
@@ -147,7 +146,7 @@ export class StreamSocket extends Duplex {
 
     override _destroy(error: Error | null, done: Done): void {
         this.#readiness.close()
-        closeSync(this.#fd)
+        this.#calls.close(this.#fd)
         const unsent = this.#unsent
         this.#unsent = undefined
         unsent?.done(error ?? this.#error(ECONNRESET, 'send'))
@@ -171,11 +170,11 @@ export async function connectStream(
     const fd = opened(calls, family, options.peer)
     try {
         const result = calls.connect(fd, address)
-        if (result < 0 && !wouldWait(result)) throw systemError(-result, 'connect', options.peer)
+        if (result < 0 && result !== -EINPROGRESS) throw systemError(-result, 'connect', options.peer)
         if (result < 0) await connected(calls, fd, options.peer, signal)
         return new StreamSocket(calls, fd, options)
     } catch (error) {
-        closeSync(fd)
+        calls.close(fd)
         throw error
     }
 }
@@ -237,7 +236,7 @@ export function listenStream(
         check(calls.listen(fd, BACKLOG), 'listen')
         check(calls.localAddress(fd, bound), 'getsockname')
     } catch (error) {
-        closeSync(fd)
+        calls.close(fd)
         throw error
     }
     let again: NodeJS.Timeout | undefined
@@ -266,7 +265,7 @@ export function listenStream(
             open = false
             clearTimeout(again)
             readiness.close()
-            closeSync(fd)
+            calls.close(fd)
         },
     }
 }

@@ -18,6 +18,11 @@ export const COMMANDS: readonly CommandRow[] = [
     { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust/group.ts') },
     { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },
     { signature: 'luks', describe: 'disks and their headers', load: () => import('./luks/group.ts') },
+    {
+        signature: 'relay',
+        describe: 'carry guests without network to a broker, on their host',
+        load: () => import('./relay/command.ts'),
+    },
     { signature: 'broker', describe: 'run and administer a key broker', load: () => import('./broker/group.ts') },
     {
         signature: 'emulate',

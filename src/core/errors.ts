@@ -88,6 +88,7 @@ export const CORE_ERRORS = {
     ERR_NOT_FOUND_FILE: { exit: 2, means: 'a file that was named does not exist' },
     ERR_HTTP_CONNECT: { exit: 3, passes: true, means: 'a server could not be reached, or broke off' },
     ERR_HTTP_TIMEOUT: { exit: 3, passes: true, means: 'a server did not answer in time' },
+    ERR_LISTEN: { exit: 3, means: 'an address that should be listened on is taken, not here, or not allowed' },
     ERR_HTTP_TLS: { exit: 1, means: 'the server is not the one that is trusted' },
     ERR_HTTP_RESPONSE: { exit: 1, means: 'an HTTP answer is too large, redirects, or is malformed' },
     ERR_URL: { exit: 2, means: 'an address is neither https nor vsock, or is no origin' },

@@ -8,6 +8,7 @@ import { type Origin, openSession, parseOrigin } from '#core/http.ts'
 import { silent } from '#core/log.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { deadline } from '#core/wait.ts'
+import { localCid } from '#drivers/linux/vsock.ts'
 import { attest } from '#kbs/client.ts'
 import { formatResourcePath, KBS_PREFIX, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
 import { type Anchor, readAnchors, requireAnchor, requireTrusted } from '#unlock/anchors.ts'
@@ -62,8 +63,14 @@ export async function examineBroker(url: string, path: string | undefined, note:
 /** Where that is, in words; a socket of this machine has no name to look up. */
 async function resolve({ protocol, hostname, port, pathname }: Origin): Promise<string[]> {
     if (protocol === 'unix:') return [`the unix socket ${pathname}`]
-    if (protocol === 'vsock:')
-        return [`CID ${hostname}${hostname === '2' ? ', the host of this guest' : ''}, port ${port}`]
+    if (protocol === 'vsock:') {
+        const own = await localCid()
+        if (own === null)
+            throw coreError('ERR_HTTP_CONNECT', 'this machine has no vsock device', {
+                hint: 'load vmw_vsock_virtio_transport, and give the guest a device: -device vhost-vsock-pci,guest-cid=3',
+            })
+        return [`port ${port} of CID ${hostname}${hostname === '2' ? ', the host' : ''}`, `this is CID ${own}`]
+    }
     try {
         return (await lookup(hostname.replace(/^\[(.*)\]$/, '$1'), { all: true })).map(({ address }) => address)
     } catch (cause) {

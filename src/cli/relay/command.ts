@@ -1,0 +1,105 @@
+// `relay`: on the host, carries connections of guests without network to a broker, until it is told to stop.
+// SPDX-License-Identifier: Apache-2.0
+
+import { coreError, errnoOf, messageOf } from '#core/errors.ts'
+import { serviceLogger } from '#core/log-pino.ts'
+import { command as define } from '../command.ts'
+import { note, PROGRAM } from '../term.ts'
+import { formatAddress, parseCids, parseListen, parseTarget, type RelayAddress } from './addresses.ts'
+import { type Relay, startRelay } from './relay.ts'
+
+const NONE: string[] = []
+
+/** What is being answered when it is told to stop has so long to end. */
+const GRACE_MS = 10_000
+
+export const command = define({
+    options: {
+        listen: {
+            type: 'string',
+            demandOption: true,
+            describe: 'where guests call: vsock:PORT, vsock:CID:PORT, unix:PATH or tcp:ADDRESS:PORT',
+        },
+        to: { type: 'string', demandOption: true, describe: 'the broker: HOST:PORT or unix:PATH' },
+        'allow-cid': {
+            type: 'array',
+            string: true,
+            default: NONE,
+            describe: 'a guest that may call, by its CID; all of them unless told; may be repeated',
+        },
+        'max-connections': { type: 'number', default: 256, describe: 'connections at one time' },
+        'max-per-guest': { type: 'number', default: 16, describe: 'of these, of one CID' },
+        'connect-timeout': { type: 'number', default: 10, describe: 'seconds to reach the broker' },
+        'idle-timeout': { type: 'number', default: 300, describe: 'seconds without a byte either way' },
+    },
+    examples: [
+        ['--listen vsock:8443 --to kbs.example:8443', 'guests of this host reach the broker as vsock://2:8443'],
+        ['--listen vsock:8443 --to kbs.example:8443 --allow-cid 3 --allow-cid 4', 'two of them alone'],
+        [
+            '--listen unix:/run/vm/web-1.vsock_8443 --to kbs.example:8443',
+            'where the hypervisor shows vsock as unix sockets (Firecracker, Cloud Hypervisor)',
+        ],
+        ['--listen vsock:8443 --to unix:/run/kbs.sock', 'to a broker behind a socket of this host'],
+    ],
+    details:
+        'TLS is between the guest and the broker: a guest trusts the broker with `trust add vsock://2:8443 --pin …`, and who ' +
+        'runs this relay can neither read nor change what it carries.\n' +
+        'One line of log for each connection, never its content. SIGTERM and SIGINT end it after what is under way, at most ' +
+        `${GRACE_MS / 1000} s later.`,
+    async run(args) {
+        const listen = parseListen(args.listen)
+        const allowed = parseCids(args.allowCid)
+        if (allowed.length > 0 && listen.kind !== 'vsock')
+            throw coreError('ERR_USAGE', '--allow-cid: only vsock says which guest calls')
+        const to = parseTarget(args.to)
+        const relay = await start(listen, {
+            to,
+            allowedCids: allowed.length > 0 ? allowed : null,
+            maxConnections: atLeastOne(args.maxConnections, '--max-connections'),
+            maxPerGuest: atLeastOne(args.maxPerGuest, '--max-per-guest'),
+            connectTimeoutMs: 1000 * seconds(args.connectTimeout, '--connect-timeout'),
+            idleTimeoutMs: 1000 * seconds(args.idleTimeout, '--idle-timeout'),
+            log: serviceLogger({ name: PROGRAM, verbose: true }),
+        })
+        const told = toldToStop() // before it says that it relays
+        note(`relaying ${relay.address} to ${formatAddress(to)}`)
+        await told
+        note('stopping')
+        await relay.stop(GRACE_MS)
+        return 0
+    },
+})
+
+async function start(listen: RelayAddress, rest: Omit<Parameters<typeof startRelay>[0], 'listen'>): Promise<Relay> {
+    try {
+        return await startRelay({ ...rest, listen })
+    } catch (cause) {
+        const code = errnoOf(cause)
+        if (code === undefined || code.startsWith('ERR_')) throw cause
+        throw coreError('ERR_LISTEN', messageOf(cause), { cause, hint: HINTS[code] })
+    }
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+    EAFNOSUPPORT: 'load the kernel module vsock; on a host of KVM, vhost_vsock',
+    EADDRNOTAVAIL: 'that address, or that CID, is not this machine’s',
+    EADDRINUSE: 'another program listens there',
+    EACCES: 'ports below 1024 want CAP_NET_BIND_SERVICE; a path, a folder that may be written to',
+}
+
+function toldToStop(): Promise<void> {
+    return new Promise((resolve) => {
+        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve())
+    })
+}
+
+function atLeastOne(value: number, option: string): number {
+    if (value >= 1) return value
+    throw coreError('ERR_USAGE', `${option}: expected at least 1`)
+}
+
+/** A day is the most: timers of Node take no more than 24 of them. */
+function seconds(value: number, option: string): number {
+    if (value >= 1 && value <= 86_400) return value
+    throw coreError('ERR_USAGE', `${option}: expected 1 to 86400 seconds`)
+}

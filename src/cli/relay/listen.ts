@@ -1,0 +1,64 @@
+// The two ends of a relay: who calls, and who is called.
+// SPDX-License-Identifier: Apache-2.0
+
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Listener } from '#drivers/linux/stream-socket.ts'
+import { connectUnix, listenUnix } from '#drivers/linux/unix-socket.ts'
+import { formatVsock, listenVsock } from '#drivers/linux/vsock.ts'
+import { formatAddress, type RelayAddress, type Target } from './addresses.ts'
+
+/** Who called. */
+export interface Caller {
+    readonly name: string
+    /** Where vsock says which guest it is. */
+    readonly cid: number | null
+}
+
+export interface Listening {
+    readonly accepted: (stream: Duplex, caller: Caller) => void
+    readonly failed: (error: Error) => void
+}
+
+/** @throws an error of the system call */
+export async function listen(address: RelayAddress, { accepted, failed }: Listening): Promise<Listener> {
+    switch (address.kind) {
+        case 'vsock':
+            return listenVsock(address, {
+                accepted: (socket, peer) => accepted(socket, { name: formatVsock(peer), cid: peer.cid }),
+                failed,
+            })
+        case 'unix':
+            return listenUnix(address.path, {
+                accepted: (socket) => accepted(socket, { name: 'unix', cid: null }),
+                failed,
+            })
+        case 'tcp': {
+            const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+                accepted(socket, { name: `tcp:${socket.remoteAddress}:${socket.remotePort}`, cid: null }),
+            )
+            server.listen(address.port, address.host)
+            await once(server, 'listening')
+            server.on('error', failed)
+            const { port } = server.address() as AddressInfo
+            return { address: `tcp:${formatAddress({ ...address, port })}`, close: async () => void server.close() }
+        }
+    }
+}
+
+/** @throws an error of the system call, the signal's reason */
+export const reach = (target: Target, signal: AbortSignal): Promise<Socket> =>
+    target.kind === 'unix' ? connectUnix(target.path, signal, true) : reachTcp(target, signal)
+
+async function reachTcp({ host, port }: Extract<Target, { kind: 'tcp' }>, signal: AbortSignal): Promise<Socket> {
+    signal.throwIfAborted()
+    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true })
+    try {
+        await once(socket, 'connect', { signal })
+        return socket
+    } catch (error) {
+        socket.on('error', () => undefined).destroy()
+        throw signal.aborted ? signal.reason : error
+    }
+}
