@@ -6,6 +6,7 @@ import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { authenticate } from '#evidence/authenticate.ts'
 import { recognise } from '#evidence/recognise.ts'
+import { kbsError } from '#kbs/errors.ts'
 import { formatResourcePath, keyFault, LUKS_KEY, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
 import type { RecordKind } from './audit/record.ts'
 import type { Broker } from './broker.ts'
@@ -20,6 +21,23 @@ export interface PutOptions {
     readonly maxReleases: number | null
     /** Also where that shuts the disks which a key of this path has opened. */
     readonly replace: boolean
+    /** What is current has to be this version; 0: nothing is. It takes the place of `replace`. */
+    readonly ifVersion?: number
+    readonly by?: Use
+}
+
+/** Of a credential, and the request that it came in, as the audit log has them. */
+export interface UsedCredential {
+    readonly credential: string
+    readonly peer: string
+    readonly correlation: string
+}
+
+/** A use that is under way. */
+export interface Use {
+    readonly used: UsedCredential
+    /** Throws where it may not be; called when its turn has come, so that many at once do not use it too often. */
+    check(): void
 }
 
 /**
@@ -58,14 +76,16 @@ async function put(
     text: string,
     kind: ResourceKind,
     bytes: Buffer,
-    { maxReleases, replace }: PutOptions,
+    { maxReleases, replace, ifVersion, by }: PutOptions,
 ): Promise<ResourceEntry> {
     const { data } = broker
     const path = formatResourcePath(parseResourcePath(text))
     try {
         return await broker.change(async () => {
+            by?.check()
             const current = data.state.resources.get(path)
-            if (current?.kind === LUKS_KEY && !replace)
+            if (ifVersion !== undefined) requireCurrent(path, current, ifVersion)
+            else if (current?.kind === LUKS_KEY && !replace)
                 throw brokerError(
                     'ERR_BROKER_EXISTS',
                     `${path} is a disk key, version ${current.version}: every disk that it opens would be shut for good`,
@@ -73,13 +93,35 @@ async function put(
                 )
             const version = (data.state.versions.get(path) ?? 0) + 1
             const row = sealResource(data.masterKey, { path, kind, version }, bytes)
-            await record(broker, 'put', path, { version, kind, maxReleases, digest: digestResource(row) }, { put: row })
+            const what = { version, kind, maxReleases, digest: digestResource(row), ...by?.used }
+            await record(broker, 'put', path, what, { put: row })
             return data.state.resources.get(path) as ResourceEntry
         })
     } finally {
         wipe(bytes)
     }
 }
+
+function requireCurrent(path: string, current: ResourceEntry | undefined, wanted: number): void {
+    if ((current?.version ?? 0) === wanted) return
+    if (wanted === 0)
+        throw kbsError('ERR_KBS_EXISTS', `${path} is there already, version ${current?.version}: it is not replaced`)
+    throw kbsError(
+        'ERR_KBS_CHANGED',
+        `version ${wanted} of ${path} is not the current one, that is ${current?.version ?? 'none'}`,
+    )
+}
+
+/** Erases the versions of a resource before the current one. @throws AttestError ERR_BROKER_NOT_FOUND */
+export const retireVersions = (broker: Broker, path: string, by?: Use): Promise<ResourceEntry> =>
+    broker.change(async () => {
+        by?.check()
+        const entry = broker.data.state.resources.get(path)
+        demand(entry, 'resource', path)
+        const { version } = entry
+        await record(broker, 'retire', path, { before: version, ...by?.used }, { eraseBefore: version, of: path })
+        return entry
+    })
 
 /** Erases every version of a resource; what is recorded of it stays. @throws AttestError ERR_BROKER_NOT_FOUND */
 export const removeResource = (broker: Broker, path: string): Promise<void> =>
@@ -156,7 +198,7 @@ export function demand<T>(found: T, what: string, name: string): asserts found {
     if (!found) throw brokerError('ERR_BROKER_NOT_FOUND', `there is no ${what} ${name}`)
 }
 
-async function record(
+export async function record(
     { data, clock, log }: Broker,
     kind: RecordKind,
     subject: string,

@@ -203,7 +203,17 @@ function draft(
     return {
         kind,
         subject: path,
-        data: { ...what, use: use ?? null, ...(version === undefined ? {} : { asked: version }), tee, guestId, measurement, session: name, peer, correlation },
+        data: {
+            ...what,
+            use: use ?? null,
+            ...(version === undefined ? {} : { asked: version }),
+            tee,
+            guestId,
+            measurement,
+            session: name,
+            peer,
+            correlation,
+        },
         at: clock.now(),
     }
 }

@@ -10,6 +10,7 @@ import { type Broker, type BrokerOptions, openBroker } from './broker.ts'
 import { brokerError } from './errors.ts'
 import { addAdminRoutes } from './http/admin-routes.ts'
 import { bodies } from './http/bodies.ts'
+import { addEnrollRoutes } from './http/enroll-routes.ts'
 import { addKbsRoutes, refusedUnproven } from './http/kbs-routes.ts'
 import { limitConnections } from './http/limits.ts'
 import { adminProblemOf } from './http/problems.ts'
@@ -140,6 +141,7 @@ async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise
         broker.noise.count('ERR_KBS_BUSY')
     })
     await addKbsRoutes(app, broker, { secure: identity !== null, bodies: read })
+    await addEnrollRoutes(app, broker)
     return app
 }
 

@@ -2,6 +2,7 @@
 // database can be put back, edited or exchanged by itself.
 // SPDX-License-Identifier: Apache-2.0
 
+import type { CredentialAction } from '#kbs/credential.ts'
 import { LUKS_KEY } from '#kbs/messages.ts'
 import type { Draft, RecordKind } from './audit/record.ts'
 import { brokerError } from './errors.ts'
@@ -35,6 +36,20 @@ export interface TextEntry {
     readonly seq: number
 }
 
+/** A credential for enrolling disks, as far as it is known: of its secret the hash. */
+export interface CredentialEntry {
+    readonly name: string
+    /** Hex. */
+    readonly hash: string
+    readonly allowPaths: readonly string[]
+    readonly may: readonly CredentialAction[]
+    /** ISO 8601. */
+    readonly expires: string
+    readonly maxUses: number
+    readonly uses: number
+    readonly time: string
+}
+
 export interface State {
     /** What each key of the broker is known by. */
     readonly keys: ReadonlyMap<string, string>
@@ -43,6 +58,7 @@ export interface State {
     readonly versions: ReadonlyMap<string, number>
     readonly policies: ReadonlyMap<string, TextEntry>
     readonly references: ReadonlyMap<string, TextEntry>
+    readonly credentials: ReadonlyMap<string, CredentialEntry>
     /** Releases of a path by a rule. */
     ruleReleases(rule: string, path: string): number
     apply(record: StoredRecord): void
@@ -62,15 +78,26 @@ export function emptyState(): State {
     const versions = new Map<string, number>()
     const policies = new Map<string, TextEntry>()
     const references = new Map<string, TextEntry>()
+    const credentials = new Map<string, CredentialEntry>()
     const ruleReleases = new Map<string, number>()
+
+    const use = (credential: string | undefined) => {
+        const entry = credential === undefined ? undefined : credentials.get(credential)
+        if (entry) credentials.set(entry.name, { ...entry, uses: entry.uses + 1 })
+    }
 
     // biome-ignore lint/suspicious/noExplicitAny: each kind has data of its own, which this program has written
     const effects: Record<RecordKind, ((record: StoredRecord, data: any) => void) | null> = {
         key: ({ subject }, { id }) => keys.set(subject, id),
-        put: ({ subject: path, time }, { version, kind, maxReleases, digest }) => {
+        put: ({ subject: path, time }, { version, kind, maxReleases, digest, credential }) => {
             versions.set(path, version)
+            use(credential)
             resources.set(path, { path, version, kind, maxReleases, digest, time, releases: 0, lastRelease: null })
         },
+        retire: (_record, { credential }) => use(credential),
+        'credential-put': ({ subject: name, time }, { hash, allowPaths, may, expires, maxUses }) =>
+            credentials.set(name, { name, hash, allowPaths, may, expires, maxUses, uses: 0, time }),
+        'credential-rm': ({ subject }) => credentials.delete(subject),
         rm: ({ subject }) => resources.delete(subject),
         'policy-put': (record, { text }) => policies.set(record.subject, textEntry(record, text)),
         'policy-rm': ({ subject }) => policies.delete(subject),
@@ -95,6 +122,7 @@ export function emptyState(): State {
         versions,
         policies,
         references,
+        credentials,
         ruleReleases: (rule, path) => ruleReleases.get(ruleKey(rule, path)) ?? 0,
         apply(record) {
             if (!Object.hasOwn(effects, record.kind))

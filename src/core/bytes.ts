@@ -65,6 +65,25 @@ export function toBase64UrlBytes(bytes: Uint8Array): Secret {
     return out as Secret
 }
 
+/** The other way; null for what is not canonical base64url. */
+export function fromBase64UrlBytes(text: Uint8Array): Secret | null {
+    const out = Buffer.alloc(Math.floor((text.length * 3) / 4))
+    let bits = 0
+    let count = 0
+    let at = 0
+    for (const character of text) {
+        const value = BASE64URL.indexOf(String.fromCharCode(character))
+        if (value < 0) return null
+        bits = ((bits << 6) | value) & 0xffff
+        count += 6
+        if (count < 8) continue
+        count -= 8
+        out[at++] = bits >> count
+    }
+    // What is left over is zero, and less than a character.
+    return count < 6 && (bits & ((1 << count) - 1)) === 0 ? (out as Secret) : null
+}
+
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
 /** Equal in constant time; of different length is different. */

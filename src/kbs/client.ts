@@ -237,7 +237,8 @@ function warnOfClock({ headers }: HttpResponse, log: Logger): void {
         log.warn(`this guest's clock is ${Math.round(skew / 60_000)} minutes off the broker's (${headers['date']})`)
 }
 
-function read<T>(response: HttpResponse, schema: Schema<T>, title: string): T {
+/** What an answer says. @throws AttestError ERR_KBS_* for a refusal, and for what does not fit */
+export function read<T>(response: HttpResponse, schema: Schema<T>, title: string): T {
     if (response.status !== 200) throw refusal(response)
     try {
         return shape(schema, parseJson(response.body, { title, maxBytes: MAX_ATTESTATION_BYTES }), title)
@@ -258,6 +259,9 @@ type Code = Parameters<typeof kbsError>[0]
 const BY_TYPE: Readonly<Record<string, Code>> = {
     PolicyDeny: 'ERR_KBS_DENIED',
     VersionRetired: 'ERR_KBS_VERSION_RETIRED',
+    CredentialDenied: 'ERR_KBS_CREDENTIAL',
+    ResourceExists: 'ERR_KBS_EXISTS',
+    VersionChanged: 'ERR_KBS_CHANGED',
     AttestationError: 'ERR_KBS_ATTESTATION',
     TokenNotFound: 'ERR_KBS_SESSION',
     TokenVerifierError: 'ERR_KBS_SESSION',

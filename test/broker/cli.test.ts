@@ -8,6 +8,9 @@ import { Agent } from 'node:https'
 import { join } from 'node:path'
 import test from 'ava'
 import { stringifyJson } from '#core/json.ts'
+import { parseCredential } from '#kbs/credential.ts'
+import { enrolling } from '#kbs/enroll.ts'
+import { parseResourcePath } from '#kbs/messages.ts'
 import packageJson from '#package.json' with { type: 'json' }
 import { toKbs } from '#plugins/snp/kbs-evidence.ts'
 import { temporaryFolder } from '#test/folder.ts'
@@ -41,6 +44,54 @@ test.serial('the first start says what it made, and how guests trust it', (t) =>
     const master = readFileSync(join(data, 'keys/master.key'))
     for (const form of ['hex', 'base64', 'latin1'] as const) t.false(text.includes(master.toString(form)))
     t.is(statSync(join(data, 'admin.sock')).mode & 0o777, 0o600)
+})
+
+test.serial('credential: made here, its hash there, used from anywhere, ended', async (t) => {
+    const out = join(folder, 'ops.credential')
+    const added = await command('credential', 'add', 'ops', '--allow-path', 'enrolled/*/*', '--out', out)
+    t.is(added.code, 0, added.stderr)
+    t.regex(added.stderr, /ops\.credential holds the credential ops: create until 20/)
+    t.is(statSync(out).mode & 0o777, 0o600)
+    t.is(
+        (await command('credential', 'add', 'ops', '--allow-path', 'a/b/c', '--out', out)).code,
+        2,
+        'the file is there',
+    )
+    const other = join(folder, 'other.credential')
+    const again = await command('credential', 'add', 'ops', '--allow-path', 'a/b/c', '--out', other)
+    t.is(again.code, 2)
+    t.regex(again.stderr, /there is a credential ops already/)
+    t.false(existsSync(other), 'what the broker does not know is in no file')
+    const credential = parseCredential(readFileSync(out), out)
+    const origin = new URL(broker.url)
+    const [pin = ''] = /sha256\/[A-Za-z0-9+/]{43}=/.exec(broker.log.join('\n')) ?? []
+    const { create, store } = enrolling({ origin, trust: { pins: [pin] } }, credential, {
+        signal: AbortSignal.timeout(20_000),
+        requestTimeoutMs: 10_000,
+    })
+    const path = parseResourcePath('enrolled/disk/one')
+    t.is(await create(path), 1)
+    await t.throwsAsync(create(path), { code: 'ERR_KBS_EXISTS', message: /version 1: it is not replaced/ })
+    await t.throwsAsync(store(path, randomBytes(32), 1), { code: 'ERR_KBS_CREDENTIAL', message: /may not rotate/ })
+    await t.throwsAsync(create(parseResourcePath('web/disk/one')), { code: 'ERR_KBS_CREDENTIAL' })
+    t.regex((await command('credential', 'list')).stdout, /^ops +create +enrolled\/\*\/\* +20\S+ +1 of 100$/m)
+    t.regex((await command('audit')).stdout, / put +enrolled\/disk\/one +credential=ops .*peer=127/)
+    t.is((await command('rm', 'enrolled/disk/one')).code, 0)
+    t.is((await command('credential', 'rm', 'ops')).code, 0)
+    t.is((await command('credential', 'rm', 'ops')).code, 1)
+    await t.throwsAsync(create(path), { code: 'ERR_KBS_CREDENTIAL' })
+    for (const [option, value, says] of [
+        ['--expires', '1y', /--expires: expected 30m/],
+        ['--expires', '91d', /at most 90d/],
+        ['--may', 'read', /--may: expected create or rotate/],
+        ['--allow-path', 'a/b', /is no pattern/],
+    ] as const) {
+        const words = ['--allow-path', 'a/b/c', option, value].slice(option === '--allow-path' ? 2 : 0)
+        const refused = await command('credential', 'add', 'x', ...words, '--out', other)
+        t.is(refused.code, 2)
+        t.regex(refused.stderr, says)
+        t.false(existsSync(other))
+    }
 })
 
 test.serial('put: made by the broker, from a file, from standard input', async (t) => {

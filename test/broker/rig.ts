@@ -64,6 +64,8 @@ export interface Rig {
     ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
     /** A request to the administrator's socket. */
     admin(method: string, path: string, body?: string | Buffer): Promise<Answer>
+    /** The same, with a body of JSON. */
+    adminJson(method: string, path: string, body: unknown): Promise<Answer>
     /** A whole handshake, with fields of the report changed; the session's cookie and private key. */
     attest(changed?: Partial<Report>): Promise<Guest>
     stop(): Promise<void>
@@ -145,7 +147,19 @@ export async function rig(t: Pick<ExecutionContext, 'teardown'>, options: RigOpt
     t.teardown(stop)
     const ask = asker(serving.url, agent)
     const admin: Rig['admin'] = (method, path, body) => adminRequest(join(folder, 'admin.sock'), method, path, body)
-    return { folder, vendor: own, serving, log, ask, admin, attest: (changed) => attest(ask, own, changed), stop }
+    const adminJson: Rig['adminJson'] = (method, path, body) =>
+        adminRequest(join(folder, 'admin.sock'), method, path, JSON.stringify(body), 'application/json')
+    return {
+        folder,
+        vendor: own,
+        serving,
+        log,
+        ask,
+        admin,
+        adminJson,
+        attest: (changed) => attest(ask, own, changed),
+        stop,
+    }
 }
 
 /** With a guest that is known, a rule for it, a disk key and a text. */
@@ -174,8 +188,9 @@ export function adminRequest(
     method: string,
     path: string,
     body?: string | Buffer,
+    contentType?: string,
 ): Promise<Answer> {
-    const type = typeof body === 'string' ? 'text/plain' : 'application/octet-stream'
+    const type = contentType ?? (typeof body === 'string' ? 'text/plain' : 'application/octet-stream')
     const headers = body === undefined ? {} : { 'content-type': type }
     return send((done) => httpRequest({ socketPath, method, path, headers }, done), body)
 }

@@ -1,9 +1,7 @@
 // Administration, over the unix socket alone.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { FastifyRequest } from 'fastify'
 import * as z from 'zod/mini'
-import { secret, wipe } from '#core/bytes.ts'
 import { recognise } from '#evidence/recognise.ts'
 import { formatResourcePath, MAX_ATTESTATION_BYTES, parseResourcePath } from '#kbs/messages.ts'
 import {
@@ -24,9 +22,10 @@ import { explain } from '../decision/explain.ts'
 import { type Policies, type Rule, switchesOf } from '../decision/policies.ts'
 import { COVERAGES, type Coverage } from '../decision/references.ts'
 import { cedarSchema } from '../decision/schema.ts'
-import { brokerError } from '../errors.ts'
 import { countsOf } from '../release.ts'
 import { RESOURCE_KINDS } from '../state.ts'
+import { addCredentialRoutes } from './credential-routes.ts'
+import { BYTES, bytesOf, readBytes } from './secret-bodies.ts'
 import { type App, metricsText, typed } from './server.ts'
 
 const number = z.pipe(z.string().check(z.regex(/^\d{1,15}$/, 'expected a number')), z.transform(Number))
@@ -44,7 +43,6 @@ const PAGE = z.strictObject({ after: z.optional(number), limit: z.optional(numbe
 /** Records in one answer. */
 const MAX_PAGE = 1000
 
-const BYTES = 'application/octet-stream'
 const TEXT = 'text/plain'
 
 const pathOf = ({ repository, type, tag }: z.infer<typeof AT>): string =>
@@ -207,6 +205,8 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
         },
     )
 
+    addCredentialRoutes(app, broker)
+
     admin.get('/v1/audit/head', { schema: { summary: 'The last record, signed' } }, async () => data.ledger.head)
     admin.get('/v1/audit', { schema: { summary: 'Records of the audit log', querystring: PAGE } }, async ({ query }) =>
         data.store.records(query.after ?? 0, Math.min(query.limit ?? MAX_PAGE, MAX_PAGE)),
@@ -220,29 +220,6 @@ const putOptions = ({ maxReleases, replace }: z.infer<typeof MAKE_QUERY>): PutOp
     maxReleases: maxReleases ?? null,
     replace: replace !== undefined,
 })
-
-/** @throws AttestError ERR_BROKER_REQUEST */
-function bytesOf(body: unknown): Buffer {
-    if (Buffer.isBuffer(body) && body.length > 0) return body
-    throw brokerError('ERR_BROKER_REQUEST', `a body of ${BYTES} was expected`)
-}
-
-// What an administrator stores is secret: no copy of it stays behind.
-async function readBytes({ routeOptions }: FastifyRequest, payload: AsyncIterable<Buffer>): Promise<Buffer> {
-    const most = routeOptions.bodyLimit ?? 0
-    const chunks: Buffer[] = []
-    try {
-        let total = 0
-        for await (const chunk of payload) {
-            chunks.push(chunk)
-            total += chunk.length
-            if (total > most) throw brokerError('ERR_BROKER_REQUEST', `the body has more than ${most} bytes`)
-        }
-        return secret(Buffer.concat(chunks))
-    } finally {
-        wipe(...chunks)
-    }
-}
 
 const rulesOf = (policies: Policies, file: string) =>
     policies.rules

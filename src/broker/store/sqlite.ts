@@ -59,6 +59,7 @@ export function sqliteStore(path: string, { existing = false }: SqliteOptions = 
         resource: db.prepare('SELECT * FROM resources WHERE path = ? AND version = ?'),
         put: db.prepare('INSERT INTO resources VALUES (?, ?, ?, ?, ?, ?)'),
         erase: db.prepare('DELETE FROM resources WHERE path = ?'),
+        eraseBefore: db.prepare('DELETE FROM resources WHERE path = ? AND version < ?'),
     }))
 
     return {
@@ -73,6 +74,7 @@ export function sqliteStore(path: string, { existing = false }: SqliteOptions = 
                         statements.append.run(r.seq, r.time, r.kind, r.subject, r.data, r.prev, r.hash, r.signature)
                     for (const change of changes) {
                         if ('erase' in change) statements.erase.run(change.erase)
+                        else if ('of' in change) statements.eraseBefore.run(change.of, change.eraseBefore)
                         else {
                             const { path, version, kind, keyId, wrappedKey, sealed } = change.put
                             statements.put.run(path, version, kind, keyId, wrappedKey, sealed)
@@ -84,7 +86,7 @@ export function sqliteStore(path: string, { existing = false }: SqliteOptions = 
                     throw error
                 }
                 // What was erased must not outlive it in the log file.
-                if (changes.some((change) => 'erase' in change)) db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+                if (changes.some((change) => !('put' in change))) db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
             })
         },
         async resource(resourcePath, version) {

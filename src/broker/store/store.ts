@@ -31,7 +31,11 @@ export interface SealedResource {
     readonly sealed: Buffer
 }
 
-export type Change = { readonly put: SealedResource } | { readonly erase: string }
+export type Change =
+    | { readonly put: SealedResource }
+    | { readonly erase: string }
+    /** The versions of a path before this one. */
+    | { readonly eraseBefore: number; readonly of: string }
 
 export interface Store {
     /** Records that follow `after`, in their order; at most `limit`. */

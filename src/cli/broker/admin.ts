@@ -6,7 +6,7 @@ import { BROKER_CONFIG } from '#broker/config.ts'
 import { type DataPaths, dataPaths } from '#broker/data.ts'
 import { brokerError } from '#broker/errors.ts'
 import { AttestError, type ErrorRow, errnoOf, messageOf, restated } from '#core/errors.ts'
-import { parseJson } from '#core/json.ts'
+import { parseJson, stringifyJson } from '#core/json.ts'
 import { ERRORS } from '../errors.ts'
 import { readConfig } from '../settings.ts'
 
@@ -19,6 +19,8 @@ export interface AdminRequest {
     readonly path: string
     /** Text goes as text/plain, bytes as application/octet-stream. */
     readonly body?: string | Buffer
+    /** What goes as JSON instead. */
+    readonly value?: unknown
 }
 
 export interface Admin {
@@ -35,7 +37,8 @@ export const folderOf = (data: string | undefined): DataPaths => dataPaths(data 
 
 export function admin(data: string | undefined): Admin {
     const { socket } = folderOf(data)
-    const text = (call: AdminRequest) => send(socket, call)
+    const text = ({ value, ...call }: AdminRequest) =>
+        value === undefined ? send(socket, call) : send(socket, { ...call, body: stringifyJson(value) }, JSON_TYPE)
     return {
         text,
         async json<T>(call: AdminRequest) {
@@ -60,9 +63,14 @@ export async function naming<T>(file: string, title: string, answer: Promise<T>)
 /** A path of three names, as it stands in a URL. */
 export const urlPath = (path: string): string => path.split('/').map(encodeURIComponent).join('/')
 
-function send(socketPath: string, { method, path, body }: AdminRequest): Promise<string> {
+const JSON_TYPE = 'application/json'
+
+function send(
+    socketPath: string,
+    { method, path, body }: AdminRequest,
+    type = typeof body === 'string' ? 'text/plain' : 'application/octet-stream',
+): Promise<string> {
     return new Promise((resolve, reject) => {
-        const type = typeof body === 'string' ? 'text/plain' : 'application/octet-stream'
         const call = request(
             { socketPath, method, path, headers: body === undefined ? {} : { 'content-type': type } },
             (response) => {

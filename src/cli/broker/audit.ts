@@ -141,6 +141,7 @@ async function list(log: Log, { from, correlation }: Wanted, json: boolean): Pro
 const SHOWN = [
     'rule',
     'code',
+    'credential',
     'version',
     'repeats',
     'tee',

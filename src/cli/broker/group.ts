@@ -9,6 +9,11 @@ export const group: readonly CommandRow[] = [
     { signature: 'list', describe: 'what is stored', load: () => import('./list.ts') },
     { signature: 'rm <path>', describe: 'erase a resource', load: () => import('./rm.ts') },
     { signature: 'policy', describe: 'the rules that permit a release', load: () => import('./policy.ts') },
+    {
+        signature: 'credential',
+        describe: 'who may enroll disks without being an administrator',
+        load: () => import('./credential/group.ts'),
+    },
     { signature: 'reference', describe: 'the guests that are known', load: () => import('./reference.ts') },
     {
         signature: 'explain <file> <path>',
