@@ -231,3 +231,20 @@ needs(ROOT)('a full disk: nothing half-written, and what was there stays', async
     t.regex(ran.stderr, /ENOSPC.*\(ERR_FILE\)/)
     t.deepEqual(left, ['kbs.example_8443.toml', digest])
 })
+
+for (const { url, file } of [
+    { url: 'vsock://2:8443', file: '2_8443_vsock.toml' },
+    { url: 'unix:///run/kbs_a.sock', file: '_2frun_2fkbs_5fa.sock_unix.toml' },
+])
+    test(`a broker on no network: ${url}`, async (t) => {
+        const { config, trust, files } = guestOf(t)
+        t.is((await trust('add', url, '--pin', PIN, '--allow-path', 'default/luks/web')).code, 0)
+        t.deepEqual(files(), [file])
+        t.like(readAnchors(config)[0], { trust: { pins: [PIN] }, origin: { origin: url } })
+        t.regex((await trust('list')).stdout, new RegExp(`^${RegExp.escape(url)}\n`))
+        const ca = await trust('add', url, '--ca', '/nowhere.pem', '--allow-path', 'default/luks/web', '--replace')
+        t.is(ca.code, 2)
+        t.regex(ca.stderr, /has no name that a CA could vouch for: expected --pin/)
+        t.is((await trust('rm', url)).code, 0)
+        t.deepEqual(files(), [])
+    })
