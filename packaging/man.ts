@@ -1,5 +1,5 @@
 // Manual pages, made from the tables of commands that the program itself is made from: `guest-attest.1` with every command,
-// and one for each program of the clevis pin.
+// one for each program of the clevis pin, and `guest-attest-initrd.8` of what that one says of itself.
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -10,9 +10,8 @@ import { type CommandRow, detailsOf } from '#cli/command.ts'
 import { COMMANDS } from '#cli/commands.ts'
 import packageJson from '#package.json' with { type: 'json' }
 
-/** Writes the pages into a folder; returns their names. */
-export async function writeManuals(folder: string): Promise<string[]> {
-    mkdirSync(folder, { recursive: true })
+/** Writes the pages into `man1` and `man8` of a folder, as man(1) looks for them; returns their names. */
+export async function writeManuals(folder: string, initrdUsage: string): Promise<string[]> {
     const pages = {
         'guest-attest.1': await programPage(),
         'clevis-encrypt-kbs.1': pinPage(
@@ -21,10 +20,42 @@ export async function writeManuals(folder: string): Promise<string[]> {
             ENCRYPT_USAGE,
         ),
         'clevis-decrypt-kbs.1': pinPage('clevis-decrypt-kbs', 'opens what clevis-encrypt-kbs sealed', DECRYPT_USAGE),
+        'guest-attest-initrd.8': initrdPage(initrdUsage),
     }
-    for (const [name, text] of Object.entries(pages)) writeFileSync(join(folder, name), text)
+    for (const [name, text] of Object.entries(pages)) {
+        const section = join(folder, `man${name.at(-1)}`)
+        mkdirSync(section, { recursive: true })
+        writeFileSync(join(section, name), text)
+    }
     return Object.keys(pages)
 }
+
+function initrdPage(usage: string): string {
+    return page(
+        'guest-attest-initrd',
+        'opens disks at boot',
+        [
+            [
+                'DESCRIPTION',
+                paragraph(
+                    'The part of guest-attest that an initrd has. Units and scripts of the initrd call it; it takes words alone, and nothing from its environment: unknown words of the kernel command line end there.',
+                ),
+            ],
+            ['COMMANDS', `.nf\n${roff(usage)}\n.fi`],
+            ['EXIT STATUS', EXITS.map(([code, means]) => `.TP\n.B ${code}\n${roff(means)}`).join('\n')],
+            ['FILES', INITRD_FILES.map(([path, means]) => `.TP\n.I ${path}\n${roff(means)}`).join('\n')],
+            ['SEE ALSO', '.BR guest-attest (1),\n.BR crypttab (5),\n.BR clevis (1)'],
+        ],
+        8,
+    )
+}
+
+const INITRD_FILES = [
+    ['/etc/guest-attest/trust.d/', 'the brokers that this guest trusts'],
+    ['/etc/guest-attest/volumes.d/', 'the volumes that it opens'],
+    ['/run/guest-attest/', 'copies of headers that were checked, the report of the boot'],
+    ['/usr/lib/guest-attest/koffi.node', 'the native library; another one than that of its build is refused'],
+] as const
 
 async function programPage(): Promise<string> {
     const sections: string[] = []
@@ -40,7 +71,10 @@ async function programPage(): Promise<string> {
         ['COMMANDS', sections.join('\n')],
         ['EXIT STATUS', EXITS.map(([code, means]) => `.TP\n.B ${code}\n${roff(means)}`).join('\n')],
         ['FILES', FILES.map(([path, means]) => `.TP\n.I ${path}\n${roff(means)}`).join('\n')],
-        ['SEE ALSO', '.BR clevis-encrypt-kbs (1),\n.BR clevis-decrypt-kbs (1),\n.BR clevis (1),\n.BR cryptsetup (8)'],
+        [
+            'SEE ALSO',
+            '.BR clevis-encrypt-kbs (1),\n.BR clevis-decrypt-kbs (1),\n.BR guest-attest-initrd (8),\n.BR clevis (1),\n.BR cryptsetup (8)',
+        ],
     ])
 }
 
@@ -95,9 +129,14 @@ const optionName = (name: string, { type, choices }: Options): string => {
 const optionText = ({ describe = '', demandOption }: Options): string =>
     `${String(describe)}${demandOption ? ' (required)' : ''}`
 
-const page = (title: string, summary: string, sections: readonly (readonly [name: string, text: string])[]): string =>
+const page = (
+    title: string,
+    summary: string,
+    sections: readonly (readonly [name: string, text: string])[],
+    section = 1,
+): string =>
     [
-        `.TH "${title}" "1" "" "guest-attest ${packageJson.version}"`,
+        `.TH "${title.toUpperCase()}" "${section}" "" "guest-attest ${packageJson.version}"`,
         `.SH NAME\n${title.toLowerCase().replaceAll('-', '\\-')} \\- ${roff(summary)}`,
         ...sections.map(([name, text]) => `.SH ${name}\n${text}`),
         '',

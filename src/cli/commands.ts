@@ -27,8 +27,12 @@ export const COMMANDS: readonly CommandRow[] = [
     {
         signature: 'emulate',
         describe: 'run a command in an emulated guest',
-        load: () => import('./emulate/emulate.ts'),
+        load: async () => ({ command: await (await import('./emulate/emulate.ts')).emulateCommand() }),
     },
     { signature: 'config', describe: 'what configuration is in force', load: () => import('./config.ts') },
-    { signature: 'completion [shell]', describe: 'a completion script', load: () => import('./completion.ts') },
+    {
+        signature: 'completion [shell]',
+        describe: 'a completion script',
+        load: async () => ({ command: (await import('./completion.ts')).completionCommand(COMMANDS) }),
+    },
 ]

@@ -13,7 +13,10 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error
 })
 
-process.exitCode = await main(process.argv.slice(2))
+// Not awaited: the executable is a bundle in the older module format, which cannot at its top.
+void main(process.argv.slice(2)).then((code) => {
+    process.exitCode = code
+})
 
 async function main(argv: string[]): Promise<number> {
     const call: Call = { name: '', words: '', exit: 0 }

@@ -17,11 +17,11 @@ const timed = (program: string, args: string[], input: Buffer, want: string) => 
     })
 
 const read = (name: string): Buffer => readFileSync(join(folder, name))
-const bundle = join(folder, 'clevis-decrypt-kbs.cjs')
-const kbs = timed(bundle, [], read('kbs.jwe'), 'passphrase')
+const decrypt = join(folder, 'clevis-decrypt-kbs')
+const kbs = timed(decrypt, [], read('kbs.jwe'), 'passphrase')
 const tang = timed('clevis-decrypt-tang', [], read('tang.jwe'), 'passphrase')
-const encrypt = join(folder, 'clevis-encrypt-kbs.cjs')
-const summary = spawnSync(process.execPath, [encrypt, '--summary'], { env }).stdout.toString()
+const encrypt = join(folder, 'clevis-encrypt-kbs')
+const summary = spawnSync(encrypt, ['--summary'], { env }).stdout.toString()
 const start = timed(encrypt, ['--summary'], Buffer.alloc(0), summary)
 const empty = timed(process.execPath, ['-e', '0'], Buffer.alloc(0), '')
 

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { buildPin } from '../../packaging/build.ts'
+import { buildExecutable, linkPins } from '#packaging/executable.ts'
 import { run } from '../cli/run.ts'
 import { FUSE, isProgram } from '../machine.ts'
 import { KEY_PATH, openStage } from '../stage.ts'
@@ -29,9 +29,11 @@ export async function benchPin(): Promise<Row[]> {
     const stage = await openStage()
     const tang = await startTang(folder)
     try {
-        await buildPin(folder, 'full') // an emulated device is not let in by the role of the initrd
+        // An emulated device is not let in by the role of the initrd.
+        await buildExecutable('guest-attest-initrd', { out: folder, library: folder, role: 'full' })
+        linkPins(folder)
         const config = JSON.stringify({ url: stage.url, path: KEY_PATH })
-        const ours = await stage.guest([process.execPath, join(folder, 'clevis-encrypt-kbs.cjs'), config], {
+        const ours = await stage.guest([join(folder, 'clevis-encrypt-kbs'), config], {
             input: 'passphrase',
         })
         const theirs = await run('clevis', ['encrypt', 'tang', JSON.stringify({ url: tang.url }), '-y'], {

@@ -3,7 +3,7 @@
 
 import test from 'ava'
 import { detailsOf } from '#cli/command.ts'
-import { command } from '#cli/emulate/emulate.ts'
+import { emulateCommand } from '#cli/emulate/emulate.ts'
 import { type Emulated, emulatedOf, optionTable, readEmulatorOptions } from '#cli/emulate/options.ts'
 import { COMMON_FAULTS } from '#emulator/faults.ts'
 import type { OptionRows } from '#emulator/model.ts'
@@ -69,7 +69,7 @@ for (const { name, given, of, message } of [
 test('of the technologies: --help says everything; an option that several have has one type', async (t) => {
     const emulated = await emulatedOf(PLUGINS)
     const types = new Map<string, string>()
-    const details = String(await detailsOf(command))
+    const details = String(await detailsOf(await emulateCommand()))
     for (const kind of Object.keys(COMMON_FAULTS)) t.regex(details, new RegExp(`^ {2}${kind}[ :]`, 'm'))
     for (const { title, emulator } of emulated) {
         t.true(details.includes(`${title}: ${emulator.details}`))

@@ -99,7 +99,7 @@ for (const { words, says, help } of [
     { words: 'evidence --nonce hex:00 --nonce hex:11', says: /^--nonce was given twice/, help: 'evidence' },
     { words: 'evidence --report-data hex:00 --vmpl one', says: /^--vmpl: expected a whole number/, help: 'evidence' },
     { words: 'evidence --report-data hex:00 --vmpl -1', says: /^--vmpl: expected a whole number/, help: 'evidence' },
-    { words: 'completion fish', says: /^"fish": expected bash or zsh/, help: 'completion' },
+    { words: 'completion tcsh', says: /^"tcsh": expected one of bash, zsh, fish/, help: 'completion' },
     { words: 'policy init', says: /^missing required argument: from/, help: 'policy init' },
 ])
     test(`exit 2: ${words || 'nothing'}`, async (t) => {
@@ -179,6 +179,8 @@ for (const { args, shell, is } of [
     { args: [], shell: '/bin/bash', is: /^###-begin-guest-attest-completions/ },
     { args: ['zsh'], shell: '/bin/bash', is: /^#compdef guest-attest\n/ },
     { args: ['bash'], shell: '/bin/zsh', is: /^###-begin-guest-attest-completions/ },
+    { args: [], shell: '/usr/bin/fish', is: /^# fish completion for guest-attest\n/ },
+    { args: ['fish'], shell: '/bin/bash', is: /^# fish completion for guest-attest\n/ },
 ])
     test(`completion: ${args.join('') || 'no shell named'}, in ${shell}`, async (t) => {
         const { code, stdout, stderr } = await guestAttest(['completion', ...args], { env: { SHELL: shell } })
@@ -186,6 +188,16 @@ for (const { args, shell, is } of [
         t.regex(stdout, is)
         t.is(stderr, '')
     })
+
+needs(programs('fish'))('completion: fish takes the script, and completes with it', async (t) => {
+    const { stdout: script } = await guestAttest(['completion', 'fish'])
+    const lines = ['guest-attest tru', 'guest-attest trust ', 'guest-attest trust add --allow']
+    const ask = lines.map((words) => `complete -C '${words}' | string replace -r '\\t.*' ''`)
+    const { code, stdout, stderr } = await run('fish', ['--no-config', '-c', [script, ...ask].join('\n')])
+    t.is(code, 0, stderr)
+    t.is(stderr, '')
+    t.deepEqual(stdout.trim().split('\n'), ['trust', 'add', 'list', 'rm', '--allow-path'])
+})
 
 needs(programs('bash'))('a reader that has seen enough changes nothing', async (t) => {
     const script = `${process.execPath} ${MAIN} config | true; echo "\${PIPESTATUS[0]}"`

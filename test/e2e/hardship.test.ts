@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { buildPin } from '../../packaging/build.ts'
+import { buildExecutable, linkPins } from '#packaging/executable.ts'
 import { FUSE, programs } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { KEY_PATH, openStage, type Stage } from '../stage.ts'
@@ -63,10 +63,11 @@ async function burst(starts: number, everySeconds: number, spacingMs: number) {
         writeFileSync(join(folder, 'trust.d', name), readFileSync(join(stage.config, 'trust.d', name)), { mode: 0o644 })
     const faults = join(folder, 'faults.toml')
     writeFileSync(faults, '[[fault]]\nkind = "key-lost-on-burst"\nmore = 1\nwithinMs = 150\n')
-    await buildPin(folder, 'full')
+    await buildExecutable('guest-attest-initrd', { out: folder, library: folder, role: 'full' })
+    linkPins(folder)
     const jwe = join(folder, 'jwe')
     writeFileSync(jwe, await sealed('passphrase'))
-    const pin = `${process.execPath} ${join(folder, 'clevis-decrypt-kbs.cjs')}`
+    const pin = join(folder, 'clevis-decrypt-kbs')
     const script = `i=0; while [ $i -lt ${starts} ]; do (${pin} < ${jwe} > ${folder}/out.$i 2>&1) & i=$((i+1)); sleep ${everySeconds}; done; wait`
     const ran = await stage.guest(['sh', '-c', script], {
         emulate: ['--faults', faults],

@@ -1,0 +1,82 @@
+// What each Debian package is: its control fields, and where each file goes. Paths of sources are below the project, or
+// below the folder of the build where they begin with `dist:`. A folder goes as a whole.
+// SPDX-License-Identifier: Apache-2.0
+
+export interface DebPackage {
+    readonly name: string
+    /** Of the machine's processor, or the same on each. */
+    readonly architecture: 'own' | 'all'
+    readonly synopsis: string
+    readonly description: readonly string[]
+    readonly fields: Readonly<Record<string, string>>
+    /** Programs and libraries that are ELF files are looked into for what they need. */
+    readonly files: readonly (readonly [source: string, target: string])[]
+    readonly links?: Readonly<Record<string, string>>
+    /** Empty folders. */
+    readonly folders?: Readonly<Record<string, number>>
+    /** Maintainer scripts and triggers, in the folder of this file. */
+    readonly control?: readonly string[]
+    /** Tags of lintian that do not hold here, each with its reason. */
+    readonly overrides?: readonly (readonly [tag: string, reason: string])[]
+}
+
+const HOOKS = 'puts the program and its anchored configuration into the initrd, and the network where a volume needs it'
+
+export const PACKAGES: readonly DebPackage[] = [
+    {
+        name: 'guest-attest',
+        architecture: 'own',
+        synopsis: 'attestation agent, verifier, key broker and emulator for confidential VMs',
+        description: [
+            'Proves to a remote party what a confidential virtual machine is (AMD SEV-SNP), gets keys from a key broker that has verified the proof, and opens LUKS volumes with them, as a pin of clevis too.',
+            'The verifier, the key broker and an emulator of the devices are in the same program.',
+        ],
+        fields: {
+            Recommends: 'cryptsetup-bin',
+            Suggests: 'guest-attest-initramfs | guest-attest-dracut, clevis, clevis-luks',
+        },
+        files: [
+            ['dist:guest-attest', '/usr/bin/guest-attest'],
+            ['dist:guest-attest-initrd', '/usr/lib/guest-attest/guest-attest-initrd'],
+            ['dist:koffi.node', '/usr/lib/guest-attest/koffi.node'],
+            ['dist:man', '/usr/share/man'],
+            ['dist:completions/guest-attest', '/usr/share/bash-completion/completions/guest-attest'],
+            ['dist:completions/_guest-attest', '/usr/share/zsh/vendor-completions/_guest-attest'],
+            ['dist:completions/guest-attest.fish', '/usr/share/fish/vendor_completions.d/guest-attest.fish'],
+            ['packaging/deb/guest-attest-broker.service', '/usr/lib/systemd/system/guest-attest-broker.service'],
+            ['packaging/systemd', '/usr/lib/systemd/system'],
+            ['packaging/sh', '/usr/lib/guest-attest'],
+        ],
+        links: {
+            '/usr/bin/clevis-encrypt-kbs': '../lib/guest-attest/guest-attest-initrd',
+            '/usr/bin/clevis-decrypt-kbs': '../lib/guest-attest/guest-attest-initrd',
+        },
+        folders: { '/etc/guest-attest': 0o755 },
+        control: ['guest-attest.postinst', 'guest-attest.prerm', 'guest-attest.postrm'],
+    },
+    {
+        name: 'guest-attest-initramfs',
+        architecture: 'all',
+        synopsis: 'opens disks with guest-attest at boot (initramfs-tools)',
+        description: [`With initramfs-tools, ${HOOKS}.`],
+        fields: {
+            Depends: 'guest-attest (= VERSION), initramfs-tools, cryptsetup-initramfs',
+            Recommends: 'clevis',
+            Enhances: 'initramfs-tools',
+        },
+        files: [['packaging/initramfs-tools', '/usr/share/initramfs-tools']],
+        control: ['guest-attest-initramfs.triggers'],
+    },
+    {
+        name: 'guest-attest-dracut',
+        architecture: 'all',
+        synopsis: 'opens disks with guest-attest at boot (dracut)',
+        description: [`With dracut, ${HOOKS}.`],
+        fields: {
+            Depends: 'guest-attest (= VERSION), dracut, systemd-cryptsetup | systemd (<< 256)',
+            Recommends: 'clevis',
+            Enhances: 'dracut',
+        },
+        files: [['packaging/dracut', '/usr/lib/dracut/modules.d']],
+    },
+]
