@@ -19,6 +19,11 @@ export const COMMANDS: readonly CommandRow[] = [
     { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },
     { signature: 'luks', describe: 'disks and their headers', load: () => import('./luks/group.ts') },
     {
+        signature: 'boot-report',
+        describe: 'what the initrd of this boot did to open its volumes',
+        load: () => import('./boot-report.ts'),
+    },
+    {
         signature: 'relay',
         describe: 'carry guests without network to a broker, on their host',
         load: () => import('./relay/command.ts'),

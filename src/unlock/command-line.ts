@@ -7,67 +7,33 @@ import { readFileSync } from 'node:fs'
 import { unlockError } from './errors.ts'
 import type { Volume } from './volumes.ts'
 
-/** Words by their name, the part before `=`; and what somebody gains by them. */
-const SURRENDERS: Readonly<Record<string, string>> = {
-    init: 'names the program that runs in the opened root',
-    rdinit: 'names the program that runs instead of this initrd',
-    'rd.break': 'stops for a shell',
-    'rd.shell': 'leads to a shell',
-    'rd.debug': 'prints what scripts do on the console',
-    'rd.hook': 'adds hooks',
-    break: 'stops for a shell',
-    debug: 'keeps logs of what scripts do',
-    netconsole: 'sends the kernel’s log to the network',
-    single: 'leads to a shell',
-    s: 'leads to a shell',
-    S: 'leads to a shell',
-    '1': 'leads to a shell',
-    emergency: 'leads to a shell',
-    rescue: 'leads to a shell',
-    '-b': 'leads to a shell',
-    '-s': 'leads to a shell',
-    'systemd.unit': 'names what starts',
-    'rd.systemd.unit': 'names what starts',
-    'systemd.debug_shell': 'opens a shell',
-    'systemd.debug-shell': 'opens a shell',
-    'rd.systemd.debug_shell': 'opens a shell',
-    'rd.systemd.debug-shell': 'opens a shell',
-    'systemd.crash_shell': 'leads to a shell',
-    'systemd.run': 'runs a command',
-    'systemd.mask': 'takes units away',
-    'systemd.wants': 'adds units',
-    'rd.systemd.mask': 'takes units away',
-    'rd.systemd.wants': 'adds units',
-    'systemd.setenv': 'changes the environment of every service',
-    'systemd.set_credential': 'gives services data as if it were configuration',
-    'systemd.set_credential_binary': 'gives services data as if it were configuration',
-    'systemd.import_credentials': 'takes data from outside as if it were configuration',
-    'systemd.sysext': 'lays programs over the system',
-    'systemd.confext': 'lays configuration over the system',
-    'systemd.volatile': 'replaces the root',
-    usr: 'mounts programs from elsewhere',
-    'mount.usr': 'mounts programs from elsewhere',
-    'systemd.verity': 'replaces the root',
-    overlayroot: 'replaces the root',
-    cryptopts: 'opens another volume',
-    cryptdevice: 'opens another volume',
-}
+const SHELL = 'leads to a shell'
+const DEBUGGER = 'opens a debugger on the console'
+const ENVIRONMENT = 'is for the environment of what starts'
+const ROOT = 'replaces the root'
+const UNITS = 'changes what starts'
+const VOLUME = 'opens a volume past the table of this guest'
 
-/** The same for words that begin so. */
-const SURRENDERING_FAMILIES: Readonly<Record<string, string>> = {
-    'rd.luks.key': 'names another key',
-    'luks.key': 'names another key',
-    'rd.luks.data': 'names another disk',
-    'luks.data': 'names another disk',
-    'systemd.mount-extra': 'mounts what it names',
-    'rd.systemd.mount-extra': 'mounts what it names',
-    'systemd.extra-unit': 'adds units',
-    'rd.systemd.extra-unit': 'adds units',
-    'systemd.set_credential': 'gives services data as if it were configuration',
-    'rd.systemd.run': 'runs a command',
-    'systemd.run': 'runs a command',
-    'mount.usr': 'mounts programs from elsewhere',
-}
+/** What is harmless of the families below. */
+const HARMLESS =
+    /^(?:BOOT_IMAGE|BOOTIF|rd\.neednet|rd\.udev\.\w+|rd\.(?:info|timeout|retry|driver\.\w+|systemd\.\w*(?:show_status|log)\w*)|systemd\.(?:show_status|status_unit_format|log_\w+|journald\.\w+|default_timeout_start_sec|hostname))$/
+
+/** Names of words, the part before `=`, with `-` for `_`; and what somebody gains by them. The first that fits counts. */
+const SURRENDERS: readonly (readonly [name: RegExp, why: string])[] = [
+    [/^(?:rd)?init$/, 'names the program that runs'],
+    [/^(?:break|rd\.break|rd\.shell|rd\.debug|single|emergency|rescue|[sS1-5]|-.+)$/, SHELL],
+    [/^(?:debug|netconsole)$/, 'shows what scripts do'],
+    [/^(?:kgdb.*|kdb|ekgdboc)$/, DEBUGGER],
+    [/^(?:rd\.)?luks(?:\..*)?$/, VOLUME],
+    [/^(?:cryptopts|cryptdevice|cryptkey)$/, VOLUME],
+    [/^(?:overlayroot|nfsroot|boot|fstab|ubi\.mtd|roothash|verityusr|usrhash|root\..*|mount\.usr.*|usr)$/, ROOT],
+    [/^(?:resume|resume-offset|resumeflags)$/, 'continues a system that somebody else has saved'],
+    [/^(?:rd\.)?systemd\..*(?:debug|crash)-(?:shell|chvt)$/, SHELL],
+    [/^(?:rd\.)?systemd\..*$/, UNITS],
+    [/^rd\..*$/, UNITS],
+    [/^[A-Z][A-Z0-9_-]*$/, ENVIRONMENT],
+    [/^.*-proxy$/, ENVIRONMENT],
+]
 
 /** @throws AttestError ERR_UNLOCK_COMMAND_LINE naming the word */
 export function checkCommandLine(volume: Volume, read = readCommandLine): void {
@@ -82,14 +48,12 @@ export function checkCommandLine(volume: Volume, read = readCommandLine): void {
 
 function surrenders(word: string, volume: Volume): string | null {
     const [name = '', ...rest] = word.split('=')
-    const value = rest.join('=')
-    // dracut and systemd take `_` for `-` in names.
-    const plain = name.replaceAll('_', '-')
-    if (volume.root && name === 'root' && value !== `/dev/mapper/${volume.name}`)
+    if (volume.root && name === 'root' && rest.join('=') !== `/dev/mapper/${volume.name}`)
         return `is not the mapping of this volume (root=/dev/mapper/${volume.name})`
-    for (const known of [name, plain]) if (Object.hasOwn(SURRENDERS, known)) return SURRENDERS[known] as string
-    const family = Object.keys(SURRENDERING_FAMILIES).find((prefix) => word.startsWith(prefix))
-    return family ? (SURRENDERING_FAMILIES[family] as string) : null
+    if (HARMLESS.test(name)) return null
+    // systemd takes `_` for `-` in names.
+    const plain = name.replaceAll('_', '-')
+    return SURRENDERS.find(([pattern]) => pattern.test(plain))?.[1] ?? null
 }
 
 /** Those behind `--` too, which are the init program's. Quotes keep blanks in a word, as the kernel reads them. */

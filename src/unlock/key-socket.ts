@@ -60,7 +60,10 @@ export function keySocket(name: string, server: Server, doors: SocketDoors, log:
     async function nextConnection(signal: AbortSignal): Promise<Socket> {
         for (;;) {
             const [socket] = waiting
-            if (socket) return socket
+            if (socket) {
+                waiting.delete(socket) // each is tried once
+                return socket
+            }
             arrived = Promise.withResolvers()
             await interruptible(arrived.promise, signal)
         }
@@ -81,8 +84,10 @@ export function keySocket(name: string, server: Server, doors: SocketDoors, log:
 /** True where the other end has taken all of it. */
 function hand(socket: Socket, passphrase: Secret): Promise<boolean> {
     return new Promise((resolve) => {
+        if (socket.destroyed) return resolve(false)
+        socket.once('finish', () => resolve(true))
         socket.once('close', () => resolve(false))
-        socket.end(passphrase, () => resolve(true))
+        socket.end(passphrase)
     })
 }
 

@@ -1,6 +1,7 @@
 // The front ends of the initrd's program, wired to this machine.
 // SPDX-License-Identifier: Apache-2.0
 
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { coreError } from '#core/errors.ts'
 import { lineLogger, stderrSink } from '#core/log.ts'
@@ -44,7 +45,10 @@ export async function keySocketOf(args: readonly string[]): Promise<number> {
     const status = bootStatus(volume.name)
     stopWhenTold(status)
     const doors = { ...libc(), notify }
-    if (volume.profile === 'compat') return unlock(volume, passwordAgent(deviceOf(volume), doors, status), status)
+    if (volume.profile === 'compat') {
+        stopWhenOpen(volume, status)
+        return unlock(volume, passwordAgent(deviceOf(volume), doors, status), status)
+    }
     if (process.env['LISTEN_FDS'] !== '1' || process.env['LISTEN_PID'] !== String(process.pid))
         throw coreError('ERR_USAGE', 'key-socket: expected one listening socket from the service manager', {
             hint: `systemctl start guest-attest-key@${volume.name}.socket`,
@@ -71,6 +75,15 @@ function stopWhenTold(status: Status): void {
         status.say('stopped', 'stopped waiting')
         process.exit(0)
     })
+}
+
+// Somebody has typed a passphrase.
+function stopWhenOpen({ name }: Volume, status: Status): void {
+    setInterval(() => {
+        if (!existsSync(`/dev/mapper/${name}`)) return
+        status.say('open', `${name} is open`)
+        process.exit(0)
+    }, 500).unref()
 }
 
 /** sd_notify(3); nothing where nobody listens. */
