@@ -8,7 +8,7 @@ import { makeFolder, writeFileAtomic } from '#core/files.ts'
 import { RUN_FOLDER } from '#core/role.ts'
 import { pause } from '#core/wait.ts'
 import { formatResourcePath } from '#kbs/messages.ts'
-import { type LuksBinding, readBindings } from '#luks/binding.ts'
+import { type LuksBinding, readBindings, TOKEN_TYPE } from '#luks/binding.ts'
 import { checkHeader } from '#luks/check.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { unlockError } from './errors.ts'
@@ -26,6 +26,12 @@ export const deviceOf = ({ uuid }: Pick<Volume, 'uuid'>): string => `/dev/disk/b
 
 const LOOK_AGAIN_MS = 50
 
+/**
+ * Tokens that a strict volume may have. systemd-cryptsetup goes on to the tokens of the header where it gets no key from
+ * us: one for a TPM, which the host emulates, would open a volume of the host's.
+ */
+const OPENS_WITH_US_ALONE: readonly string[] = [TOKEN_TYPE, 'clevis', 'systemd-recovery']
+
 /** @throws AttestError ERR_UNLOCK_NO_DEVICE where it has not appeared when the signal says so */
 export async function waitForDevice(volume: Volume, signal: AbortSignal, path = deviceOf(volume)): Promise<string> {
     while (!existsSync(path)) {
@@ -41,13 +47,15 @@ export async function waitForDevice(volume: Volume, signal: AbortSignal, path = 
 /** @throws AttestError ERR_UNLOCK_HEADER, ERR_UNLOCK_UNBOUND, ERR_LUKS_DEVICE, ERR_FILE */
 export function readVolumeHeader(volume: Volume, device: string): VolumeHeader {
     const copy = copyWholeHeader(device)
-    const { verdict, checks } = checkHeader(copy, { uuid: volume.uuid })
-    if (verdict !== 'pass') {
-        const failed = checks.find(({ result }) => result === 'fail')
-        throw unlockError('ERR_UNLOCK_HEADER', `the header of ${device} may not be opened: ${failed?.detail}`, {
+    const { volume: found, checks } = checkHeader(copy, { uuid: volume.uuid })
+    const refuse = (why: string | undefined) =>
+        unlockError('ERR_UNLOCK_HEADER', `the header of ${device} may not be opened: ${why}`, {
             hint: `guest-attest luks check ${device}`,
         })
-    }
+    if (!found) throw refuse(checks.find(({ result }) => result === 'fail')?.detail)
+    const other = found.tokens.find(({ type }) => !OPENS_WITH_US_ALONE.includes(type))
+    if (volume.profile === 'strict' && other)
+        throw refuse(`token ${other.id}: ${other.type} may open it without the broker`)
     const wanted = formatResourcePath(volume.path)
     const bindings = readBindings(copy).filter(({ path }) => path === wanted)
     if (bindings.length > 0) return { copy, bindings }

@@ -125,6 +125,11 @@ for (const { name, says, code = 1, sent = false, ...given } of [
         says: /refused: .* is not bound to default\/luks\/a/,
     },
     {
+        name: 'a token for another key beside ours',
+        spoil: ({ image }: Bound) => addToken(image, { type: 'luks2-keyring', keyslots: ['0'], key_description: 'x' }),
+        says: /refused: .*token 1: luks2-keyring may open it without the broker/,
+    },
+    {
         name: 'a key slot that was changed',
         spoil: ({ image }: Bound) => must('cryptsetup', 'config', '--priority', 'prefer', '-S', '0', image),
         says: /refused: token 0: the header is not the one that was bound/,
@@ -139,7 +144,7 @@ for (const { name, says, code = 1, sent = false, ...given } of [
     {
         name: 'a word for a shell',
         commandLine: 'ro rd.break quiet',
-        says: /refused: .*"rd.break", which stops for a shell/,
+        says: /refused: .*"rd.break", which leads to a shell/,
     },
     { name: 'a broker that is not trusted', volume: { servers: ['https://other'] }, says: /refused: .*is no broker/ },
     {
@@ -207,6 +212,12 @@ function forge(image: string, change: (json: string) => string): void {
         area.write(change(area.toString('latin1')).slice(0, area.length), 'latin1')
     }
     writeFileSync(image, bytes)
+}
+
+function addToken(image: string, token: unknown): void {
+    const file = `${image}.token`
+    writeFileSync(file, JSON.stringify(token))
+    must('cryptsetup', 'token', 'import', '--json-file', file, image)
 }
 
 function ownDisk(image: string, uuid: string): void {
