@@ -132,7 +132,7 @@ export function headerDigest(copy: Buffer, headerKey: Uint8Array): Buffer {
 export function checkDigest(copy: Buffer, { id, digest }: LuksBinding, headerKey: Uint8Array): void {
     if (equalBytes(headerDigest(copy, headerKey), digest)) return
     throw luksError('ERR_LUKS_HEADER_DIGEST', `token ${id}: the header is not the one that was bound`, {
-        hint: 'if you changed a key slot or a flag yourself, `guest-attest luks rebind` binds the header as it is now',
+        hint: 'if you changed a key slot or a flag yourself: `guest-attest luks rebind --accept-header` binds it as it is now',
     })
 }
 

@@ -1,0 +1,163 @@
+// Bindings of a header copy, in two passes: first the key slots, which the digests see, then the tokens, which they do not.
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomBytes } from 'node:crypto'
+import { type Secret, wipe } from '#core/bytes.ts'
+import {
+    BINDING_SALT_SIZE,
+    bindingKeys,
+    checkDigest,
+    formatBinding,
+    headerDigest,
+    type LuksBinding,
+    readBindings,
+    TOKEN_TYPE,
+} from './binding.ts'
+import { addKeyslot, importToken, killKeyslot, opens, removeToken } from './cryptsetup.ts'
+import { copyWholeHeader } from './device.ts'
+import { luksError } from './errors.ts'
+import { primaryCopy } from './header.ts'
+import { type Metadata, parseMetadata } from './metadata.ts'
+
+/** A resource at hand: what the passphrase and the digest of a binding are made of. */
+export interface Resource {
+    readonly path: string
+    readonly version: number | null
+    readonly bytes: Uint8Array
+}
+
+/** A clevis token that seals the passphrase of a key slot. */
+export type Seal = (passphrase: Secret, keyslot: string) => object
+
+export interface Changes {
+    /** Opens some key slot of the header as it is. */
+    readonly existing: Uint8Array
+    /** A new key slot for it. */
+    readonly add?: Resource
+    /** For clevis: a second token on the new key slot. */
+    readonly seal?: Seal | undefined
+    /** Bindings that stay, with their resource: their digests are made anew. */
+    readonly keep?: readonly (readonly [LuksBinding, Resource])[]
+    /** Key slots that go, with their tokens. */
+    readonly remove?: readonly string[]
+}
+
+/**
+ * @returns the key slot that was added
+ * @throws AttestError ERR_LUKS_PASSPHRASE, ERR_LUKS_FULL, ERR_LUKS_CRYPTSETUP
+ */
+export async function changeBindings(file: string, changes: Changes): Promise<string | null> {
+    const { existing, add, seal, keep = [], remove = [] } = changes
+    const rows: { id: string; keyslot: string; salt: Buffer; resource: Resource }[] = keep.map(
+        ([binding, resource]) => ({
+            ...binding,
+            resource,
+        }),
+    )
+    let keyslot: string | null = null
+    let passphrase: Secret | undefined
+    try {
+        if (add) {
+            const { keyslots, tokens } = metadataOf(copyWholeHeader(file))
+            keyslot = free(keyslots, 'key slot')
+            const salt = randomBytes(BINDING_SALT_SIZE)
+            const keys = bindingKeys(add.bytes, { ...add, salt })
+            wipe(keys.headerKey)
+            passphrase = keys.passphrase
+            await addKeyslot(file, keyslot, existing, passphrase)
+            rows.push({ id: free(tokens, 'token'), keyslot, salt, resource: add })
+        }
+        for (const slot of remove) await removeSlot(file, slot, passphrase ?? existing)
+        const copy = copyWholeHeader(file)
+        for (const row of rows) await writeToken(file, copy, row)
+        if (seal && passphrase && keyslot !== null) {
+            const { tokens } = metadataOf(copyWholeHeader(file))
+            await importToken(file, free(tokens, 'token'), seal(passphrase, keyslot))
+        }
+        for (const row of rows) await verify(file, row)
+        return keyslot
+    } finally {
+        wipe(passphrase)
+    }
+}
+
+/** The bindings to a path. */
+export const bindingsTo = (copy: Buffer, path: string): LuksBinding[] =>
+    readBindings(copy).filter((binding) => binding.path === path)
+
+/** Which of the bindings this resource opens: its key slot, its passphrase (to be wiped), and whether the digest holds. */
+export async function openedBy(device: string, copy: Buffer, resource: Resource) {
+    for (const binding of bindingsTo(copy, resource.path)) {
+        if (binding.version !== resource.version) continue
+        const { passphrase, headerKey } = bindingKeys(resource.bytes, binding)
+        try {
+            if (await opens(device, passphrase, { keyslot: binding.keyslot }))
+                return { binding, passphrase, intact: isIntact(copy, binding, headerKey) }
+        } finally {
+            wipe(headerKey)
+        }
+        wipe(passphrase)
+    }
+    return null
+}
+
+function isIntact(copy: Buffer, binding: LuksBinding, headerKey: Uint8Array): boolean {
+    try {
+        checkDigest(copy, binding, headerKey)
+        return true
+    } catch {
+        return false
+    }
+}
+
+/** The key slots and tokens of a header that was judged. */
+export const metadataOf = (copy: Buffer): Metadata => parseMetadata(primaryCopy(copy).json)
+
+async function removeSlot(file: string, keyslot: string, remaining: Uint8Array): Promise<void> {
+    const { keyslots, tokens } = metadataOf(copyWholeHeader(file))
+    for (const [id, token] of Object.entries(tokens)) {
+        const { keyslots: of } = token as { readonly keyslots?: unknown }
+        if (Array.isArray(of) && of.length === 1 && of[0] === keyslot) await removeToken(file, id)
+    }
+    if (Object.hasOwn(keyslots, keyslot)) await killKeyslot(file, keyslot, remaining)
+}
+
+interface Row {
+    readonly id: string
+    readonly keyslot: string
+    readonly salt: Buffer
+    readonly resource: Resource
+}
+
+async function writeToken(file: string, copy: Buffer, { id, keyslot, salt, resource }: Row): Promise<void> {
+    const { path, version } = resource
+    const { passphrase, headerKey } = bindingKeys(resource.bytes, { path, version, salt })
+    try {
+        const digest = headerDigest(copy, headerKey)
+        if (metadataOf(copyWholeHeader(file)).tokens[id]?.type === TOKEN_TYPE) await removeToken(file, id)
+        await importToken(file, id, formatBinding({ keyslot, path, version, salt, digest }))
+    } finally {
+        wipe(passphrase, headerKey)
+    }
+}
+
+async function verify(file: string, { id, resource }: Row): Promise<void> {
+    const copy = copyWholeHeader(file)
+    const binding = readBindings(copy).find((found) => found.id === id)
+    if (!binding) throw luksError('ERR_LUKS_BINDING', `token ${id} was written, and is not there`)
+    const { passphrase, headerKey } = bindingKeys(resource.bytes, binding)
+    try {
+        checkDigest(copy, binding, headerKey)
+        if (!(await opens(file, passphrase, { keyslot: binding.keyslot })))
+            throw luksError('ERR_LUKS_PASSPHRASE', `key slot ${binding.keyslot} was written, and does not open`)
+    } finally {
+        wipe(passphrase, headerKey)
+    }
+}
+
+const MOST = 32
+
+function free(taken: Readonly<Record<string, unknown>>, what: string): string {
+    for (let id = 0; id < MOST; id++) if (!Object.hasOwn(taken, String(id))) return String(id)
+    throw luksError('ERR_LUKS_FULL', `all ${MOST} ${what}s are in use`)
+}
