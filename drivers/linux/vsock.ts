@@ -62,7 +62,8 @@ export async function localCid(): Promise<number | null> {
     try {
         const argument = Buffer.alloc(4)
         const { result } = await libc().ioctl(fd, GET_LOCAL_CID, argument)
-        return result < 0 ? null : argument.readUInt32LE()
+        const cid = argument.readUInt32LE()
+        return result < 0 || cid === ANY_CID ? null : cid // the module without a device has the latter
     } finally {
         closeSync(fd)
     }

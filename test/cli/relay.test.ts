@@ -9,11 +9,15 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
+import { dial } from '#cli/dial.ts'
 import { parseCids, parseListen, parseTarget } from '#cli/relay/addresses.ts'
 import { type RelayOptions, startRelay } from '#cli/relay/relay.ts'
+import type { AttestError } from '#core/errors.ts'
+import { openSession, parseOrigin } from '#core/http.ts'
 import type { LogFields } from '#core/log.ts'
 import { ANY_CID, connectVsock } from '#drivers/linux/vsock.ts'
 import { temporaryFolder } from '#test/folder.ts'
+import { AUTH, rig } from '../broker/rig.ts'
 import { VSOCK_LOOPBACK } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { relayProcess } from './relay-process.ts'
@@ -239,6 +243,73 @@ needs(VSOCK_LOOPBACK)('vsock: a guest is known by its CID, and has its part of t
     for (let tries = 0; tries < 500 && lines.length === 0; tries++) await sleep(10)
     t.like(lines[0], { message: 'connection turned away', why: 'this guest has 1 connections open' })
     socket.destroy()
+})
+
+const port = 40_000 + (process.pid % 10_000)
+for (const { name, missing, listen, url } of [
+    {
+        name: 'a unix socket',
+        missing: [],
+        listen: (folder: string) => ({ kind: 'unix', path: join(folder, 'kbs') }) as const,
+        url: (folder: string) => `unix://${folder}/kbs`,
+    },
+    {
+        name: 'vsock',
+        missing: [VSOCK_LOOPBACK],
+        listen: () => ({ kind: 'vsock', cid: 1, port }) as const,
+        url: () => `vsock://1:${port}`,
+    },
+])
+    needs(...missing)(
+        `a real broker over ${name}: TLS from end to end, one connection for many requests`,
+        async (t) => {
+            const broker = await rig(t)
+            const folder = temporaryFolder(t)
+            const { lines } = await relay(t, new URL(broker.serving.url).host, { listen: listen(folder) })
+            const origin = parseOrigin(url(folder))
+            const pin = broker.serving.pin ?? ''
+            const session = openSession(origin, { trust: { pins: [pin] }, dial })
+            const ask = (asked = session) =>
+                asked.request({
+                    method: 'POST',
+                    path: '/kbs/v0/auth',
+                    headers: { 'content-type': 'application/json' },
+                    body: JSON.stringify(AUTH),
+                    signal: AbortSignal.timeout(MINUTE),
+                })
+            for (let i = 0; i < 5; i++) t.is((await ask()).status, 200)
+            session.close()
+            const other = openSession(origin, { trust: { pins: [`sha256/${'A'.repeat(43)}=`] }, dial })
+            await t.throwsAsync(ask(other), { code: 'ERR_HTTP_TLS', message: /is not the server that is trusted/ })
+            other.close()
+            for (let tries = 0; tries < 500 && lines.length < 2; tries++) await sleep(10)
+            t.is(lines.length, 2)
+        },
+    )
+
+test('dialling where nobody is', async (t) => {
+    const session = openSession(parseOrigin(`unix://${temporaryFolder(t)}/kbs`), { trust: { pins: [] }, dial })
+    const asking = session.request({ method: 'GET', path: '/', signal: AbortSignal.timeout(MINUTE) })
+    const error = await t.throwsAsync(asking, { code: 'ERR_HTTP_CONNECT', message: /^unix:\/\/.*ENOENT/ })
+    t.regex((error as AttestError).hint ?? '', /guest-attest relay/)
+    session.close()
+})
+
+test('dialling somebody who says nothing ends in time, and hangs up', async (t) => {
+    const hungUp = Promise.withResolvers<void>()
+    const { to } = await far(t, (socket) =>
+        socket
+            .resume()
+            .on('close', () => hungUp.resolve())
+            .on('end', () => socket.end()),
+    )
+    const { path } = await relay(t, to)
+    const trust = { pins: [] }
+    const session = openSession(parseOrigin(`unix://${path}`), { trust, dial, connectTimeoutMs: 300 })
+    const asking = session.request({ method: 'GET', path: '/', signal: AbortSignal.timeout(MINUTE) })
+    await t.throwsAsync(asking, { code: 'ERR_HTTP_TIMEOUT' })
+    await hungUp.promise
+    session.close()
 })
 
 for (const { text, want } of [
