@@ -1,0 +1,145 @@
+// One boot of the table, and how it is judged.
+// SPDX-License-Identifier: Apache-2.0
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { MEASUREMENT } from '#test/stage.ts'
+import { cpio, type Entry, withSegment } from './cpio.ts'
+import { guestFiles, INITRDS, type InitrdKind, type InitrdName, type VolumeOptions } from './initrds.ts'
+import { GOOD_MARKER, type Kit } from './kit.ts'
+import { type Booted, boot, type Machine, USER_NETWORK } from './qemu.ts'
+import { chipFiles, HOST } from './stage.ts'
+
+/** How a boot ends that is as it should be. */
+export type End =
+    /** The real root says its marker and switches off. */
+    | 'opens'
+    /** The guest switches itself off, and no real root ran. */
+    | 'stays shut'
+    /** It waits, or tries again, until it is switched off from outside; no real root ran. */
+    | 'waits'
+
+export interface Row {
+    readonly name: string
+    readonly initrd: InitrdName
+    readonly end: End
+    /** Lines of the console, in this order. */
+    readonly expect: readonly RegExp[]
+    readonly never?: readonly RegExp[]
+    /** Of a row that opens. */
+    readonly marker?: RegExp
+    readonly timeoutS?: number
+    /** Boots that take long begin first. */
+    readonly long?: boolean
+    /** Disks, and what differs from other boots. */
+    prepare(kit: Kit): Promise<Prepared>
+}
+
+export interface Prepared extends Partial<Pick<Machine, 'network' | 'types' | 'resolver' | 'onLine' | 'memoryMiB'>> {
+    readonly drives: readonly string[]
+    readonly commandLine?: string
+    readonly measurement?: string
+    /** What the guest calls its broker; the broker of the stage unless told. */
+    readonly url?: string
+    readonly volume?: VolumeOptions
+    /** Further files of the initrd. */
+    readonly files?: Readonly<Record<string, Entry>>
+    /** Looked at when the machine is off: what is wrong, or null. */
+    verdict?(booted: Booted): string | null
+    close?(): void
+}
+
+export interface Ran {
+    readonly row: Row
+    readonly booted: Booted
+    readonly faults: readonly string[]
+}
+
+const TIMEOUT_S = 300
+
+const ANY_ROOT = /REAL ROOT REACHED/
+
+export interface Built {
+    readonly initrd: string
+    readonly kernel: string
+}
+
+export async function runRow(row: Row, kit: Kit, built: Built): Promise<Ran> {
+    const { stage, port } = kit.boot
+    const prepared = await row.prepare(kit)
+    const kind: InitrdKind = INITRDS[row.initrd]
+    const broker = { url: prepared.url ?? `https://${HOST}:${port}`, pin: stage.pin }
+    const segment = cpio({
+        ...chipFiles(stage.vendor, prepared.measurement ?? MEASUREMENT),
+        ...guestFiles(kind, broker, prepared.volume),
+        ...prepared.files,
+    })
+    const initrd = kit.file(`${row.name}.initrd`)
+    writeFileSync(initrd, withSegment(readFileSync(built.initrd), segment))
+    const { commandLine = `root=/dev/mapper/root ro${kind.frontEnd === 'tang' ? TANG_WORDS[kind.flavour] : ''}` } =
+        prepared
+    try {
+        const booted = await boot({
+            network: USER_NETWORK,
+            ...prepared,
+            kernel: built.kernel,
+            initrd,
+            commandLine,
+            timeoutS: row.timeoutS ?? TIMEOUT_S,
+            ...(row.end === 'waits' ? { stopWhen: (text: string) => unmet(row.expect, text) === null } : {}),
+        })
+        writeFileSync(kit.file(`${row.name}.console`), booted.console)
+        const said = prepared.verdict?.(booted)
+        return { row, booted, faults: [...judge(row, booted, kit.secrets), ...(said ? [said] : [])] }
+    } finally {
+        prepared.close?.()
+    }
+}
+
+/** As the documentation of clevis has it. */
+const TANG_WORDS = {
+    'initramfs-tools': '',
+    dracut: ' rd.luks.name=6b1f2c1e-0f5e-4a57-9a33-9d0c3b9d7a11=root rd.neednet=1 ip=dhcp',
+} as const
+
+function judge(
+    {
+        expect,
+        never = [],
+        end,
+        marker = new RegExp(`REAL ROOT REACHED: ${GOOD_MARKER} on /dev/mapper/root CRYPT-LUKS2-`),
+    }: Row,
+    { console, timedOut }: Booted,
+    secrets: Iterable<string>,
+): string[] {
+    const faults: string[] = []
+    const missing = unmet(expect, console)
+    if (missing) faults.push(`the console does not say ${missing} (or not in its place)`)
+    for (const pattern of never) {
+        const found = pattern.exec(console)
+        if (found) faults.push(`the console says ${JSON.stringify(found[0])}`)
+    }
+    for (const secret of secrets) if (console.includes(secret)) faults.push('a secret is on the console')
+    if (end === 'opens' && !marker.test(console))
+        faults.push(`the real root was not reached${timedOut ? ' in time' : ''}`)
+    if (end !== 'opens' && ANY_ROOT.test(console)) faults.push('a real root ran')
+    if (end === 'stays shut' && timedOut) faults.push('the guest did not switch itself off')
+    if (/Kernel panic|Attempted to kill init/.test(console)) faults.push('the kernel panicked')
+    return faults
+}
+
+/** The first expectation that the text does not meet. */
+function unmet(expect: readonly RegExp[], text: string): RegExp | null {
+    let from = 0
+    for (const pattern of expect) {
+        const found = pattern.exec(text.slice(from))
+        if (!found) return pattern
+        from += found.index + found[0].length
+    }
+    return null
+}
+
+/** Seconds of the kernel's clock at a mark. */
+export function markAt(console: string, mark: RegExp): number | null {
+    const found = new RegExp(`\\[ *([0-9.]+)\\] boot-test: ${mark.source}`).exec(console)
+    return found ? Number(found[1]) : null
+}

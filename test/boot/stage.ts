@@ -1,0 +1,125 @@
+// What stands around the machines that boot: an emulated vendor, a real broker with TLS, tangd, a door to the broker that
+// can be shut and opened again, and a resolver.
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomBytes } from 'node:crypto'
+import { createSocket } from 'node:dgram'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { openStage, type Stage } from '#test/stage.ts'
+import { startTang, type Tang } from '#test/tang.ts'
+import type { Entry } from './cpio.ts'
+
+/** What a guest sees as the host that it runs on, in QEMU's user-mode network. */
+export const HOST = '10.0.2.2'
+
+export interface BootStage {
+    readonly stage: Stage
+    readonly tang: Tang
+    /** Of the broker, on the host. */
+    readonly port: number
+    /** The resources: what each disk is opened with. Kept here to look for them on consoles. */
+    readonly secrets: Map<string, Buffer>
+    /** Stores a disk key of our own. */
+    put(path: string): Promise<Buffer>
+    close(): Promise<void>
+}
+
+const POLICY = `@id("boot")
+@insecureCustomRoot
+permit (principal, action == Action::"release", resource)
+when { principal.references.contains("web") };
+`
+
+export async function openBootStage(): Promise<BootStage> {
+    const stage = await openStage()
+    const tang = await startTang(stage.folder)
+    const policy = join(stage.folder, 'boot.cedar')
+    writeFileSync(policy, POLICY)
+    await stage.broker('policy', 'put', 'boot', policy)
+    const secrets = new Map<string, Buffer>()
+    return {
+        stage,
+        tang,
+        port: Number(new URL(stage.url).port),
+        secrets,
+        async put(path) {
+            const key = randomBytes(32)
+            const file = join(stage.folder, 'key')
+            writeFileSync(file, key, { mode: 0o600 })
+            await stage.broker('put', path, file, '--kind', 'luks-key', '--replace')
+            secrets.set(path, key)
+            return key
+        },
+        async close() {
+            tang.stop()
+            await stage.close()
+        },
+    }
+}
+
+/** The emulated chip's files in the initrd: its vendor's keys, and what was launched. */
+export function chipFiles(vendor: string, measurement: string): Record<string, Entry> {
+    const files = ['ark.pem', 'ask.pem', 'vcek.pem', 'crl.der', 'private/chip.json']
+    const keys = ['ark', 'ask', 'vcek'].map((name) => `private/${name}.key`)
+    return {
+        'etc/guest-attest-emulator/launch.json': { bytes: JSON.stringify({ measurement }) },
+        ...Object.fromEntries(
+            [...files, ...keys].map((name) => [
+                `etc/guest-attest-emulator/vendor/${name}`,
+                { bytes: readFileSync(join(vendor, name)), mode: 0o600 },
+            ]),
+        ),
+    }
+}
+
+/** A door in front of the broker: shut, it refuses whoever comes. */
+export interface Door {
+    readonly port: number
+    open(): Promise<void>
+    shut(): void
+}
+
+export async function door(target: number): Promise<Door> {
+    const sockets = new Set<Socket>()
+    const server = createServer((from) => {
+        const to = connect(target, '127.0.0.1')
+        for (const [a, b] of [
+            [from, to],
+            [to, from],
+        ] as const) {
+            sockets.add(a)
+            a.on('error', () => b.destroy()).on('close', () => sockets.delete(a))
+            a.pipe(b)
+        }
+    })
+    const listen = (port: number) => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+    await listen(0)
+    const { port } = server.address() as AddressInfo
+    return {
+        port,
+        open: () => listen(port),
+        shut() {
+            server.close()
+            for (const socket of sockets) socket.destroy()
+        },
+    }
+}
+
+/** A resolver that answers every name with one address. RFC 1035 §4. */
+export function resolver(address: string, bind: string): Promise<{ close(): void }> {
+    const socket = createSocket('udp4')
+    socket.on('message', (query, { port, address: from }) => {
+        const end = query.indexOf(0, 12) + 5
+        const question = query.subarray(12, end)
+        const isA = question.readUInt16BE(question.length - 4) === 1
+        const answer = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...address.split('.').map(Number)])
+        const header = Buffer.from([query[0] ?? 0, query[1] ?? 0, 0x81, 0x80, 0, 1, 0, isA ? 1 : 0, 0, 0, 0, 0])
+        socket.send(Buffer.concat([header, question, ...(isA ? [answer] : [])]), port, from)
+    })
+    return new Promise((resolve, reject) => {
+        socket.once('error', reject)
+        socket.bind(53, bind, () => resolve(socket))
+    })
+}
