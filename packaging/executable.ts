@@ -12,12 +12,13 @@ import {
     existsSync,
     mkdirSync,
     mkdtempSync,
+    realpathSync,
     rmSync,
     symlinkSync,
     writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import type { Role } from '#core/role.ts'
 import { ASSETS, type Bundle, bundle, koffiLibrary, type ProgramName, ROOT } from './bundle.ts'
 import { must } from './command.ts'
@@ -93,9 +94,8 @@ export function linkPins(out: string): void {
 }
 
 function runtimeOf(path = join(ROOT, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node')): string {
-    const runtime = resolve(path)
-    if (!existsSync(runtime))
-        throw new TypeError(`${runtime} does not exist: run \`npm ci\`, or name a Node with --node`)
+    if (!existsSync(path)) throw new TypeError(`${path} does not exist: run \`npm ci\`, or name a Node with --node`)
+    const runtime = realpathSync(path)
     const { stdout } = spawnSync(runtime, ['-p', 'process.versions.node'], { encoding: 'utf8' })
     if (!(Number(stdout.split('.')[0]) >= 26))
         throw new TypeError(`${runtime}: expected Node 26 or newer, which builds executables, got ${stdout.trim()}`)

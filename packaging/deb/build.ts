@@ -14,7 +14,6 @@ import {
     readdirSync,
     readFileSync,
     rmSync,
-    statSync,
     symlinkSync,
     writeFileSync,
 } from 'node:fs'
@@ -24,13 +23,17 @@ import { gzipSync } from 'node:zlib'
 import packageJson from '#package.json' with { type: 'json' }
 import { ROOT } from '../bundle.ts'
 import { must } from '../command.ts'
+import type { Component } from '../components.ts'
 import { controlFile } from './control.ts'
-import { changelog, copyright } from './documents.ts'
+import { changelog, copyright, overrides } from './documents.ts'
 import { neededPackages } from './needs.ts'
 import { type DebPackage, PACKAGES } from './packages.ts'
 
 /** Upstream's version, and the first packaging of it. */
 export const DEB_VERSION = `${packageJson.version}-1`
+
+/** Of dpkg-deb: xz is a third smaller, and takes minutes. */
+export type Compression = 'zstd' | 'xz'
 
 export interface DebOptions {
     /** The folder of packaging/build.ts. */
@@ -38,18 +41,21 @@ export interface DebOptions {
     readonly out: string
     /** Seconds since 1970: the time of every file in them. */
     readonly epoch: number
-    /** Of dpkg-deb; xz is a third smaller and takes a minute. */
-    readonly compression?: 'zstd' | 'xz'
+    readonly compression: Compression
+    /** What the executables are made of. */
+    readonly packages: readonly Component[]
+    readonly runtime: Component
 }
 
 /** Makes every package; returns their paths. */
-export function buildDebs({ dist, out, epoch, compression = 'zstd' }: DebOptions): string[] {
+export function buildDebs(options: DebOptions): string[] {
+    const { out, epoch, compression } = options
     mkdirSync(out, { recursive: true })
     return PACKAGES.map((each) => {
         const stage = mkdtempSync(join(tmpdir(), 'guest-attest-deb-'))
         try {
             const architecture = each.architecture === 'all' ? 'all' : debianArchitecture()
-            fill(each, stage, dist, epoch, architecture)
+            fill(each, stage, architecture, options)
             const path = join(out, `${each.name}_${DEB_VERSION}_${architecture}.deb`)
             rmSync(path, { force: true })
             must('dpkg-deb', ['--root-owner-group', `-Z${compression}`, '--build', stage, path], {
@@ -62,7 +68,8 @@ export function buildDebs({ dist, out, epoch, compression = 'zstd' }: DebOptions
     })
 }
 
-function fill(each: DebPackage, stage: string, dist: string, epoch: number, architecture: string): void {
+function fill(each: DebPackage, stage: string, architecture: string, options: DebOptions): void {
+    const { dist, epoch, packages, runtime } = options
     chmodSync(stage, 0o755)
     const at = (target: string): string => {
         const path = join(stage, target)
@@ -71,22 +78,18 @@ function fill(each: DebPackage, stage: string, dist: string, epoch: number, arch
     }
     for (const [source, target] of each.files) {
         const from = source.startsWith('dist:') ? join(dist, source.slice(5)) : join(ROOT, source)
-        if (!existsSync(from)) {
-            console.error(`${each.name}: ${from} does not exist`) // TODO
-            continue
-        }
+        if (!existsSync(from)) throw new Error(`${each.name}: ${from} does not exist`)
         cpSync(from, at(target), { recursive: true, dereference: true })
     }
     for (const [path, target] of Object.entries(each.links ?? {})) symlinkSync(target, at(path))
     for (const [path, mode] of Object.entries(each.folders ?? {})) mkdirSync(at(path), { mode })
     const documents = `/usr/share/doc/${each.name}`
-    writeFileSync(at(`${documents}/copyright`), copyright())
+    const parts = architecture === 'all' ? [] : [runtime, ...packages]
+    writeFileSync(at(`${documents}/copyright`), copyright(parts))
+    if (each.name === 'guest-attest')
+        writeFileSync(at(`${documents}/changelog.gz`), gzip(readFileSync(join(ROOT, 'CHANGELOG.md'))))
     writeFileSync(at(`${documents}/changelog.Debian.gz`), gzip(changelog(DEB_VERSION, epoch)))
-    if (each.overrides)
-        writeFileSync(
-            at(`/usr/share/lintian/overrides/${each.name}`),
-            each.overrides.map(([tag, reason]) => `# ${reason}\n${each.name}: ${tag}\n`).join(''),
-        )
+    writeFileSync(at(`/usr/share/lintian/overrides/${each.name}`), overrides(each))
     for (const path of filesOf(stage)) finish(stage, path)
     const files = filesOf(stage)
     writeFileSync(
@@ -126,8 +129,8 @@ const gzip = (bytes: Uint8Array | string): Buffer => gzipSync(bytes, { level: 9 
 function filesOf(folder: string): string[] {
     return readdirSync(folder, { recursive: true, encoding: 'utf8' })
         .map((name) => join(folder, name))
-        .filter((path) => !lstatSync(path).isDirectory() && statSync(dirname(path)).isDirectory())
-        .toSorted()
+        .filter((path) => !lstatSync(path).isDirectory())
+        .toSorted((a, b) => (a < b ? -1 : 1))
 }
 
 const debianArchitecture = (): string => ({ x64: 'amd64', arm64: 'arm64' })[process.arch as 'x64'] ?? process.arch

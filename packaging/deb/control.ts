@@ -1,9 +1,8 @@
 // DEBIAN/control: deb-control(5).
 // SPDX-License-Identifier: Apache-2.0
 
+import { maintainer } from './documents.ts'
 import type { DebPackage } from './packages.ts'
-
-export const MAINTAINER = 'guest-attest developers <guest-attest@localhost>'
 
 export interface ControlValues {
     readonly version: string
@@ -22,7 +21,7 @@ export function controlFile(each: DebPackage, { version, architecture, size, nee
         Source: 'guest-attest',
         Version: version,
         Architecture: architecture,
-        Maintainer: MAINTAINER,
+        Maintainer: maintainer(),
         'Installed-Size': String(size),
         ...(depends ? { Depends: depends } : {}),
         ...fields,

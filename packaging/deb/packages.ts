@@ -44,7 +44,10 @@ export const PACKAGES: readonly DebPackage[] = [
             ['dist:completions/_guest-attest', '/usr/share/zsh/vendor-completions/_guest-attest'],
             ['dist:completions/guest-attest.fish', '/usr/share/fish/vendor_completions.d/guest-attest.fish'],
             ['packaging/deb/guest-attest-broker.service', '/usr/lib/systemd/system/guest-attest-broker.service'],
-            ['packaging/systemd', '/usr/lib/systemd/system'],
+            ...['guest-attest-key@.service', 'guest-attest-key@.socket', 'guest-attest-relay.service'].map(
+                (name) => [`packaging/systemd/${name}`, `/usr/lib/systemd/system/${name}`] as const,
+            ),
+            ['packaging/systemd/guest-attest-generator', '/usr/lib/systemd/system-generators/guest-attest-generator'],
             ['packaging/sh', '/usr/lib/guest-attest'],
         ],
         links: {
@@ -53,6 +56,19 @@ export const PACKAGES: readonly DebPackage[] = [
         },
         folders: { '/etc/guest-attest': 0o755 },
         control: ['guest-attest.postinst', 'guest-attest.prerm', 'guest-attest.postrm'],
+        overrides: [
+            [
+                'hardening-no-pie [usr/bin/guest-attest]',
+                'the executables are the Node of nodejs.org, which is built so',
+            ],
+            ['hardening-no-pie [usr/lib/guest-attest/guest-attest-initrd]', 'the same'],
+            ['old-fsf-address-in-copyright-file', 'the licence of Node is quoted as it is, with all that it quotes'],
+            ['copyright-file-contains-full-apache-2-license', 'the same'],
+            [
+                'embedded-library *',
+                'the Node of nodejs.org brings its libraries: one measured file, the same everywhere',
+            ],
+        ],
     },
     {
         name: 'guest-attest-initramfs',
@@ -64,7 +80,12 @@ export const PACKAGES: readonly DebPackage[] = [
             Recommends: 'clevis',
             Enhances: 'initramfs-tools',
         },
-        files: [['packaging/initramfs-tools', '/usr/share/initramfs-tools']],
+        files: [
+            ['packaging/initramfs-tools/hooks', '/usr/share/initramfs-tools/hooks'],
+            ['packaging/initramfs-tools/scripts', '/usr/share/initramfs-tools/scripts'],
+            ['packaging/initramfs-tools/keyscript', '/usr/lib/guest-attest/keyscript'],
+            ['packaging/initramfs-tools/network', '/usr/lib/guest-attest/network'],
+        ],
         control: ['guest-attest-initramfs.triggers'],
     },
     {
