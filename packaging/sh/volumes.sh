@@ -63,6 +63,7 @@ word() {
 # root_volume: sets name, uuid, front, profile, failure, network, deadline of the volume that has the root; 1 if none has.
 root_volume() {
     volumes_found=1
+    # shellcheck disable=SC2034 # columns
     while IFS=$TAB read -r name uuid front profile failure root network deadline; do
         if [ "$root" = yes ]; then
             volumes_found=0

@@ -47,6 +47,7 @@ install() {
     attest_files "$initdir"
     attest_programs
     local name uuid front profile failure root network deadline retry=0
+    # shellcheck disable=SC2034 # columns
     while IFS=$'\t' read -r name uuid front profile failure root network deadline; do
         case $front in
             socket) attest_crypttab ;;
