@@ -26,9 +26,13 @@ const KEPT: readonly string[] = [
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-/** Of what has read its variables by now. LD_*: what it named is loaded, and stays outside from the next start on. */
+/**
+ * Of what has read its variables by now. Not LANG and its like, which choose among data that is built in: services have
+ * them, and a socket that a service was started with would be lost with a new beginning.
+ * LD_*: what it named is loaded, and stays outside from the next start on.
+ */
 const READ_EARLY =
-    /^(?:NODE|V8|OPENSSL|SSL|CTLOG|QLOG|SIMDUTF|ICU|UV|LD|GLIBC|MALLOC|GCONV|CARES|ASAN|LSAN)_|^(?:LOCPATH|NLSPATH|TZ|TZDIR|LANG|LANGUAGE|LC_.*)$/
+    /^(?:NODE|V8|OPENSSL|SSL|CTLOG|QLOG|SIMDUTF|ICU|UV|LD|GLIBC|MALLOC|GCONV|CARES|ASAN|LSAN)_|^(?:LOCPATH|NLSPATH|TZ|TZDIR)$/
 
 export interface Surroundings {
     readonly env: Record<string, string | undefined>
