@@ -69,7 +69,7 @@ attest_programs() {
         attest_libraries "$program"
         inst "$program" || attest_fail "$program cannot be copied"
     done
-    inst_multiple modprobe ip tr cat sed mkdir rm sync sleep poweroff reboot ||
+    inst_multiple modprobe ip tr cat sed grep mkdir mv rm sync sleep true poweroff reboot ||
         attest_fail 'a program that the initrd needs is missing'
     inst_multiple "$ATTEST_LIB"/{volumes.sh,on-failure,check-root} || attest_fail 'the installation is incomplete'
     # shellcheck disable=SC2154
@@ -100,7 +100,7 @@ attest_crypttab() {
 attest_network() {
     local unit
     # shellcheck disable=SC2154
-    for unit in guest-attest-network.service guest-attest-resolv.{path,service}; do
+    for unit in guest-attest-{network,resolv}.service; do
         inst_simple "$moddir/$unit" "$systemdsystemunitdir/$unit"
     done
     inst_script "$moddir/network-down" "$ATTEST_LIB/network-down"
