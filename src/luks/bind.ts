@@ -110,6 +110,22 @@ function isIntact(copy: Buffer, binding: LuksBinding, headerKey: Uint8Array): bo
     }
 }
 
+/** Key slots of the bindings to a path, but for these. */
+export const slotsBut = (copy: Buffer, path: string, keep: readonly string[]): string[] => [
+    ...new Set(
+        bindingsTo(copy, path)
+            .map(({ keyslot }) => keyslot)
+            .filter((slot) => !keep.includes(slot)),
+    ),
+]
+
+/** Whether a clevis token opens with the passphrase of a key slot. */
+export const hasClevis = (copy: Buffer, keyslot: string): boolean =>
+    Object.values(metadataOf(copy).tokens).some((token) => token.type === 'clevis' && isListed(token, keyslot))
+
+const isListed = (token: object, keyslot: string): boolean =>
+    'keyslots' in token && Array.isArray(token.keyslots) && token.keyslots.includes(keyslot)
+
 /** The key slots and tokens of a header that was judged. */
 export const metadataOf = (copy: Buffer): Metadata => parseMetadata(primaryCopy(copy).json)
 
@@ -157,7 +173,8 @@ async function verify(file: string, { id, resource }: Row): Promise<void> {
 
 const MOST = 32
 
-function free(taken: Readonly<Record<string, unknown>>, what: string): string {
+/** The lowest number that is not taken. @throws AttestError ERR_LUKS_FULL */
+export function free(taken: Readonly<Record<string, unknown>>, what: string): string {
     for (let id = 0; id < MOST; id++) if (!Object.hasOwn(taken, String(id))) return String(id)
     throw luksError('ERR_LUKS_FULL', `all ${MOST} ${what}s are in use`)
 }

@@ -41,11 +41,25 @@ export const openVolume = (device: string, name: string, passphrase: Uint8Array,
 
 /** @throws AttestError ERR_LUKS_PASSPHRASE where the first opens nothing, ERR_LUKS_CRYPTSETUP */
 export async function addKeyslot(file: string, keyslot: string, existing: Uint8Array, added: Uint8Array) {
-    const sizes = ['--keyfile-size', String(existing.length), '--new-keyfile-size', String(added.length)]
-    const args = ['luksAddKey', ...CHEAP, '--key-slot', keyslot, '--key-file', '-', ...sizes, file, '-']
-    await must(args, [existing, added])
+    await addSlot(file, keyslot, existing, added, CHEAP)
     // Tried before the others: a passphrase for a person costs seconds and a gigabyte, in vain.
     await must(['config', '--priority', 'prefer', '--key-slot', keyslot, file])
+}
+
+/** The same for a passphrase that a person has chosen, whose derivation is slow. @throws AttestError as `addKeyslot` */
+export const addPersonsKeyslot = (file: string, keyslot: string, existing: Uint8Array, added: Uint8Array) =>
+    addSlot(file, keyslot, existing, added, [])
+
+async function addSlot(
+    file: string,
+    keyslot: string,
+    existing: Uint8Array,
+    added: Uint8Array,
+    derivation: readonly string[],
+): Promise<void> {
+    const sizes = ['--keyfile-size', String(existing.length), '--new-keyfile-size', String(added.length)]
+    const args = ['luksAddKey', ...derivation, '--key-slot', keyslot, '--key-file', '-', ...sizes, file, '-']
+    await must(args, [existing, added])
 }
 
 /** Removes a key slot; a passphrase of another one proves that something is left. @throws AttestError as `addKeyslot` */
@@ -63,20 +77,30 @@ export const removeToken = (file: string, id: string): Promise<void> =>
 export const restoreHeader = (device: string, file: string): Promise<void> =>
     must(['luksHeaderRestore', '--header-backup-file', file, device])
 
-/** Another volume key, and all data anew. Of the key slots this one remains. Takes hours on a large disk. */
-export const reencrypt = (device: string, keyslot: string, passphrase: Uint8Array, said: (text: string) => void) =>
+/**
+ * Another volume key, and all data anew; hours for a large disk. Of the key slots this one remains, under another number.
+ * @param isFile nobody can tell of a file whether it is in use
+ */
+export const reencrypt = (device: string, isFile: boolean, keyslot: string, passphrase: Uint8Array) =>
     must(
-        ['reencrypt', ...CHEAP, ...keyFile(passphrase), '--key-slot', keyslot, '--progress-frequency', '5', device],
+        [
+            'reencrypt',
+            ...CHEAP,
+            ...keyFile(passphrase),
+            ...(isFile ? ['--force-offline-reencrypt'] : []),
+            '--key-slot',
+            keyslot,
+            device,
+        ],
         [passphrase],
-        said,
     )
 
 const WRONG_PASSPHRASE = 2
 
 const keyFile = (secret: Uint8Array): string[] => ['--key-file', '-', '--keyfile-size', String(secret.length)]
 
-async function must(args: readonly string[], input: readonly Uint8Array[] = [], said?: (text: string) => void) {
-    const { code, text } = await run(args, input, said)
+async function must(args: readonly string[], input: readonly Uint8Array[] = []) {
+    const { code, text } = await run(args, input)
     if (code === WRONG_PASSPHRASE) throw luksError('ERR_LUKS_PASSPHRASE', 'no key slot opens with that passphrase')
     if (code !== 0) throw failed(args[0] ?? '', text, code)
 }
@@ -91,10 +115,10 @@ interface Ended {
 
 const MAX_TEXT = 2000
 
-function run(args: readonly string[], input: readonly Uint8Array[], said?: (text: string) => void): Promise<Ended> {
+function run(args: readonly string[], input: readonly Uint8Array[]): Promise<Ended> {
     return new Promise((resolve, reject) => {
         const child = spawn('cryptsetup', ['--batch-mode', ...args], {
-            stdio: ['pipe', said ? 'pipe' : 'ignore', 'pipe'],
+            stdio: ['pipe', 'ignore', 'pipe'],
             detached: true,
             // An ordinary user's PATH has no /sbin; what is parsed of its messages is in English.
             env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`, LC_ALL: 'C' },
@@ -103,7 +127,6 @@ function run(args: readonly string[], input: readonly Uint8Array[], said?: (text
         child.stderr?.on('data', (chunk: Buffer) => {
             text = `${text}${chunk}`.slice(0, MAX_TEXT)
         })
-        child.stdout?.on('data', (chunk: Buffer) => said?.(chunk.toString()))
         child.on('error', (cause) =>
             reject(
                 errnoOf(cause) === 'ENOENT'

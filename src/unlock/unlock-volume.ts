@@ -65,7 +65,7 @@ async function prepare(volume: Volume, deps: VolumeDeps, signal: AbortSignal): P
 }
 
 /** In their order, each once: a header in the middle of a rotation has two. */
-const versionsOf = ({ bindings }: VolumeHeader): (number | null)[] => [
+export const versionsOf = ({ bindings }: Pick<VolumeHeader, 'bindings'>): (number | null)[] => [
     ...new Set(bindings.map(({ version }) => version)),
 ]
 
@@ -91,7 +91,7 @@ async function handOver(
 }
 
 /** @throws AttestError ERR_LUKS_HEADER_DIGEST where the header is not the one that any of them was made for */
-function firstThatHolds(copy: Buffer, bindings: readonly LuksBinding[], key: Secret): Secret {
+export function firstThatHolds(copy: Buffer, bindings: readonly LuksBinding[], key: Secret): Secret {
     let last: unknown
     for (const binding of bindings) {
         const { passphrase, headerKey } = bindingKeys(key, binding)

@@ -1,0 +1,60 @@
+// `luks open`: a disk as it is opened at boot, by hand.
+// SPDX-License-Identifier: Apache-2.0
+
+import { existsSync } from 'node:fs'
+import { coreError } from '#core/errors.ts'
+import { readSound } from '#luks/rewrite.ts'
+import { openDisk, tryDisk } from '#unlock/open-device.ts'
+import { VOLUME_NAME } from '#unlock/volumes.ts'
+import { command as define } from '../command.ts'
+import { note } from '../term.ts'
+import { HEADER_OPTIONS, personalDeps, TARGET_OPTIONS, targetOf, volumeOf } from './target.ts'
+
+export const command = define({
+    positionals: { device: 'the encrypted block device or image', name: 'of the mapping: /dev/mapper/NAME' },
+    options: {
+        ...TARGET_OPTIONS,
+        'insecure-pin': HEADER_OPTIONS['insecure-pin'],
+        'test-passphrase': { type: 'boolean', default: false, describe: 'all of it but the mapping' },
+    },
+    examples: [
+        ['/dev/vdb data', 'a volume of the table'],
+        ['/dev/vdb --test-passphrase', 'would it open at boot?'],
+        ['/dev/vdb data --url https://kbs.example:8443 --path default/luks/data', 'one that is not in the table'],
+    ],
+    details:
+        'The header is copied once and judged, its digest is checked with the key, and cryptsetup opens from the copy.\n' +
+        'A volume that is not in the table needs --path, and a broker that is trusted for it: what a disk says of itself\n' +
+        'is not enough. Exit status: 0 it is open, 1 it may not be opened, 2 usage, 3 not now.',
+    async run(args) {
+        const device = String(args['device'])
+        const name = args['name'] === undefined ? undefined : String(args['name'])
+        const { testPassphrase, insecurePin } = args
+        if (testPassphrase === (name !== undefined))
+            throw coreError('ERR_USAGE', 'expected a NAME for the mapping, or --test-passphrase')
+        if (name !== undefined && !VOLUME_NAME.test(name))
+            throw coreError('ERR_USAGE', `${JSON.stringify(name)}: letters, digits, \`_\` and dots, at most 64`)
+        if (name !== undefined && existsSync(`/dev/mapper/${name}`))
+            throw coreError('ERR_USAGE', `/dev/mapper/${name} is there already`)
+        const { volume: header } = readSound(device, { insecurePins: insecurePin })
+        const volume = volumeOf(header.uuid)
+        if (!volume && args.path === undefined)
+            throw coreError(
+                'ERR_USAGE',
+                `${device} (UUID ${header.uuid}) is not in the volume table: expected --path`,
+                {
+                    hint: '`guest-attest luks enroll` puts it there',
+                },
+            )
+        const target = targetOf(args, volume)
+        const request = { ...target, device, expected: { uuid: header.uuid, insecurePins: insecurePin } }
+        const deps = personalDeps()
+        const { path, version, keyslot } =
+            name === undefined ? await tryDisk(request, deps) : await openDisk(request, name, deps)
+        const key = version === null ? path : `${path}, version ${version}`
+        note(
+            `${device} ${name === undefined ? 'opens' : `is open as /dev/mapper/${name}`}: key slot ${keyslot}, ${key}`,
+        )
+        return 0
+    },
+})

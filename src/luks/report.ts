@@ -1,0 +1,142 @@
+// Who can open a volume: each token and key slot, what other programs show of it, and what would weaken it. It reads what
+// the header says; whether that may be believed, `checkHeader` judges.
+// SPDX-License-Identifier: Apache-2.0
+
+import { AttestError, messageOf } from '#core/errors.ts'
+import { readBinding, TOKEN_TYPE } from './binding.ts'
+import { type Pin, pinText, readClevisPin } from './clevis-token.ts'
+import { TOKEN_TYPES } from './keyslots.ts'
+import { fit, type Metadata, TOKEN } from './metadata.ts'
+
+export interface ReportedToken {
+    readonly id: string
+    readonly type: string
+    readonly keyslots: readonly string[]
+    /** What it opens with, as a person reads it. */
+    readonly opensWith: string
+    /** What `clevis luks list` shows of it, where it is not the whole. */
+    readonly clevisShows?: string
+}
+
+export interface Report {
+    readonly tokens: readonly ReportedToken[]
+    /** Key slots that no token leads to: passphrases, and what an interrupted program left. */
+    readonly bare: readonly string[]
+    /** What somebody should know or do. */
+    readonly warnings: readonly string[]
+}
+
+/** The pin that clevis does not ship: its list names it unknown, and its editors cannot write it. */
+const OURS = 'kbs'
+
+export function report({ tokens, keyslots }: Metadata): Report {
+    const found = Object.entries(tokens).map(([id, token]) => describe(id, token))
+    const led = new Set(found.flatMap(({ token }) => token.keyslots))
+    const bare = Object.keys(keyslots).filter((id) => !led.has(id))
+    return {
+        tokens: found.map(({ token }) => token),
+        bare,
+        warnings: [
+            ...found.flatMap(({ warnings }) => warnings),
+            ...rotationWarnings(tokens),
+            ...(bare.length === 0
+                ? ['no key slot is left for recovery: where the broker is lost, so is the volume']
+                : []),
+        ],
+    }
+}
+
+interface Described {
+    readonly token: ReportedToken
+    readonly warnings: readonly string[]
+}
+
+function describe(id: string, value: Metadata['tokens'][string]): Described {
+    try {
+        const { type, keyslots } = fit(TOKEN, value, `token ${id}`, 'ERR_LUKS_TOKEN')
+        if (type === TOKEN_TYPE) {
+            const { path, version } = readBinding(id, value)
+            const opensWith = version === null ? path : `${path}, version ${version}`
+            return { token: { id, type, keyslots, opensWith }, warnings: [] }
+        }
+        if (type !== 'clevis') {
+            const gives = TOKEN_TYPES[type]?.gives
+            const warnings = Object.hasOwn(TOKEN_TYPES, type) ? [] : [`token ${id} is of the unknown type ${type}`]
+            const opensWith = gives ? 'a device, which the host can replace by its own' : 'what its program knows'
+            return { token: { id, type, keyslots, opensWith }, warnings }
+        }
+        const pin = readClevisPin(fit(TOKEN, value, `token ${id}`, 'ERR_LUKS_TOKEN'), `token ${id}`)
+        const shows = clevisShows(pin)
+        const token = { id, type, keyslots, opensWith: `clevis ${pinText(pin)}` }
+        return {
+            token: shows === null ? token : { ...token, clevisShows: shows },
+            warnings: clevisWarnings(id, pin),
+        }
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        const token = { id, type: value.type, keyslots: [], opensWith: 'nobody can tell' }
+        return { token, warnings: [`token ${id} cannot be read: ${messageOf(error)}`] }
+    }
+}
+
+const has = (pin: Pin): boolean => pin.name === OURS || pin.shares.some(has)
+
+function clevisShows(pin: Pin): string | null {
+    if (!has(pin)) return null
+    if (pin.name === OURS) return `unknown pin '${OURS}'`
+    const shown = pin.shares.filter(({ name }) => name !== OURS)
+    const names = shown.map(pinText).join(', ') || 'nothing'
+    return `sss with t=${pin.threshold} of ${names}: the share of ${OURS} is missing`
+}
+
+function clevisWarnings(id: string, pin: Pin): string[] {
+    const out: string[] = []
+    if (pin.name === 'sss' && has(pin)) {
+        const left = pin.shares.filter(({ name }) => name !== OURS).length
+        const then =
+            left === 0
+                ? 'bind to nothing'
+                : pin.threshold > left
+                  ? `ask for ${pin.threshold} of ${left} shares, which never opens`
+                  : `need no ${OURS} any more: ${pin.threshold} of ${pin.shares
+                        .filter(({ name }) => name !== OURS)
+                        .map(pinText)
+                        .join(', ')} would open it`
+        out.push(
+            `token ${id}: \`clevis luks edit\` and \`clevis luks regen\` would ${then}; unbind and bind it again instead`,
+        )
+    }
+    if (pin.name === 'sss' && pin.shares.filter(({ name }) => name !== OURS).length >= pin.threshold)
+        out.push(`token ${id}: ${pin.threshold} of the shares that need no attested guest open it`)
+    return out
+}
+
+/** Two versions of one resource: a rotation that is under way, or was interrupted. */
+function rotationWarnings(tokens: Metadata['tokens']): string[] {
+    const versions = new Map<string, (number | null)[]>()
+    for (const [id, token] of Object.entries(tokens)) {
+        if (token.type !== TOKEN_TYPE) continue
+        try {
+            const { path, version } = readBinding(id, token)
+            versions.set(path, [...(versions.get(path) ?? []), version])
+        } catch {
+            // said already
+        }
+    }
+    return [...versions]
+        .filter(([, all]) => all.length > 1)
+        .map(
+            ([path, all]) =>
+                `${path} is bound ${all.length} times (versions ${all.map((v) => v ?? 'none').join(', ')}): \`guest-attest luks rebind\` ends what was interrupted`,
+        )
+}
+
+/** What the host gains by a profile or front end of the volume table. */
+export const PROFILE_GIVES: Readonly<Record<string, readonly string[]>> = {
+    strict: [],
+    compat: [
+        'read a passphrase that is typed at the console, which is its own',
+        'offer its own disk, type its own passphrase, and have its system run under the genuine measurement',
+    ],
+    clevis: ['exchange the header after it was read: clevis opens from the disk, and checks no digest'],
+}
