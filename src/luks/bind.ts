@@ -55,6 +55,7 @@ export async function changeBindings(file: string, changes: Changes): Promise<st
         }),
     )
     let keyslot: string | null = null
+    let clevisId: string | null = null
     let passphrase: Secret | undefined
     try {
         if (add) {
@@ -65,15 +66,16 @@ export async function changeBindings(file: string, changes: Changes): Promise<st
             wipe(keys.headerKey)
             passphrase = keys.passphrase
             await addKeyslot(file, keyslot, existing, passphrase)
-            rows.push({ id: free(tokens, 'token'), keyslot, salt, resource: add })
+            // clevis takes the first token of a key slot for its own, whatever its type: its own comes first.
+            if (seal) clevisId = free(tokens, 'token')
+            const taken = clevisId === null ? tokens : { ...tokens, [clevisId]: null }
+            rows.push({ id: free(taken, 'token'), keyslot, salt, resource: add })
         }
         for (const slot of remove) await removeSlot(file, slot, passphrase ?? existing)
         const copy = copyWholeHeader(file)
         for (const row of rows) await writeToken(file, copy, row)
-        if (seal && passphrase && keyslot !== null) {
-            const { tokens } = metadataOf(copyWholeHeader(file))
-            await importToken(file, free(tokens, 'token'), seal(passphrase, keyslot))
-        }
+        if (seal && passphrase && keyslot !== null && clevisId !== null)
+            await importToken(file, clevisId, seal(passphrase, keyslot))
         for (const row of rows) await verify(file, row)
         return keyslot
     } finally {
