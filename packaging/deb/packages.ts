@@ -76,8 +76,9 @@ export const PACKAGES: readonly DebPackage[] = [
         synopsis: 'opens disks with guest-attest at boot (initramfs-tools)',
         description: [`With initramfs-tools, ${HOOKS}.`],
         fields: {
-            Depends: 'guest-attest (= VERSION), initramfs-tools, cryptsetup-initramfs',
+            Depends: 'guest-attest (= VERSION), initramfs-tools, cryptsetup-initramfs, busybox | busybox-static',
             Recommends: 'clevis',
+            Suggests: 'clevis-initramfs',
             Enhances: 'initramfs-tools',
         },
         files: [
@@ -86,7 +87,7 @@ export const PACKAGES: readonly DebPackage[] = [
             ['packaging/initramfs-tools/keyscript', '/usr/lib/guest-attest/keyscript'],
             ['packaging/initramfs-tools/network', '/usr/lib/guest-attest/network'],
         ],
-        control: ['guest-attest-initramfs.triggers'],
+        control: ['initrd.triggers'],
     },
     {
         name: 'guest-attest-dracut',
@@ -94,10 +95,14 @@ export const PACKAGES: readonly DebPackage[] = [
         synopsis: 'opens disks with guest-attest at boot (dracut)',
         description: [`With dracut, ${HOOKS}.`],
         fields: {
-            Depends: 'guest-attest (= VERSION), dracut, systemd-cryptsetup | systemd (<< 256)',
+            // Before 256 it was part of systemd itself.
+            Depends:
+                'guest-attest (= VERSION), dracut, dracut-network, iproute2, systemd-cryptsetup | systemd (<< 256~)',
             Recommends: 'clevis',
+            Suggests: 'clevis-dracut',
             Enhances: 'dracut',
         },
         files: [['packaging/dracut', '/usr/lib/dracut/modules.d']],
+        control: ['initrd.triggers'],
     },
 ]
