@@ -2,10 +2,12 @@
 // boot is tried once more if it fails. The last line is `N passed, N failed`.
 //   --keep      leave disks, initrds and consoles behind
 //   --list      names alone
+//   --once      no second try
+//   --reuse     take the packages that the last run has built
 //   --jobs N    so many machines at a time
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -26,12 +28,19 @@ const { values, positionals } = parseArgs({
     options: {
         keep: { type: 'boolean', default: false },
         list: { type: 'boolean', default: false },
+        once: { type: 'boolean', default: false },
+        reuse: { type: 'boolean', default: false },
         jobs: { type: 'string', default: String(Math.max(1, cpus().length - 1)) },
     },
     allowPositionals: true,
 })
 
-const chosen = ROWS.filter(({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)))
+// A whole name is that boot alone; other words are parts of names.
+const isExact = (word: string) => ROWS.some(({ name }) => name === word)
+const chosen = ROWS.filter(
+    ({ name }) =>
+        positionals.length === 0 || positionals.some((word) => (isExact(word) ? name === word : name.includes(word))),
+)
 if (values.list) {
     for (const { name, end } of chosen) console.log(`${end.padEnd(10)}  ${name}`)
     process.exit(0)
@@ -90,7 +99,7 @@ async function twice(row: Row, kit: Kit, built: ReadonlyMap<InitrdName, Built>):
     if (!found) throw new TypeError(row.initrd)
     let ran = await runRow(row, kit, found)
     const first = ran.faults
-    if (first.length > 0) {
+    if (first.length > 0 && !values.once) {
         console.log(`again: ${row.name}: ${first.join('; ')}\n${excerpt(ran)}`)
         ran = await runRow(row, kit, found)
     }
@@ -124,7 +133,7 @@ async function buildAll(): Promise<Map<InitrdName, Built>> {
             const mine = packages.filter((file) => !file.includes(flavour === 'dracut' ? '-initramfs_' : '-dracut_'))
             const root = await installedRoot(flavour, mine)
             for (const name of names.filter((other) => INITRDS[other].flavour === flavour))
-                built.set(name, { initrd: await initrd(root, recipeOf(name)), kernel: kernelOf(root).path })
+                built.set(name, { initrd: await initrd(root, recipeOf(name)), kernel: kernelOf(root).path, root })
         }),
     )
     return built
@@ -134,7 +143,8 @@ async function buildAll(): Promise<Map<InitrdName, Built>> {
 async function buildPackages(): Promise<string[]> {
     const out = join(CACHE, 'dist')
     const build = fileURLToPath(new URL('../../packaging/build.ts', import.meta.url))
-    await sh([process.execPath, build, '--out', out, '--deb'], { env: { SOURCE_DATE_EPOCH: '1700000000' } })
+    if (!values.reuse || !existsSync(out))
+        await sh([process.execPath, build, '--out', out, '--deb'], { env: { SOURCE_DATE_EPOCH: '1700000000' } })
     return readdirSync(join(out, 'deb'))
         .filter((name) => name.endsWith('.deb'))
         .map((name) => join(out, 'deb', name))

@@ -58,6 +58,13 @@ export interface VolumeOptions {
     readonly deadlineS?: number
 }
 
+/** The broker's anchor, for the keys of disks. */
+export const trustFile = ({ url, pin }: KnownBroker): Record<string, Entry> => ({
+    [`etc/guest-attest/trust.d/${anchorFileName(new URL(url))}`]: {
+        bytes: formatAnchor({ url, pins: [pin], allowPaths: ['default/luks/*'] }),
+    },
+})
+
 /** The configuration of a guest: whom it trusts, and what it opens. */
 export function guestFiles(
     { frontEnd, profile }: InitrdKind,
@@ -68,9 +75,7 @@ export function guestFiles(
     const volume = { uuid: ROOT_UUID, servers: [url], path, frontEnd, profile, deadlineS, root: true }
     const network = url.startsWith('vsock:') ? 'no' : 'yes'
     return {
-        [`etc/guest-attest/trust.d/${anchorFileName(new URL(url))}`]: {
-            bytes: formatAnchor({ url, pins: [pin], allowPaths: ['default/luks/*'] }),
-        },
+        ...trustFile({ url, pin }),
         'etc/guest-attest/volumes.d/root.toml': { bytes: formatVolume(parseVolume(volume, 'root.toml')) },
         'etc/guest-attest/volumes.tsv': {
             bytes: `${['root', ROOT_UUID, frontEnd, profile, 'poweroff', 'yes', network, deadlineS].join('\t')}\n`,

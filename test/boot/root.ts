@@ -60,7 +60,7 @@ async function emulator(): Promise<string> {
 export async function installedRoot(flavour: Flavour, packages: readonly string[]): Promise<string> {
     const [base, chip] = await Promise.all([baseRoot(flavour), emulator()])
     const hash = hashOf([base, chip, JSON.stringify(TEST_PACKAGE)], [...packages, ...filesBelow(GUEST)])
-    return cached(`root-${flavour}`, hash, async (path) => {
+    return cached(`${packages.length > 0 ? 'root' : 'bare'}-${flavour}`, hash, async (path) => {
         rmSync(path, { recursive: true, force: true })
         await sh(['cp', '-a', base, path])
         mkdirSync(join(path, 'usr/lib/guest-attest-emulator'))

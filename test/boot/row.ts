@@ -31,7 +31,9 @@ export interface Row {
     /** Boots that take long begin first. */
     readonly long?: boolean
     /** Disks, and what differs from other boots. */
-    prepare(kit: Kit): Promise<Prepared>
+    prepare?(kit: Kit, built: Built): Promise<Prepared>
+    /** Instead of it: boots of its own making. */
+    boots?(kit: Kit, built: Built): Promise<Booted>
 }
 
 export interface Prepared extends Partial<Pick<Machine, 'network' | 'types' | 'resolver' | 'onLine' | 'memoryMiB'>> {
@@ -61,11 +63,19 @@ const ANY_ROOT = /REAL ROOT REACHED/
 export interface Built {
     readonly initrd: string
     readonly kernel: string
+    /** The root that it was made in. */
+    readonly root: string
 }
 
 export async function runRow(row: Row, kit: Kit, built: Built): Promise<Ran> {
+    if (row.boots) {
+        const booted = await row.boots(kit, built)
+        writeFileSync(kit.file(`${row.name}.console`), booted.console)
+        return { row, booted, faults: judge(row, booted, kit.secrets) }
+    }
     const { stage, port } = kit.boot
-    const prepared = await row.prepare(kit)
+    const prepared = await row.prepare?.(kit, built)
+    if (!prepared) throw new TypeError(`${row.name}: nothing to boot`)
     const kind: InitrdKind = INITRDS[row.initrd]
     const broker = { url: prepared.url ?? `https://${HOST}:${port}`, pin: stage.pin }
     const segment = cpio({

@@ -8,8 +8,10 @@ import { ROOT_UUID } from './initrds.ts'
 import { copyDisk, type Kit, PASSPHRASE, pathOf } from './kit.ts'
 import { lyingDisk } from './nbd.ts'
 import { DEAD_NETWORK, fileDrive, USER_NETWORK } from './qemu.ts'
+import { recipeBoots } from './recipe.ts'
 import type { Row } from './row.ts'
 import { door, HOST, resolver } from './stage.ts'
+import { dataGuest, vsockGuest } from './system.ts'
 
 const ASKING = /guest-attest: root: asking https/
 const OPEN = /guest-attest: root: .*handed over/
@@ -84,6 +86,16 @@ export const ROWS: readonly Row[] = [
             }
         },
     },
+    {
+        name: "README's recipe, from the packages to the reboot",
+        initrd: 'initramfs-tang',
+        end: 'opens',
+        long: true,
+        expect: [/next boot opens: yes/, /RECIPE ENDS: 0/, /SECOND BOOT/, ASKING, OPEN, /REAL ROOT REACHED/],
+        boots(kit, built) {
+            return recipeBoots(kit, built, this.name)
+        },
+    },
     opens('clevis and tang, initramfs-tools', 'initramfs-tang', 'tang', []),
     opens('clevis and tang, dracut', 'dracut-tang', 'tang', []),
     opens('clevis, initramfs-tools', 'initramfs-clevis', 'clevis', [/asking https/]),
@@ -134,6 +146,23 @@ export const ROWS: readonly Row[] = [
             ...(await plain(kit, 'two network cards, dracut', 'ours')),
             network: [...DEAD_NETWORK, ...USER_NETWORK],
         }),
+    },
+    {
+        ...opens('a relay instead of a network, over vsock', 'dracut-socket', 'ours', [
+            /asking vsock:\/\/1:8443/,
+            OPEN,
+        ]),
+        never: [/networkd/i],
+        prepare: (kit, built) => vsockGuest(kit, built, 'a relay instead of a network, over vsock'),
+    },
+    {
+        ...opens('data volumes after the boot', 'dracut-socket', 'ours', [
+            OPEN,
+            /REAL ROOT REACHED/,
+            /DATA: the first volume, the second volume/,
+        ]),
+        timeoutS: 600,
+        prepare: (kit, built) => dataGuest(kit, built, 'data volumes after the boot'),
     },
     {
         name: 'wrong measurement',

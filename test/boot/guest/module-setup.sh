@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 check() { return 0; }
 depends() { echo systemd; }
-installkernel() { instmods cuse; }
+installkernel() { instmods cuse vsock_loopback; }
 install() {
     local here=/usr/lib/guest-attest-emulator unit
     inst_multiple setsid sleep modprobe "$here/node" "$here/start" "$here/emulator.mjs" "$here/mark"
