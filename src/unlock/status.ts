@@ -23,7 +23,7 @@ export const STATES = {
 export type State = keyof typeof STATES
 
 export interface Status {
-    /** The same words twice in a row are said once. */
+    /** Words that were said a moment ago are not said again: `asking a`, `a is busy`, `asking a` are two lines. */
     say(state: State, text: string): void
 }
 
@@ -47,8 +47,11 @@ const MAX_REPORT = 1024 * 1024
 
 const MAX_TEXT = 500
 
+/** Lines of a subject that are remembered. */
+const RECENT = 2
+
 /**
- * Tells of one subject. The last line is kept in a file, because clevis starts its pin anew for each try.
+ * Tells of one subject. The last lines are kept in a file, because clevis starts its pin anew for each try.
  * @param sinks where a person can read it
  */
 export function bootStatus(
@@ -56,18 +59,18 @@ export function bootStatus(
     folder = RUN_FOLDER,
     sinks: readonly Sink[] = [kernelSink, consoleSink],
 ): Status {
-    const lastFile = join(folder, 'state', subject.replaceAll(/[^A-Za-z0-9_.-]/g, '_'))
-    let last = readQuietly(lastFile)
+    const recentFile = join(folder, 'state', subject.replaceAll(/[^A-Za-z0-9_.-]/g, '_'))
+    let recent = readQuietly(recentFile).split('\n')
     return {
         say(state, said) {
             const text = said.replaceAll(CONTROLS, ' ').slice(0, MAX_TEXT)
             const line = `guest-attest: ${subject}: ${text}`
-            if (line === last) return
-            last = line
+            if (recent.includes(line)) return
+            recent = [line, ...recent].slice(0, RECENT)
             for (const sink of sinks) sink(STATES[state], line)
             quietly(() => {
                 mkdirSync(join(folder, 'state'), { recursive: true, mode: 0o700 })
-                writeFileSync(lastFile, line, { mode: 0o600 })
+                writeFileSync(recentFile, recent.join('\n'), { mode: 0o600 })
                 const report = join(folder, BOOT_REPORT)
                 if ((statSync(report, { throwIfNoEntry: false })?.size ?? 0) > MAX_REPORT) return
                 const event: BootEvent = { subject, uptimeMs: uptimeMs(), state, text }

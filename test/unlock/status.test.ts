@@ -7,7 +7,7 @@ import test from 'ava'
 import { temporaryFolder } from '#test/folder.ts'
 import { BOOT_REPORT, bootStatus } from '#unlock/status.ts'
 
-test('each change is one line, and the same twice is one', (t) => {
+test('each change is one line, and what was just said is not said again', (t) => {
     const folder = join(temporaryFolder(t), 'run')
     const lines: string[] = []
     const status = () => bootStatus('root', folder, [(level, line) => lines.push(`${level} ${line}`)])
@@ -15,9 +15,12 @@ test('each change is one line, and the same twice is one', (t) => {
     status().say('asking', 'asking a') // another process
     status().say('waiting', 'a: no answer\n\u001b[2Jforged')
     status().say('asking', 'asking a')
+    status().say('open', 'open')
+    status().say('asking', 'asking a')
     t.deepEqual(lines, [
         'info guest-attest: root: asking a',
         'info guest-attest: root: a: no answer [2Jforged',
+        'info guest-attest: root: open',
         'info guest-attest: root: asking a',
     ])
     const events = readFileSync(join(folder, BOOT_REPORT), 'utf8')
@@ -29,6 +32,7 @@ test('each change is one line, and the same twice is one', (t) => {
         [
             ['root', 'asking', 'asking a'],
             ['root', 'waiting', 'a: no answer [2Jforged'],
+            ['root', 'open', 'open'],
             ['root', 'asking', 'asking a'],
         ],
     )

@@ -3,10 +3,12 @@
 
 import { type PinProgram, runPin } from '#clevis/contract.ts'
 import type { Release } from '#clevis/pin.ts'
-import { kernelSink, lineLogger, stderrSink } from '#core/log.ts'
+import { lineLogger, stderrSink } from '#core/log.ts'
 import { ROLE } from '#core/role.ts'
 import { libc } from '#drivers/linux/libc.ts'
+import { formatResourcePath } from '#kbs/messages.ts'
 import { release } from '#unlock/release.ts'
+import { bootStatus, NO_STATUS, type Status } from '#unlock/status.ts'
 import { readConfig } from '../settings.ts'
 import { releaseDeps } from '../unlock-deps.ts'
 
@@ -19,15 +21,24 @@ const MAX_INPUT = 64 * 1024 * 1024
 
 /** Runs a pin program; the exit status of the process is its answer. */
 export function startPin(pin: Pin): void {
+    const log = lineLogger(pin.name, [stderrSink])
     // clevis throws standard error away in an initrd: there the kernel's log is where a person can read why.
-    const log = lineLogger(pin.name, ROLE === 'initrd' ? [stderrSink, kernelSink] : [stderrSink])
-    const releaseHere: Release = async (request, use) => release(request, releaseDeps(readConfig(), log), use)
+    let status: Status = ROLE === 'initrd' ? bootStatus(pin.name) : NO_STATUS
+    const releaseHere: Release = async (request, use) => {
+        if (ROLE === 'initrd') status = bootStatus(formatResourcePath(request.path))
+        const opened = await release(request, { ...releaseDeps(readConfig(), log), status }, use)
+        status.say('open', 'the key has been handed to clevis')
+        return opened
+    }
     const program = {
         ...pin,
         maxInput: MAX_INPUT,
         begin: () => libc().forbidCoreDumps(),
         run: (argv: readonly string[], input: Buffer) => pin.run(argv, input, releaseHere),
-        complain: (message: string) => log.error(message),
+        complain(message: string) {
+            log.error(message)
+            status.say('refused', message)
+        },
     }
     // Not awaited at the top of a module: bundles in the older module format cannot.
     void runPin(program, process.argv.slice(2)).then((code) => {
