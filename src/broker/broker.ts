@@ -34,6 +34,8 @@ export interface BrokerOptions {
     readonly init: boolean
     /** Hears of each key file as it is made. */
     readonly made?: (key: MadeKey) => void
+    /** The file of the master key, where it is not in the folder. */
+    readonly masterKey?: string | undefined
     /** Root certificates that replace the vendors'. */
     readonly roots?: readonly NamedBytes[]
     /** Folder of certificates and revocation lists, which must be there; the one in the broker's own folder unless told. */
@@ -64,7 +66,7 @@ export interface Broker {
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
     const { build, folder, settings, plugins, log, clock, init, roots } = options
     await requireRoots(plugins, roots ?? [])
-    const data = await openData(folder, { init, now: clock.now, made: options.made })
+    const data = await openData(folder, { init, now: clock.now, made: options.made, masterKey: options.masterKey })
     try {
         const collateral = {
             path: options.collateral ?? data.paths.collateral,

@@ -35,6 +35,8 @@ export interface OpenOptions {
     readonly now: () => Date
     /** Hears of each key file as it is made: whatever fails afterwards, it is there. */
     readonly made?: ((key: MadeKey) => void) | undefined
+    /** The file of the master key, where it is not in the folder. */
+    readonly masterKey?: string | undefined
 }
 
 export interface MadeKey {
@@ -60,7 +62,7 @@ export interface Data {
  * Opens the folder, or makes it.
  * @throws AttestError ERR_BROKER_KEY, ERR_BROKER_RUNNING, ERR_BROKER_AUDIT, ERR_BROKER_ROLLBACK, ERR_BROKER_STORE
  */
-export async function openData(folder: string, { init, now, made }: OpenOptions): Promise<Data> {
+export async function openData(folder: string, { init, now, made, masterKey: credential }: OpenOptions): Promise<Data> {
     const paths = dataPaths(folder)
     openFolder(paths.folder, init)
     const store = sqliteStore(paths.database)
@@ -85,7 +87,7 @@ export async function openData(folder: string, { init, now, made }: OpenOptions)
             mint(name)
             return load() as T
         }
-        const masterKey = need('master', () => loadMasterKey(paths.keys))
+        const masterKey = need('master', () => loadMasterKey(paths.keys, credential))
         const auditKey = need('audit', () => loadKey(keyPath(paths.keys, 'audit')))
         if (isNew) createHeadFile(paths.head)
         headFile = openHeadFile(paths.head)

@@ -56,10 +56,13 @@ const mintPem: Readonly<Record<Exclude<KeyName, 'master'>, () => KeyObject>> = {
 
 export const keyPath = (folder: string, name: KeyName): string => join(folder, `${name}.key`)
 
-/** Null where the file does not exist. @throws AttestError ERR_BROKER_KEY, ERR_UNTRUSTED_FILE */
-export function loadMasterKey(folder: string): KeyFile<WrappingKey> | null {
-    const path = keyPath(folder, 'master')
-    const bytes = readKeyFile(path)
+/**
+ * From the broker's folder, or from the file that a service manager has unsealed for this start. Null where it does not
+ * exist. @throws AttestError ERR_BROKER_KEY, ERR_UNTRUSTED_FILE
+ */
+export function loadMasterKey(folder: string, credential?: string): KeyFile<WrappingKey> | null {
+    const path = credential ?? keyPath(folder, 'master')
+    const bytes = credential === undefined ? readKeyFile(path) : readCredential(path)
     if (!bytes) return null
     const master = secret(bytes)
     try {
@@ -113,6 +116,14 @@ export function readKeyFile(path: string): Buffer | null {
     throw brokerError('ERR_BROKER_KEY', `${path} can be read by others (mode ${mode.toString(8).padStart(4, '0')})`, {
         hint: `treat the key as known; if it is not: chmod 600 ${path}`,
     })
+}
+
+// systemd gives a service its credentials by an access list, which the mode shows as readable by the group.
+function readCredential(path: string): Buffer {
+    const bytes = readTrustedFile(path)
+    if (bytes && (modeOf(path) & 0o037) === 0) return bytes
+    if (bytes) wipe(bytes)
+    throw brokerError('ERR_BROKER_KEY', `${path}: ${bytes ? 'can be read by others' : 'there is no such credential'}`)
 }
 
 function modeOf(path: string): number {

@@ -212,3 +212,27 @@ test('--no-init makes nothing', async (t) => {
     await t.throwsAsync(openData(folder, { init: false, now }), { code: 'ERR_BROKER_STORE' })
     t.throws(() => statSync(folder))
 })
+
+test('the master key as a credential: nothing of it in the folder, another one stops the start', async (t) => {
+    const folder = temporaryFolder(t)
+    const credentials = temporaryFolder(t)
+    const masterKey = join(credentials, 'master-key')
+    const start = () => openData(folder, { init: true, now, masterKey })
+    await t.throwsAsync(start, { code: 'ERR_BROKER_KEY', message: /no such credential/ })
+    writeFileSync(masterKey, randomBytes(31), { mode: 0o440 })
+    await t.throwsAsync(start, { message: /32 bytes/ })
+    writeFileSync(masterKey, randomBytes(32))
+    const first = await start()
+    t.deepEqual(
+        first.minted.map(({ name }) => name),
+        ['audit', 'token'],
+    )
+    await put(first, 'a/b/c')
+    await first.close()
+    await (await start()).close()
+    await t.throwsAsync(open(folder), { code: 'ERR_BROKER_KEY', message: /master\.key is missing beside existing data/ })
+    writeFileSync(masterKey, randomBytes(32))
+    await t.throwsAsync(start, { code: 'ERR_BROKER_KEY', message: /is not the key of these data/ })
+    chmodSync(masterKey, 0o444)
+    await t.throwsAsync(start, { code: 'ERR_BROKER_KEY', message: /can be read by others/ })
+})

@@ -1,8 +1,9 @@
 // `broker serve`: runs until it is told to stop.
 // SPDX-License-Identifier: Apache-2.0
 
+import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { BrokerSettings } from '#broker/config.ts'
 import { BROKER_CONFIG } from '#broker/config.ts'
 import type { MadeKey } from '#broker/data.ts'
@@ -71,6 +72,7 @@ export const command = define({
             clock: { now: () => new Date(), ticks: () => performance.now() },
             init: args.init,
             made: tellMade,
+            masterKey: credential('master-key'),
             listen: parseListen(settings.listen),
             insecureHttp: args.insecureHttp,
             ...(tlsCert !== undefined && tlsKey !== undefined ? { tls: { certificate: tlsCert, key: tlsKey } } : {}),
@@ -85,6 +87,12 @@ export const command = define({
         return 0
     },
 })
+
+/** systemd.exec(5), LoadCredentialEncrypted=: the folder is the service's alone, and gone with it. */
+function credential(name: string): string | undefined {
+    const folder = process.env['CREDENTIALS_DIRECTORY']
+    return folder && existsSync(join(folder, name)) ? join(folder, name) : undefined
+}
 
 function tellMade({ name, path }: MadeKey): void {
     note(`made ${path}: ${KEY_MEANINGS[name]}`)
