@@ -11,7 +11,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { join, relative } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ASSETS, forbidden, koffiLibrary, ROOT } from './bundle.ts'
 import { must } from './command.ts'
@@ -51,7 +51,7 @@ export async function buildAll({ out, node, library = LIBRARY_FOLDER, deb, epoch
     const executables = [initrd, whole]
     const metafiles = executables.map(({ metafile }) => metafile)
     const native = koffiLibrary().source
-    const packages = bundledPackages(metafiles, [relative(ROOT, dirname(dirname(native)))])
+    const packages = bundledPackages(metafiles, [`node_modules/@koromix/koffi-linux-${process.arch}`])
     const runtime = runtimeComponent(whole.runtime)
     writeJson(
         join(out, 'sbom.cdx.json'),

@@ -38,7 +38,7 @@ export function bundledPackages(metafiles: readonly Metafile[], more: readonly s
     for (const { outputs } of metafiles)
         for (const { inputs } of Object.values(outputs))
             for (const [path, { bytesInOutput }] of Object.entries(inputs)) {
-                const folder = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0]
+                const folder = /node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+/.exec(path)?.[0]
                 if (folder && bytesInOutput > 0) folders.add(folder)
             }
     const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {

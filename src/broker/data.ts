@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { KeyObject } from 'node:crypto'
-import { accessSync, constants, lstatSync } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { checkTrustedFolder, fileError, makeFolder } from '#core/files.ts'
 import { createHeadFile, type HeadFile, openHeadFile } from './audit/head.ts'
@@ -148,7 +148,8 @@ function openFolder(path: string, init: boolean): void {
     } catch (cause) {
         throw fileError(path, cause, ELSEWHERE)
     }
-    const mode = lstatSync(path).mode & 0o777
+    // Behind a link, which is where systemd keeps the state of a service without a user of its own.
+    const mode = statSync(path).mode & 0o777
     // Whoever reaches the folder reaches the administration's socket in it.
     if ((mode & 0o077) !== 0)
         throw brokerError('ERR_BROKER_STORE', `${path} can be entered by others (mode ${mode.toString(8)})`, {
