@@ -98,20 +98,21 @@ attest_crypttab() {
 
 # networkd without waiting for it: a second card that is dead holds up nothing, and the program tries again by itself.
 attest_network() {
-    local unit
+    local unit switch=$initdir/etc/systemd/system/initrd-switch-root.service.d
     # shellcheck disable=SC2154
-    for unit in guest-attest-{network,resolv}.service; do
-        inst_simple "$moddir/$unit" "$systemdsystemunitdir/$unit"
-    done
+    inst_simple "$moddir/guest-attest-resolv.service" "$systemdsystemunitdir/guest-attest-resolv.service"
     inst_script "$moddir/network-down" "$ATTEST_LIB/network-down"
     inst_script "$moddir/resolv-conf" "$ATTEST_LIB/resolv-conf"
     # clevis has no unit of ours that would ask for the network.
-    [[ $front != clevis ]] || attest_wants initrd.target guest-attest-network.service
-}
-
-attest_wants() {
-    mkdir -p "$initdir/etc/systemd/system/$1.wants"
-    ln -sf "$systemdsystemunitdir/$2" "$initdir/etc/systemd/system/$1.wants/$2"
+    if [[ $front == clevis ]]; then
+        mkdir -p "$initdir/etc/systemd/system/initrd.target.wants"
+        for unit in systemd-networkd guest-attest-resolv; do
+            ln -sf "$systemdsystemunitdir/$unit.service" "$initdir/etc/systemd/system/initrd.target.wants/$unit.service"
+        done
+    fi
+    # networkd has been stopped by then.
+    mkdir -p "$switch"
+    printf '[Service]\nExecStartPre=-%s\n' "$ATTEST_LIB/network-down" >"$switch/40-guest-attest-network.conf"
 }
 
 # strict: no shell on a console that is the host's, whatever fails and whoever asks for one; no root that was found by
