@@ -15,6 +15,8 @@ export interface Plugin {
     /** Its names as `tee` of the key broker protocol's request. */
     readonly kbsNames: readonly string[]
     readonly errors: ErrorTable
+    /** What its measurement covers, for whoever rebuilds an initrd. */
+    readonly coverage: string
     /** What the keys of its guests can be bound to. Absent: there are no such keys. */
     readonly keyFields?: KeyFields
     /** Loaded when a guest is looked for. */

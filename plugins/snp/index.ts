@@ -14,6 +14,8 @@ export const snp = {
     title: 'AMD SEV-SNP',
     kbsNames: [TEE],
     errors: SNP_ERRORS,
+    coverage:
+        'its measurement covers the firmware; kernel, initrd and command line only where the guest is launched with their hashes (QEMU: kernel-hashes=on), or the firmware carries them',
     keyFields: KEY_FIELDS,
     driver: async () => (await import('./driver.ts')).snpDriver,
     forms: () => import('./forms.ts'),

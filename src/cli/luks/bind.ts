@@ -24,17 +24,21 @@ import {
     volumeOf,
 } from './target.ts'
 
+export const RESOURCE_OPTIONS = {
+    'resource-file': {
+        type: 'string',
+        describe: 'on a machine that is no guest: a file with the 32 bytes of the resource (read, not stored)',
+    },
+    'resource-version': { type: 'number', describe: 'with --resource-file: its version at the broker' },
+} as const
+
 export const command = define({
     positionals: { device: 'the encrypted block device or image' },
     options: {
         ...TARGET_OPTIONS,
         ...KEY_FILE_OPTION,
         clevis: { type: 'boolean', default: false, describe: 'also a clevis token, which clevis’ own loop opens' },
-        'resource-file': {
-            type: 'string',
-            describe: 'on a machine that is no guest: a file with the 32 bytes of the resource (read, not stored)',
-        },
-        'resource-version': { type: 'number', describe: 'with --resource-file: its version at the broker' },
+        ...RESOURCE_OPTIONS,
         ...HEADER_OPTIONS,
     },
     examples: [
@@ -62,12 +66,13 @@ export const command = define({
     },
 })
 
-interface ResourceArgs {
+export interface ResourceArgs {
     readonly resourceFile?: string | undefined
     readonly resourceVersion?: number | undefined
 }
 
-async function resourceOf({ resourceFile, resourceVersion }: ResourceArgs, target: Target): Promise<Resource> {
+/** The resource from its file, or released to this guest; the caller wipes it. @throws AttestError ERR_USAGE, as `release` */
+export async function resourceOf({ resourceFile, resourceVersion }: ResourceArgs, target: Target): Promise<Resource> {
     if (resourceFile === undefined) {
         if (resourceVersion !== undefined)
             throw coreError('ERR_USAGE', '--resource-version: the broker says which it is, except with --resource-file')

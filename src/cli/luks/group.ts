@@ -7,6 +7,11 @@ export const group: readonly CommandRow[] = [
     { signature: 'check <device>', describe: 'may this disk header be opened', load: () => import('./check.ts') },
     { signature: 'bind <device>', describe: 'bind a disk to a resource of a broker', load: () => import('./bind.ts') },
     {
+        signature: 'enroll <device>',
+        describe: 'have a disk opened at boot: trust, key, binding, crypttab, initrd',
+        load: () => import('./enroll.ts'),
+    },
+    {
         signature: 'open <device> [name]',
         describe: 'open a disk as it is opened at boot',
         load: () => import('./open.ts'),

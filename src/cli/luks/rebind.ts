@@ -14,19 +14,17 @@
 import { randomBytes } from 'node:crypto'
 import { equalBytes, type Secret, secret, wipe } from '#core/bytes.ts'
 import { canPass, coreError } from '#core/errors.ts'
-import { readInput } from '#core/files.ts'
-import { type Credential, parseCredential } from '#kbs/credential.ts'
-import { type Enrolling, enrolling } from '#kbs/enroll.ts'
+import type { Enrolling } from '#kbs/enroll.ts'
 import { formatResourcePath, LUKS_KEY_SIZE } from '#kbs/messages.ts'
 import { changeBindings, hasClevis, openedBy, type Resource, slotsBut } from '#luks/bind.ts'
 import { readBindings } from '#luks/binding.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { luksError } from '#luks/errors.ts'
 import { forgetBackup, readSound, rewriteHeader } from '#luks/rewrite.ts'
-import { requireAnchor } from '#unlock/anchors.ts'
 import type { ReleaseDeps } from '#unlock/release.ts'
 import { command as define } from '../command.ts'
 import { note } from '../term.ts'
+import { enrollAt, readCredential } from './credential.ts'
 import { KEY_FILE_OPTION, readExisting } from './passphrase.ts'
 import { reencryptDisk } from './reencrypt.ts'
 import { clevisSeal } from './seal.ts'
@@ -237,23 +235,6 @@ function requireIntact({ options, rewrite }: Disk, intact: boolean, id: string):
 function onlyPath(copy: Buffer): string | undefined {
     const [path, ...more] = new Set(readBindings(copy).map((binding) => binding.path))
     return more.length === 0 ? path : undefined
-}
-
-function enrollAt({ servers, path }: Target, deps: ReleaseDeps, credential: Credential): Enrolling {
-    const [server = ''] = servers
-    const { origin, trust } = requireAnchor(deps.anchors, server, path)
-    const { requestTimeoutMs, deadlineMs, dial } = deps
-    return enrolling({ origin, trust }, credential, { signal: AbortSignal.timeout(deadlineMs), requestTimeoutMs, dial })
-}
-
-/** @throws AttestError ERR_KBS_CREDENTIAL_FILE, ERR_NOT_FOUND_FILE */
-export function readCredential(file: string): Credential {
-    const text = readInput(file, 1024)
-    try {
-        return parseCredential(text, file)
-    } finally {
-        wipe(text)
-    }
 }
 
 function steps(all: number): (text: string) => void {

@@ -63,26 +63,30 @@ export const command = define({
         '--allow-path is required: a disk’s header names its path too, but the host can write it. With a path that the host ' +
         'may choose, it would serve its own volume with a key that it knows.',
     async run(args) {
-        const origin = parseOrigin(String(args['url']), { insecureHttp: args.insecureHttp })
-        const anchor = readAnchor(args, origin)
-        const folder = join(CONFIG_FOLDER, TRUST_FOLDER)
-        const file = join(folder, anchorFileName(origin))
-        parseAnchor(JSON.parse(JSON.stringify(anchor)), file)
-        const known = findAnchor(readAnchors(CONFIG_FOLDER), origin.origin)
-        if (known && !args.replace)
-            throw coreError('ERR_USAGE', `${origin.origin} is trusted already (${known.file})`, {
-                hint: '--replace writes it anew',
-            })
-        makeFolder(folder, 0o755)
-        if (known) writeFileAtomic(known.file, formatAnchor(anchor), 0o644)
-        else createFile(file, formatAnchor(anchor), 0o644)
-        note(`${origin.origin} is trusted for ${anchor.allowPaths.join(', ')}`)
+        addAnchor(args, parseOrigin(String(args['url']), { insecureHttp: args.insecureHttp }), args.replace)
         hint(initrdHint())
         return 0
     },
 })
 
-interface AddArgs {
+/** Writes an anchor and says so. @throws AttestError ERR_USAGE, ERR_FILE */
+export function addAnchor(args: AddArgs, origin: Origin, replace: boolean): void {
+    const anchor = readAnchor(args, origin)
+    const folder = join(CONFIG_FOLDER, TRUST_FOLDER)
+    const file = join(folder, anchorFileName(origin))
+    parseAnchor(JSON.parse(JSON.stringify(anchor)), file)
+    const known = findAnchor(readAnchors(CONFIG_FOLDER), origin.origin)
+    if (known && !replace)
+        throw coreError('ERR_USAGE', `${origin.origin} is trusted already (${known.file})`, {
+            hint: '--replace writes it anew',
+        })
+    makeFolder(folder, 0o755)
+    if (known) writeFileAtomic(known.file, formatAnchor(anchor), 0o644)
+    else createFile(file, formatAnchor(anchor), 0o644)
+    note(`${origin.origin} is trusted for ${anchor.allowPaths.join(', ')}`)
+}
+
+export interface AddArgs {
     readonly pin: readonly string[]
     readonly ca?: string | undefined
     readonly allowPath: readonly string[]
