@@ -8,7 +8,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { AttestError, coreError, errnoOf, messageOf } from './errors.ts'
-import type { Origin } from './origin.ts'
+import { isNameless, type Origin } from './origin.ts'
 
 export { type Origin, parseOrigin } from './origin.ts'
 
@@ -252,5 +252,8 @@ function asHttpError(error: unknown, origin: Origin, signal: AbortSignal): Error
         return coreError('ERR_HTTP_TLS', `${origin.origin}: ${messageOf(error)}`, { cause: error })
     if (code.startsWith('HPE_'))
         return coreError('ERR_HTTP_RESPONSE', `${origin.origin}: ${messageOf(error)}`, { cause: error })
-    return coreError('ERR_HTTP_CONNECT', `${origin.origin}: ${messageOf(error) || code}`, { cause: error })
+    return coreError('ERR_HTTP_CONNECT', `${origin.origin}: ${messageOf(error) || code}`, {
+        cause: error,
+        hint: isNameless(origin) ? 'the log of the relay at the other end says why' : undefined,
+    })
 }
