@@ -162,11 +162,17 @@ async function askUntilItEnds<T>(
             const goesOn = !released && (canPass(error) || (persistent && error instanceof AttestError))
             if (!goesOn) throw error
             log.warn(messageOf(error), { broker: origin })
-            status.say(canPass(error) ? 'waiting' : 'refused', `${origin}: ${messageOf(error)}`)
+            tell(status, error, origin)
             const ms = hasNoNetwork(error) ? NETWORK_PAUSE_MS : pauses.next().value
             await pause(Math.max(denials.waitMs(origin, path), ms), signal)
         }
     }
+}
+
+function tell(status: Status, error: unknown, origin: string): void {
+    const message = messageOf(error)
+    const state = canPass(error) ? 'waiting' : 'refused'
+    status.say(state, `${state}: ${message.includes(origin) ? message : `${origin}: ${message}`}`)
 }
 
 async function askOnce<T>(
