@@ -48,6 +48,8 @@ export interface Enrollment {
 /** @returns how the program exits: 0 where the next boot opens the volume */
 export async function enroll(enrollment: Enrollment): Promise<0 | 1> {
     const { rewrite, target, volume, options } = enrollment
+    // What crypttab has against it is said before anything is written.
+    plannedCrypttab(enrollment)
     trust(enrollment)
     const tee = await guestKind()
     const resource = await theResource(enrollment, tee !== null)
@@ -127,10 +129,10 @@ function writeTable({ volume }: Enrollment): void {
 }
 
 /** What stood there is kept once, as the owner had it. */
-function writeCrypttab({ volume, builder, device, options: { crypttab } }: Enrollment): void {
-    const before = existsSync(crypttab) ? readInput(crypttab).toString() : ''
-    const systemd = !volume.root || (builder?.systemd ?? true)
-    const after = withVolume(before, { volume, systemd }, device)
+function writeCrypttab(enrollment: Enrollment): void {
+    const { volume, options } = enrollment
+    const { crypttab } = options
+    const { before, after } = plannedCrypttab(enrollment)
     if (after === before) {
         note(`${crypttab}: its line of ${volume.name} is as it must be`)
         return
@@ -139,6 +141,12 @@ function writeCrypttab({ volume, builder, device, options: { crypttab } }: Enrol
     if (before !== '' && !existsSync(backup)) writeFileAtomic(backup, before, 0o644)
     writeFileAtomic(crypttab, after, 0o644)
     note(`${crypttab}: its line of ${volume.name} is written${existsSync(backup) ? ` (before: ${backup})` : ''}`)
+}
+
+function plannedCrypttab({ volume, builder, device, options: { crypttab } }: Enrollment) {
+    const before = existsSync(crypttab) ? readInput(crypttab).toString() : ''
+    const systemd = !volume.root || (builder?.systemd ?? true)
+    return { before, after: withVolume(before, { volume, systemd }, device) }
 }
 
 /** What is opened after boot is not in an initrd. */
