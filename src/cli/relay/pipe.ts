@@ -13,14 +13,18 @@ export interface Piped {
     readonly end: string
 }
 
+const GONE: readonly string[] = ['EPIPE', 'ECONNRESET']
+
 /** Ends when both are closed. What one side takes no more, or says nothing at all for so long, closes both. */
 export function pipe(near: Duplex, far: Duplex, idleMs: number): Promise<Piped> {
     return new Promise((resolve) => {
         const bytes = { sent: 0, received: 0 }
         let end = 'closed'
         let open = 2
+        let over = false
         const breakOff = (why: string): void => {
-            if (end === 'closed') end = why
+            if (!over) end = why
+            over = true
             near.destroy()
             far.destroy()
         }
@@ -30,7 +34,11 @@ export function pipe(near: Duplex, far: Duplex, idleMs: number): Promise<Piped> 
                 bytes[count] += chunk.length
                 idle.refresh()
             })
-            from.on('error', (error) => breakOff(`${side}: ${errnoOf(error) ?? messageOf(error)}`))
+            from.on('error', (error) => {
+                const code = errnoOf(error) ?? messageOf(error)
+                // Who had said all, and has hung up, does not wait for the other's goodbye.
+                breakOff(from.readableEnded && GONE.includes(code) ? 'closed' : `${side}: ${code}`)
+            })
             const closed = (): void => {
                 // Before it had said and heard all: the other one would wait for ever.
                 if (!from.readableEnded || !from.writableFinished) breakOff(`${side} broke off`)
