@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawn } from 'node:child_process'
+import { appendFileSync } from 'node:fs'
 import { stripVTControlCharacters } from 'node:util'
 
 export interface Machine {
@@ -19,6 +20,8 @@ export interface Machine {
     readonly resolver?: string
     /** Told of each line. */
     readonly onLine?: (line: string, sinceStartS: number) => void
+    /** Where the console is written as it comes. */
+    readonly log?: string
     /** The machine is switched off when this holds of its console. */
     readonly stopWhen?: (console: string) => boolean
 }
@@ -31,7 +34,7 @@ export interface Booted {
 }
 
 const QEMU = [
-    ...['qemu-system-x86_64', '-machine', 'q35', '-accel', 'tcg,thread=multi'],
+    ...['qemu-system-x86_64', '-machine', 'q35,sata=off,usb=off', '-accel', 'tcg,thread=multi'],
     // cx16=off: QEMU 7.2 corrupts flags around cmpxchg16b, and the guest's kernel panics now and then.
     ...['-cpu', 'max,cx16=off', '-smp', '2', '-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng0'],
@@ -98,6 +101,7 @@ export function boot(machine: Machine): Promise<Booted> {
             const line = rest.slice(0, end)
             rest = rest.slice(end + 1)
             console += `${line}\n`
+            if (machine.log) appendFileSync(machine.log, `${line}\n`)
             machine.onLine?.(line, seconds())
         }
         if (machine.stopWhen?.(console) && !stopping) stopping = setTimeout(stop, GRACE_MS)

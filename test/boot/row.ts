@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { MEASUREMENT } from '#test/stage.ts'
 import { cpio, type Entry, withSegment } from './cpio.ts'
-import { guestFiles, INITRDS, type InitrdKind, type InitrdName, type VolumeOptions } from './initrds.ts'
+import { guestFiles, INITRDS, type InitrdKind, type InitrdName, ROOT_UUID, type VolumeOptions } from './initrds.ts'
 import { GOOD_MARKER, type Kit } from './kit.ts'
 import { type Booted, boot, type Machine, USER_NETWORK } from './qemu.ts'
 import { chipFiles, HOST } from './stage.ts'
@@ -85,8 +85,8 @@ export async function runRow(row: Row, kit: Kit, built: Built): Promise<Ran> {
     })
     const initrd = kit.file(`${row.name}.initrd`)
     writeFileSync(initrd, withSegment(readFileSync(built.initrd), segment))
-    const { commandLine = `root=/dev/mapper/root ro${kind.frontEnd === 'tang' ? TANG_WORDS[kind.flavour] : ''}` } =
-        prepared
+    const words = WORDS[`${kind.flavour} ${kind.frontEnd}`] ?? ''
+    const { commandLine = `root=/dev/mapper/root ro${words}` } = prepared
     try {
         const booted = await boot({
             network: USER_NETWORK,
@@ -95,6 +95,7 @@ export async function runRow(row: Row, kit: Kit, built: Built): Promise<Ran> {
             initrd,
             commandLine,
             timeoutS: row.timeoutS ?? TIMEOUT_S,
+            log: kit.file(`${row.name}.console`),
             ...(row.end === 'waits' ? { stopWhen: (text: string) => unmet(row.expect, text) === null } : {}),
         })
         writeFileSync(kit.file(`${row.name}.console`), booted.console)
@@ -105,11 +106,11 @@ export async function runRow(row: Row, kit: Kit, built: Built): Promise<Ran> {
     }
 }
 
-/** As the documentation of clevis has it. */
-const TANG_WORDS = {
-    'initramfs-tools': '',
-    dracut: ' rd.luks.name=6b1f2c1e-0f5e-4a57-9a33-9d0c3b9d7a11=root rd.neednet=1 ip=dhcp',
-} as const
+// An initrd of dracut's for any machine has no crypttab where clevis is to open: the words are those of its manual.
+const WORDS: Readonly<Record<string, string>> = {
+    'dracut tang': ` rd.luks.name=${ROOT_UUID}=root rd.neednet=1 ip=dhcp`,
+    'dracut clevis': ` rd.luks.name=${ROOT_UUID}=root`,
+}
 
 function judge(
     {
