@@ -67,7 +67,7 @@ function describe(id: string, value: Metadata['tokens'][string]): Described {
         }
         const pin = readClevisPin(fit(TOKEN, value, `token ${id}`, 'ERR_LUKS_TOKEN'), `token ${id}`)
         const shows = clevisShows(pin)
-        const token = { id, type, keyslots, opensWith: `clevis ${pinText(pin)}` }
+        const token = { id, type, keyslots, opensWith: pinText(pin) }
         return {
             token: shows === null ? token : { ...token, clevisShows: shows },
             warnings: clevisWarnings(id, pin),

@@ -104,12 +104,18 @@ for (const { image, ...row } of [
     {
         name: 'a volume that is bound',
         image: forge(),
-        want: { disk: ['good', /^bound: token 0 clevis kbs \(key slot 1\)$/] },
+        want: { disk: ['good', /^opens with token 0 clevis kbs \(key slot 1\); a passphrase \(key slot 0\)$/] },
     },
     {
         name: 'a volume that is not',
         image: forge({ set: { tokens: {} } }),
-        want: { disk: ['unknown', /^bound to nothing: a passphrase alone opens it$/, /^clevis luks bind -d /] },
+        want: {
+            disk: [
+                'unknown',
+                /^opens with a passphrase \(key slot 0, 1\)$/,
+                /^bound to nothing: guest-attest luks enroll /,
+            ],
+        },
     },
     {
         name: 'what the host can do with it',

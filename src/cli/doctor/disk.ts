@@ -1,14 +1,14 @@
-// `doctor --disk`: who can open a volume, and what its header would let through.
+// `doctor --disk`: is a volume's header sound, who can open it, what would weaken it.
 // SPDX-License-Identifier: Apache-2.0
 
 import { checkHeader } from '#luks/check.ts'
 import { copyHeader } from '#luks/device.ts'
-import { tokenText } from '#luks/keyslots.ts'
+import { examine as reportOf } from '../luks/report.ts'
 import { type Note, noteError } from './machine.ts'
 
 export function examineDisk(device: string, note: Note): void {
     try {
-        const { verdict, checks, volume, remains } = checkHeader(copyHeader(device))
+        const { verdict, checks, volume } = checkHeader(copyHeader(device))
         for (const { name, detail, code } of checks.filter(({ result }) => result === 'fail'))
             note({
                 state: 'bad',
@@ -22,15 +22,37 @@ export function examineDisk(device: string, note: Note): void {
             what: 'disk',
             detail: `${device}: the header is sound; ${volume.cipher}, UUID ${volume.uuid}`,
         })
-        const bound = volume.tokens.map((token) => `token ${tokenText(token)} (key slot ${token.keyslots.join(', ')})`)
-        note({
-            state: bound.length > 0 ? 'good' : 'unknown',
-            what: 'disk',
-            detail: bound.length > 0 ? `bound: ${bound.join('; ')}` : 'bound to nothing: a passphrase alone opens it',
-            ...(bound.length > 0 ? {} : { todo: `clevis luks bind -d ${device} kbs '{"url": …, "path": …}'` }),
-        })
-        for (const text of remains) note({ state: 'unknown', what: 'disk', detail: `the host can ${text}` })
+        tellReport(device, note)
     } catch (error) {
         noteError(note, 'disk', error)
     }
+}
+
+function tellReport(device: string, note: Note): void {
+    const { tokens, bare, volume, warnings, hostGains } = reportOf(device)
+    const bound = tokens.map(
+        ({ id, type, keyslots, opensWith }) => `token ${id} ${type} ${opensWith} (key slot ${keyslots.join(', ')})`,
+    )
+    if (bare.length > 0) bound.push(`a passphrase (key slot ${bare.join(', ')})`)
+    note({
+        state: tokens.length > 0 ? 'good' : 'unknown',
+        what: 'disk',
+        detail: `opens with ${bound.join('; ')}`,
+        ...(tokens.length > 0 ? {} : { todo: `bound to nothing: guest-attest luks enroll ${device}` }),
+    })
+    note(
+        volume
+            ? {
+                  state: 'good',
+                  what: 'disk',
+                  detail: `the volume ${volume.name}: ${volume.frontEnd}, ${volume.profile}`,
+              }
+            : {
+                  state: 'unknown',
+                  what: 'disk',
+                  detail: 'not in the volume table: this machine does not open it at boot',
+              },
+    )
+    for (const detail of warnings) note({ state: 'unknown', what: 'disk', detail, todo: 'guest-attest luks report' })
+    for (const text of hostGains) note({ state: 'unknown', what: 'disk', detail: `the host can ${text}` })
 }
