@@ -32,7 +32,7 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
  * LD_*: what it named is loaded, and stays outside from the next start on.
  */
 const READ_EARLY =
-    /^(?:NODE|V8|OPENSSL|SSL|CTLOG|QLOG|SIMDUTF|ICU|UV|LD|GLIBC|MALLOC|GCONV|CARES|ASAN|LSAN)_|^(?:LOCPATH|NLSPATH|TZ|TZDIR)$/
+    /^(?:NODE|V8|OPENSSL|CTLOG|QLOG|SIMDUTF|ICU|UV|LD|GLIBC|MALLOC|GCONV|CARES|ASAN|LSAN)_|^(?:LOCPATH|NLSPATH|TZ|TZDIR)$/
 
 export interface Surroundings {
     readonly env: Record<string, string | undefined>
