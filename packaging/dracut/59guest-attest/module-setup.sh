@@ -18,12 +18,14 @@ check() {
 
 # called by dracut
 depends() {
-    local table more=''
+    local table more='' cryptsetup=systemd-cryptsetup
+    # Before dracut 104 it is a part of `crypt`.
+    compgen -G "${dracutbasedir:-/usr/lib/dracut}/modules.d/*systemd-cryptsetup" >/dev/null || cryptsetup='crypt systemd-initrd'
     table=$(/usr/lib/guest-attest/guest-attest-initrd volumes 2>/dev/null | cut -f 3,7)
     [[ $table == *clevis* ]] && more=' clevis'
     # networkd starts wherever it is included.
     [[ $table == *yes* ]] && more+=' systemd-networkd'
-    echo "systemd-cryptsetup$more"
+    echo "$cryptsetup$more"
 }
 
 # called by dracut
@@ -69,14 +71,13 @@ attest_programs() {
         attest_libraries "$program"
         inst "$program" || attest_fail "$program cannot be copied"
     done
-    inst_multiple modprobe ip tr cat sed grep mkdir mv rm sync sleep true poweroff reboot ||
+    inst_multiple modprobe ip tr cat sed grep ln mkdir mv rm sync sleep true poweroff reboot ||
         attest_fail 'a program that the initrd needs is missing'
     inst_multiple "$ATTEST_LIB"/{volumes.sh,on-failure,check-root} || attest_fail 'the installation is incomplete'
     # shellcheck disable=SC2154
-    inst_multiple "$systemdsystemunitdir"/guest-attest-key@.{socket,service} "$systemdsystemunitdir/modprobe@.service" \
-        "$systemdsystemunitdir"/sys-kernel-config.mount "$systemdutildir/system-generators/guest-attest-generator"
-    # Not by dracut's own rules: they would be the builder's.
-    mkdir -p "$initdir/run"
+    inst_multiple "$systemdsystemunitdir"/guest-attest-key@.{socket,service} \
+        "$systemdsystemunitdir/modprobe@.service" "$systemdsystemunitdir/sys-kernel-config.mount" \
+        "$systemdutildir/system-generators/guest-attest-generator"
 }
 
 # The line of the volume, and no other, whether or not this machine's root is on it.
