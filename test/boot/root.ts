@@ -2,7 +2,7 @@
 // initrds that their builders make of them. Kept between runs by the hash of what they are made of.
 // SPDX-License-Identifier: Apache-2.0
 
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -48,11 +48,10 @@ async function emulator(): Promise<string> {
         },
     })
     const program = out.outputFiles[0]?.contents ?? new Uint8Array()
-    return cached('emulator', hashOf([Buffer.from(program).toString('base64'), node]), async (path) => {
+    return cached('emulator', hashOf(['2', Buffer.from(program).toString('base64'), node]), async (path) => {
         mkdirSync(path, { recursive: true })
         writeFileSync(join(path, 'emulator.mjs'), program)
         await sh(['strip', '--strip-all', '-o', join(path, 'node'), node])
-        for (const name of ['start', 'mark']) copyFileSync(join(GUEST, name), join(path, name))
     })
 }
 
@@ -64,11 +63,12 @@ export async function installedRoot(flavour: Flavour, packages: readonly string[
         rmSync(path, { recursive: true, force: true })
         await sh(['cp', '-a', base, path])
         mkdirSync(join(path, 'usr/lib/guest-attest-emulator'))
-        for (const file of [...readdirSync(chip), 'start', 'mark'])
-            copyFileSync(
-                existsSync(join(chip, file)) ? join(chip, file) : join(GUEST, file),
-                join(path, 'usr/lib/guest-attest-emulator', file),
-            )
+        const programs = [
+            ...readdirSync(chip).map((name) => join(chip, name)),
+            join(GUEST, 'start'),
+            join(GUEST, 'mark'),
+        ]
+        for (const file of programs) copyFileSync(file, join(path, 'usr/lib/guest-attest-emulator', basename(file)))
         for (const [from, to] of Object.entries(TEST_PACKAGE[flavour])) {
             mkdirSync(dirname(join(path, to)), { recursive: true })
             copyFileSync(join(GUEST, from === 'mark2' ? 'mark' : from), join(path, to))

@@ -152,7 +152,7 @@ export const ROWS: readonly Row[] = [
             /asking vsock:\/\/1:8443/,
             OPEN,
         ]),
-        never: [/networkd/i],
+        never: [/Starting .*(?:systemd-networkd|guest-attest-network)/, /IP-Config/],
         prepare: (kit, built) => vsockGuest(kit, built, 'a relay instead of a network, over vsock'),
     },
     {
@@ -168,7 +168,7 @@ export const ROWS: readonly Row[] = [
         name: 'wrong measurement',
         initrd: 'dracut-socket',
         end: 'stays shut',
-        expect: [ASKING, /guest-attest: root: .*(?:refuse|denied|not on the list)/, OFF],
+        expect: [ASKING, /guest-attest: root: .*no reference set knows this guest/, OFF],
         never: NO_PROMPT,
         async prepare(kit) {
             return {
@@ -182,7 +182,7 @@ export const ROWS: readonly Row[] = [
         name: 'wrong measurement, keyscript',
         initrd: 'initramfs-keyscript',
         end: 'stays shut',
-        expect: [ASKING, /guest-attest: root: .*(?:refuse|denied|not on the list)/, OFF],
+        expect: [ASKING, /guest-attest: root: .*no reference set knows this guest/, OFF],
         never: NO_PROMPT,
         async prepare(kit) {
             return {
