@@ -2,6 +2,7 @@
 // opens once more; the commands; then a boot with the kernel and the initrd that are found on its disk.
 // SPDX-License-Identifier: Apache-2.0
 
+import { createHash } from 'node:crypto'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { MEASUREMENT } from '#test/stage.ts'
@@ -17,14 +18,13 @@ import { sh } from './shell.ts'
 import { chipFiles, HOST } from './stage.ts'
 import { systemFiles, systemImage } from './system.ts'
 
-/** Its last lines tell whether the reboot will open. */
+/** As it stands there, but for `reboot`: the host looks for the new initrd first. */
 const script = (url: string, pin: string, path: string): string => `
 set -eux
 cd /root/packages
-apt-get install -y --no-install-recommends ./guest-attest_*.deb ./guest-attest-initramfs_*.deb
-guest-attest trust add ${url} --pin ${pin} --allow-path '${path}'
-guest-attest luks enroll /dev/vda --url ${url} --path ${path} --create --credential /root/credential --key-file /root/passphrase
-rm -f /root/passphrase /root/credential
+apt-get install -y ./guest-attest_*.deb ./guest-attest-initramfs_*.deb
+guest-attest luks enroll /dev/vda --url ${url} --pin ${pin} \\
+    --path ${path} --create --credential credential
 `
 
 /** @returns both boots as one: the consoles one after the other */
@@ -32,19 +32,20 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
     const { stage, port } = kit.boot
     const path = pathOf(name)
     const bare = await installedRoot('initramfs-tools', [])
+    const { version } = kernelOf(bare)
     const credential = kit.file('recipe.credential')
     await stage.broker('credential', 'add', 'image-builder', '--out', credential, '--allow-path', path)
     const run =
-        'if [ -e /root/recipe.sh ]; then mv /root/recipe.sh /root/recipe.done; sh /root/recipe.done >/dev/console 2>&1; echo "RECIPE ENDS: $?" >/dev/console; fi'
+        'if [ -e /root/recipe.sh ]; then mv /root/recipe.sh /root/recipe.done; sh /root/recipe.done; echo "RECIPE ENDS: $?" >/dev/console; fi'
     const packages = readdirSync(join(built.root, 'packages'))
     const image = await systemImage(kit, bare, name, {
         ...systemFiles(run),
         ...chipFiles(stage.vendor, MEASUREMENT),
         'etc/crypttab': { bytes: `root UUID=${ROOT_UUID} none luks\n` },
+        [`var/lib/initramfs-tools/${version}`]: { bytes: `${sha1(built.initrd)}  /boot/initrd.img-${version}\n` },
         'etc/fstab': { bytes: '/dev/mapper/root / ext4 defaults 0 1\n/dev/vdb /boot ext4 defaults 0 2\n' },
         'root/recipe.sh': { bytes: script(`https://${HOST}:${port}`, stage.pin, path) },
-        'root/passphrase': { bytes: PASSPHRASE, mode: 0o600 },
-        'root/credential': { bytes: readFileSync(credential), mode: 0o600 },
+        'root/packages/credential': { bytes: readFileSync(credential), mode: 0o600 },
         ...Object.fromEntries(
             packages.map((file) => [
                 `root/packages/${file}`,
@@ -53,7 +54,7 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
         ),
     })
     const root = await kit.disk(name, { image })
-    const bootDisk = await bootPartition(kit, bare, name)
+    const bootDisk = await bootPartition(kit, bare, name, built.initrd)
     const drives = [root, bootDisk].map((file) => `file=${file},format=raw,if=virtio,cache=unsafe`)
     const machine = { drives, network: USER_NETWORK, memoryMiB: 2048, timeoutS: 1500 }
 
@@ -62,9 +63,8 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
         kernel: built.kernel,
         initrd: built.initrd,
         commandLine: 'root=/dev/mapper/root rw',
-        types: [{ at: /Please unlock disk/, text: `${PASSPHRASE}\n` }],
+        types: [/Please unlock disk/, /Passphrase of \/dev\/vda/].map((at) => ({ at, text: `${PASSPHRASE}\n` })),
     })
-    const { version } = kernelOf(bare)
     const initrd = kit.file(`${name}.initrd`)
     await sh(['debugfs', '-R', `dump /initrd.img-${version} ${initrd}`, bootDisk])
     writeFileSync(initrd, withSegment(readFileSync(initrd), cpio(chipFiles(stage.vendor, MEASUREMENT))))
@@ -77,12 +77,16 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
 }
 
 /** /boot as a disk of its own, in clear, as installers make it. */
-async function bootPartition(kit: Kit, root: string, name: string): Promise<string> {
+async function bootPartition(kit: Kit, root: string, name: string, initrd: string): Promise<string> {
     const tree = kit.file(`${name}.boot`)
     mkdirSync(tree, { recursive: true })
     for (const file of readdirSync(join(root, 'boot')))
         copyFileSync(join(root, 'boot', file), join(tree, basename(file)))
+    copyFileSync(initrd, join(tree, `initrd.img-${kernelOf(root).version}`))
     await fileSystem(`${tree}.ext4`, tree, 300)
     rmSync(tree, { recursive: true })
     return `${tree}.ext4`
 }
+
+/** What update-initramfs knows the initrd by that it made. */
+const sha1 = (file: string): string => createHash('sha1').update(readFileSync(file)).digest('hex')

@@ -130,7 +130,9 @@ Description=what this boot is for
 After=multi-user.target remote-fs.target guest-attest-emulator.service
 [Service]
 Type=oneshot
-StandardOutput=journal+console
+TTYPath=/dev/ttyS0
+StandardInput=tty-force
+StandardOutput=tty
 ExecStart=/usr/local/sbin/boot-test
 `,
         },
@@ -165,6 +167,7 @@ export async function systemImage(
         'graphical.target.wants/boot-test.service': '../boot-test.service',
         'multi-user.target.wants/systemd-networkd.service': '/usr/lib/systemd/system/systemd-networkd.service',
         'systemd-networkd-wait-online.service': '/dev/null',
+        'serial-getty@ttyS0.service': '/dev/null',
     }
     for (const [link, target] of Object.entries(links)) {
         mkdirSync(dirname(join(system, link)), { recursive: true })
