@@ -230,7 +230,10 @@ test('the master key as a credential: nothing of it in the folder, another one s
     await put(first, 'a/b/c')
     await first.close()
     await (await start()).close()
-    await t.throwsAsync(open(folder), { code: 'ERR_BROKER_KEY', message: /master\.key is missing beside existing data/ })
+    await t.throwsAsync(open(folder), {
+        code: 'ERR_BROKER_KEY',
+        message: /master\.key is missing beside existing data/,
+    })
     writeFileSync(masterKey, randomBytes(32))
     await t.throwsAsync(start, { code: 'ERR_BROKER_KEY', message: /is not the key of these data/ })
     chmodSync(masterKey, 0o444)
