@@ -41,7 +41,8 @@ export async function unlockVolume(volume: Volume, frontEnd: FrontEnd, deps: Vol
         using signal = deadline(deadlineMs, `the volume ${volume.name}`)
         const header = await prepare(volume, deps, signal)
         frontEnd.ready()
-        const left = Math.max(1000, deadlineMs - (performance.now() - startedMs))
+        const spentMs = performance.now() - startedMs
+        const left = Math.max(1000, Math.ceil((deadlineMs - spentMs) / 1000) * 1000) // told in whole seconds
         await release(
             { servers: volume.servers, path: volume.path, versions: versionsOf(header) },
             { ...deps, deadlineMs: left, persistent: true },
