@@ -75,6 +75,21 @@ TABLE
     return $volumes_found
 }
 
+# PID: it and what it started, parents first, so that no shell takes the end of its child for a failure. Busybox has no
+# pkill.
+end_tree() {
+    for entry in /proc/[0-9]*; do
+        read -r stat <"$entry/stat" || continue
+        # Behind the name, which may have blanks and brackets: the state, and the parent.
+        parent=${stat##*) }
+        parent=${parent#* }
+        [ "${parent%% *}" != "$1" ] || set -- "$@" "${entry#/proc/}"
+    done
+    kill "$1"
+    shift
+    for child; do end_tree "$child"; done
+} 2>/dev/null
+
 # One line to the kernel's log, which the console shows.
 say() {
     printf '<2>guest-attest: %s\n' "$*" >/dev/kmsg 2>/dev/null || printf 'guest-attest: %s\n' "$*" >&2

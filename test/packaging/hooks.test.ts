@@ -241,6 +241,18 @@ test('what the network answered is not run as shell', async (t) => {
     t.false(existsSync(join(folder, 'run')))
 })
 
+test('what was started in the background ends, with what it started', async (t) => {
+    const mark = `9${process.pid}`
+    const sleeps = `for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <"$file"; echo; done 2>/dev/null | grep -c "^sleep ${mark}"`
+    const script = `. ${join(PACKAGING, 'sh/volumes.sh')}
+        { sleep ${mark}1 | sh -c "sleep ${mark}2; echo the child has failed"; } >/dev/null 2>&1 & top=$!
+        until [ "$(${sleeps})" = 2 ]; do sleep 0.1; done
+        end_tree $top
+        sleep 1
+        ${sleeps}`
+    t.is((await run('sh', ['-c', script])).stdout, '0\n')
+})
+
 const OWNERS: readonly { name: string; mode: number; want: RegExp }[] = [
     { name: 'root’s own', mode: 0o644, want: /^$/ },
     { name: 'the group may write', mode: 0o664, want: /only root may own/ },
