@@ -3,12 +3,16 @@
 
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 
-/** Connects to a socket from an abstract address (`@` stands for its zero byte), and prints what it is given. */
+/**
+ * Connects to a socket from an abstract address (`@` stands for its zero byte), shuts its sending half, and prints what it
+ * is given.
+ */
 export function connectFrom(own: string | null, socket: string): ChildProcessWithoutNullStreams {
     const code = `use Socket;
         socket(S, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!";
         if ($ARGV[1]) { (my $own = $ARGV[1]) =~ s/^@/\\0/; bind(S, pack_sockaddr_un($own)) or die "bind: $!" }
         connect(S, pack_sockaddr_un($ARGV[0])) or die "connect: $!";
+        shutdown(S, 1);
         binmode(STDOUT); $| = 1; while (sysread(S, my $part, 4096)) { print $part }`
     return spawn('perl', ['-e', code, socket, own ?? ''])
 }

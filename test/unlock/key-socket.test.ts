@@ -26,7 +26,7 @@ const MINUTE = 60_000
 
 async function listening(t: ExecutionContext, user = process.getuid?.() ?? 0) {
     const path = join(temporaryFolder(t), 'root.sock')
-    const server = createServer().listen(path)
+    const server = createServer({ allowHalfOpen: true }).listen(path)
     await once(server, 'listening')
     const told: string[] = []
     const warned: string[] = []

@@ -53,7 +53,8 @@ export async function keySocketOf(args: readonly string[]): Promise<number> {
         throw coreError('ERR_USAGE', 'key-socket: expected one listening socket from the service manager', {
             hint: `systemctl start guest-attest-key@${volume.name}.socket`,
         })
-    const server = createServer().listen({ fd: FIRST_LISTENER })
+    // systemd-cryptsetup shuts its sending half at once: that is not its end. src/basic/fileio.c, read_full_file_full
+    const server = createServer({ allowHalfOpen: true }).listen({ fd: FIRST_LISTENER })
     await using socket = keySocket(volume.name, server, doors, lineLogger('guest-attest', [stderrSink]))
     return await unlock(volume, socket, status)
 }
