@@ -34,17 +34,18 @@ async function listening(t: ExecutionContext, user = process.getuid?.() ?? 0) {
     const log = { ...silent, warn: (message: string) => void warned.push(message) }
     const socket = keySocket('root', server, doors, log, user)
     t.teardown(() => server.close())
-    return { path, socket, told, warned }
+    return { path, server, socket, told, warned }
 }
 
 const passphrase = () => secret(Buffer.from(PASSPHRASE))
 
 perl('who asked before the key is there is held, and gets all of it', async (t) => {
-    const { path, socket, told } = await listening(t)
+    const { path, server, socket, told } = await listening(t)
     socket.ready()
     t.deepEqual(told, ['READY=1'])
     const asking = connectFrom(client(), path)
     const got = text(asking.stdout)
+    await once(server, 'connection')
     await sleep(300)
     t.is(asking.exitCode, null)
     await socket.deliver(passphrase(), AbortSignal.timeout(MINUTE))
