@@ -17,6 +17,8 @@ export interface InitrdKind {
     readonly flavour: Flavour
     readonly frontEnd: FrontEnd
     readonly profile: 'strict' | 'compat'
+    /** Its broker is reached over vsock. */
+    readonly vsock?: boolean
 }
 
 export const INITRDS = {
@@ -27,6 +29,7 @@ export const INITRDS = {
     'dracut-tang': { flavour: 'dracut', frontEnd: 'tang', profile: 'compat' },
     'dracut-clevis': { flavour: 'dracut', frontEnd: 'clevis', profile: 'compat' },
     'dracut-socket': { flavour: 'dracut', frontEnd: 'socket', profile: 'strict' },
+    'dracut-socket-vsock': { flavour: 'dracut', frontEnd: 'socket', profile: 'strict', vsock: true },
     'dracut-socket-compat': { flavour: 'dracut', frontEnd: 'socket', profile: 'compat' },
 } as const satisfies Readonly<Record<string, InitrdKind>>
 
@@ -83,12 +86,22 @@ export function guestFiles(
     }
 }
 
+/** What a guest calls its broker that has no network. */
+export const VSOCK_URL = 'vsock://1:8443'
+
+const WITH_TANG = ['--add', 'clevis clevis-pin-tang systemd-networkd systemd-cryptsetup']
+
+/** clevis' module for tang brings a network, whether or not there is a tang. */
+const WITHOUT_CLEVIS = ['--omit', 'clevis clevis-pin-null clevis-pin-sss clevis-pin-tang']
+
 /** How it is built. */
 export function recipeOf(name: InitrdName): InitrdRecipe {
     const kind: InitrdKind = INITRDS[name]
-    const { flavour, frontEnd, profile } = kind
+    const { flavour, frontEnd, profile, vsock = false } = kind
     const line = CRYPTTAB[profile === 'compat' ? `${frontEnd}-compat` : frontEnd] ?? CRYPTTAB[frontEnd]
-    const files = Object.entries(guestFiles(kind, NOBODY)).filter(([path]) => !path.endsWith('.tsv'))
+    const files = Object.entries(guestFiles(kind, vsock ? { ...NOBODY, url: VSOCK_URL } : NOBODY)).filter(
+        ([path]) => !path.endsWith('.tsv'),
+    )
     return {
         name,
         flavour,
@@ -97,8 +110,6 @@ export function recipeOf(name: InitrdName): InitrdRecipe {
             'etc/fstab': '/dev/mapper/root / ext4 defaults 0 1\n',
             ...Object.fromEntries(files.map(([path, { bytes }]) => [path, String(bytes)])),
         },
-        ...(frontEnd === 'tang' && flavour === 'dracut'
-            ? { dracut: ['--add', 'clevis clevis-pin-tang systemd-networkd systemd-cryptsetup'] }
-            : {}),
+        dracut: frontEnd === 'tang' ? WITH_TANG : vsock ? WITHOUT_CLEVIS : [],
     }
 }

@@ -148,7 +148,7 @@ export const ROWS: readonly Row[] = [
         }),
     },
     {
-        ...opens('a relay instead of a network, over vsock', 'dracut-socket', 'ours', [
+        ...opens('a relay instead of a network, over vsock', 'dracut-socket-vsock', 'ours', [
             /asking vsock:\/\/1:8443/,
             OPEN,
         ]),

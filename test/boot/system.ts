@@ -9,7 +9,7 @@ import { MEASUREMENT } from '#test/stage.ts'
 import { formatVolume, parseVolume } from '#unlock/volumes.ts'
 import type { Entry } from './cpio.ts'
 import { fileSystem } from './disk.ts'
-import { ROOT_UUID, trustFile } from './initrds.ts'
+import { ROOT_UUID, trustFile, VSOCK_URL } from './initrds.ts'
 import { GOOD_MARKER, type Kit, pathOf } from './kit.ts'
 import { fileDrive } from './qemu.ts'
 import type { Built, Prepared } from './row.ts'
@@ -26,12 +26,12 @@ ip addr add 10.0.2.15/24 dev "$nic"
 setsid /usr/bin/guest-attest relay --listen vsock:8443 --to ${HOST}:${port} </dev/null >/dev/kmsg 2>&1 &
 `
 
-/** A guest whose broker is vsock://1:8443: CID 1 is the guest itself (vsock_loopback), and the relay runs there. */
+/** A guest whose broker is VSOCK_URL: CID 1 is the guest itself (vsock_loopback), and the relay runs there. */
 export async function vsockGuest(kit: Kit, { root }: Built, name: string): Promise<Prepared> {
     return {
         drives: [fileDrive(await kit.disk(name, { bind: ['ours'] }))],
         volume: { path: pathOf(name) },
-        url: 'vsock://1:8443',
+        url: VSOCK_URL,
         memoryMiB: 2560,
         files: {
             'etc/guest-attest-emulator/also': { bytes: relayScript(kit.boot.port) },
