@@ -1,6 +1,7 @@
 // The hooks of the initrd builders and the units: every script is clean under shellcheck, the generator writes what the
 // volume table asks for, the root is told from a disk of the host's, name servers are not shell. What an initrd contains
-// where GUEST_ATTEST_INITRDS names built ones. SPDX-License-Identifier: Apache-2.0
+// where GUEST_ATTEST_INITRDS names built ones.
+// SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
