@@ -7,6 +7,7 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } fr
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
+import { metadataOf } from '#luks/bind.ts'
 import { readBindings } from '#luks/binding.ts'
 import { checkHeader } from '#luks/check.ts'
 import { copyWholeHeader } from '#luks/device.ts'
@@ -162,6 +163,38 @@ for (let step = 1; step <= 7; step++)
         t.deepEqual(readdirSync(made.backups), [])
     })
 
+e2e('two bindings: both open after a change of either; --replace leaves one', async (t) => {
+    const made = await bound('first')
+    await stage.broker('put', 'default/luks/other', '--random')
+    const other = { ...made, path: 'default/luks/other' }
+    const ran = await luks('bind', made.image, ...named(other), '--key-file', `${made.image}.key`)
+    t.is(ran.code, 0, ran.stderr)
+    for (const each of [made, other]) t.is((await tries(each)).code, 0)
+    t.is((await luks('rebind', made.image, ...named(made), ...credential())).code, 0)
+    for (const each of [made, other]) t.is((await tries(each)).code, 0)
+    await stage.broker('rm', 'default/luks/other')
+    const refused = await luks('rebind', made.image, ...named(made), ...credential())
+    t.is(refused.code, 1)
+    t.regex(refused.stderr, /is bound to default\/luks\/other too, which would not open any more/)
+    t.is((await tries(made)).code, 0)
+    t.is((await luks('rebind', made.image, ...named(made), ...credential(), '--replace')).code, 0)
+    t.is((await tries(made)).code, 0)
+    t.deepEqual(versions(made), [3])
+})
+
+e2e('two volumes with one key are rotated together', async (t) => {
+    const [one, two] = [await bound('pair'), await disk('pair-two')]
+    const both = { ...two, path: one.path }
+    t.is((await luks('bind', two.image, ...named(both), '--key-file', `${two.image}.key`)).code, 0)
+    const ran = await luks('rebind', one.image, two.image, ...named(one), ...credential())
+    t.is(ran.code, 0, ran.stderr)
+    t.regex(ran.stderr, /step 9 of 9/)
+    for (const each of [one, both]) {
+        t.deepEqual(versions(each), [2])
+        t.is((await tries(each)).code, 0)
+    }
+})
+
 e2e(
     'interrupted between header and broker, rebind without a credential goes back to what the broker has',
     async (t) => {
@@ -207,12 +240,15 @@ e2e('a header that was changed stays shut until its owner says that it was he', 
 
 e2e('--reencrypt: another volume key; the recovery passphrase stays where it is named', async (t) => {
     const made = await bound('reencrypted')
-    const digest = () =>
-        JSON.stringify(checkHeader(copyWholeHeader(made.image)).checks.find(({ name }) => name === 'digest'))
+    const digest = () => JSON.stringify(metadataOf(copyWholeHeader(made.image)).digests)
     const before = digest()
+    // Another binding, whose key slot goes too.
+    await stage.broker('put', 'default/luks/second', '--random')
+    const second = ['--path', 'default/luks/second', '--backup-dir', made.backups, '--key-file', `${made.image}.key`]
+    t.is((await luks('bind', made.image, ...second)).code, 0)
     const refused = await luks('rebind', made.image, ...named(made), '--reencrypt')
     t.is(refused.code, 2)
-    t.regex(refused.stderr, /removes key slot 0: expected --recovery-file/)
+    t.regex(refused.stderr, /removes key slot 0, 2: expected --recovery-file/)
     const recovery = ['--recovery-file', `${made.image}.key`]
     const ran = await luks('rebind', made.image, ...named(made), ...credential(), '--reencrypt', ...recovery)
     t.is(ran.code, 0, ran.stderr)

@@ -5,12 +5,13 @@ import { wipe } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { formatResourcePath, keyFault } from '#kbs/messages.ts'
-import { changeBindings, openedBy, type Resource } from '#luks/bind.ts'
+import { changeBindings, openedBy, type Resource, slotsBut } from '#luks/bind.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { luksError } from '#luks/errors.ts'
 import { backupFile, forgetBackup, readSound, rewriteHeader } from '#luks/rewrite.ts'
 import { command as define } from '../command.ts'
 import { note } from '../term.ts'
+import { othersOf, REPLACE_OPTION } from './others.ts'
 import { KEY_FILE_OPTION, readExisting } from './passphrase.ts'
 import { clevisSeal } from './seal.ts'
 import {
@@ -39,6 +40,7 @@ export const command = define({
         ...KEY_FILE_OPTION,
         clevis: { type: 'boolean', default: false, describe: 'also a clevis token, which clevis’ own loop opens' },
         ...RESOURCE_OPTIONS,
+        ...REPLACE_OPTION,
         ...HEADER_OPTIONS,
     },
     examples: [
@@ -58,7 +60,7 @@ export const command = define({
         const target = targetOf(args, volumeOf(volume.uuid))
         const resource = await resourceOf(args, target)
         try {
-            await bindDisk({ rewrite, target, resource, keyFile: args.keyFile, clevis: args.clevis })
+            await bindDisk({ rewrite, target, resource, isGuest: args.resourceFile === undefined, ...args })
             return 0
         } finally {
             wipe(resource.bytes)
@@ -91,10 +93,21 @@ export interface DiskBinding {
     readonly resource: Resource
     readonly keyFile: string | undefined
     readonly clevis: boolean
+    readonly replace: boolean
+    /** Whether a broker would release anything here. */
+    readonly isGuest: boolean
 }
 
 /** Binds a disk to a resource, unless it is. @throws AttestError ERR_LUKS_*, ERR_FILE */
-export async function bindDisk({ rewrite, target, resource, keyFile, clevis }: DiskBinding): Promise<void> {
+export async function bindDisk({
+    rewrite,
+    target,
+    resource,
+    keyFile,
+    clevis,
+    replace,
+    isGuest,
+}: DiskBinding): Promise<void> {
     const { device, expected, backupFolder } = rewrite
     const { copy, volume } = readSound(device, expected)
     const bound = await openedBy(device, copy, resource)
@@ -102,12 +115,14 @@ export async function bindDisk({ rewrite, target, resource, keyFile, clevis }: D
     const what = resource.version === null ? resource.path : `${resource.path}, version ${resource.version}`
     if (bound?.intact && (!clevis || volume.tokens.some(({ pin }) => pin === 'kbs')))
         return note(`${device} is bound to ${what} already: key slot ${bound.binding.keyslot}`)
+    const deps = isGuest ? personalDeps : null
+    using others = await othersOf({ device, copy, path: resource.path, servers: target.servers, replace, deps })
     const existing = await readExisting(keyFile, device)
     try {
         const seal = clevis ? clevisSeal(target, resource) : undefined
-        const remove = bound ? [bound.binding.keyslot] : []
+        const remove = [...slotsBut(copy, resource.path, []), ...others.remove]
         const keyslot = await rewriteHeader(rewrite, (file) =>
-            changeBindings(file, { existing, add: resource, seal, remove }),
+            changeBindings(file, { existing, add: resource, seal, keep: others.keep, remove }),
         )
         const now = await openedBy(device, copyWholeHeader(device), resource)
         wipe(now?.passphrase)

@@ -40,6 +40,7 @@ export interface Enrollment {
         readonly ca?: string | undefined
         readonly credential?: string | undefined
         readonly keyFile?: string | undefined
+        readonly replace: boolean
         readonly crypttab: string
         readonly initrd: boolean
     }
@@ -55,7 +56,8 @@ export async function enroll(enrollment: Enrollment): Promise<0 | 1> {
     const resource = await theResource(enrollment, tee !== null)
     try {
         const clevis = volume.frontEnd === 'clevis'
-        await bindDisk({ rewrite, target, resource, keyFile: options.keyFile, clevis })
+        const { keyFile, replace } = options
+        await bindDisk({ rewrite, target, resource, keyFile, clevis, replace, isGuest: tee !== null })
     } finally {
         wipe(resource.bytes)
     }

@@ -12,6 +12,7 @@ import { RESOURCE_OPTIONS } from './bind.ts'
 import { nameOf } from './crypttab.ts'
 import { enroll } from './enroll-steps.ts'
 import { type Builder, findBuilder, isRootVolume } from './machine.ts'
+import { REPLACE_OPTION } from './others.ts'
 import { KEY_FILE_OPTION } from './passphrase.ts'
 import { HEADER_OPTIONS, rewriteOf, TARGET_OPTIONS, type Target, targetOf, volumeOf } from './target.ts'
 
@@ -55,6 +56,7 @@ export const command = define({
         },
         ca: { type: 'string', describe: 'trust the broker by a CA, as `trust add` does' },
         ...RESOURCE_OPTIONS,
+        ...REPLACE_OPTION,
         ...KEY_FILE_OPTION,
         crypttab: { type: 'string', default: '/etc/crypttab', describe: 'the file whose line is written' },
         initrd: { type: 'boolean', default: true, describe: 'rebuild it; --no-initrd leaves that to you' },

@@ -16,6 +16,6 @@ export const group: readonly CommandRow[] = [
         describe: 'open a disk as it is opened at boot',
         load: () => import('./open.ts'),
     },
-    { signature: 'rebind <device>', describe: 'rotate the key of a disk', load: () => import('./rebind.ts') },
+    { signature: 'rebind <devices..>', describe: 'rotate the key of a disk', load: () => import('./rebind.ts') },
     { signature: 'report <device>', describe: 'who can open a disk', load: () => import('./report.ts') },
 ]

@@ -11,8 +11,8 @@ import { copyWholeHeader } from '#luks/device.ts'
 import { luksError } from '#luks/errors.ts'
 import { forgetBackup, readSound, rewriteHeader } from '#luks/rewrite.ts'
 import { note } from '../term.ts'
+import type { Disk } from './disks.ts'
 import { readExisting } from './passphrase.ts'
-import type { Disk } from './rebind.ts'
 import { fetchResource } from './target.ts'
 
 /** @throws AttestError ERR_USAGE where key slots would be lost, ERR_LUKS_* */
@@ -32,6 +32,12 @@ export async function reencryptDisk({ rewrite, target, deps, uuid }: Disk, recov
                 hint: 'a passphrase in a file; or remove them first with `cryptsetup luksKillSlot`',
             })
         if (recoveryFile !== undefined) recovery = await readExisting(recoveryFile, device)
+        // Their tokens go with them: cryptsetup would leave them there, and lead nowhere.
+        const { binding } = opened
+        if (lost.length > 0)
+            await rewriteHeader(rewrite, (file) =>
+                changeBindings(file, { existing: opened.passphrase, keep: [[binding, resource]], remove: lost }),
+            )
         note(`encrypting ${device} anew: until it is done, no front end opens it`)
         await reencrypt(device, statSync(device).isFile(), opened.binding.keyslot, opened.passphrase)
         const now = await openedBy(device, copyWholeHeader(device), resource)
