@@ -74,7 +74,7 @@ export async function bundle(name: ProgramName, role: Role, koffi: Koffi): Promi
             // Everything is inside: there is no file beside a module that it could look for.
             'import.meta.url': '"file:///"',
         },
-        plugins: name === 'guest-attest' ? [cedarFromAsset] : [leaveOut(NOT_IN_THE_PIN)],
+        plugins: [unusedBuiltins, name === 'guest-attest' ? cedarFromAsset : leaveOut(NOT_IN_THE_PIN)],
     })
     return { code: outputFiles?.[0]?.text ?? '', metafile: metafile as Metafile }
 }
@@ -97,6 +97,14 @@ export function koffiLibrary(arch: string = process.arch): { readonly source: st
 
 function cedarFolder(): string {
     return dirname(require.resolve('@cedar-policy/cedar-wasm/nodejs'))
+}
+
+// Node's own modules have no effects but what is asked of them: one that nothing of a bundle uses is not loaded.
+const unusedBuiltins: Plugin = {
+    name: 'unused-builtins',
+    setup({ onResolve }) {
+        onResolve({ filter: /^node:/ }, ({ path }) => ({ path, external: true, sideEffects: false }))
+    },
 }
 
 // The library reads its WebAssembly from the file beside it, which an executable has inside.

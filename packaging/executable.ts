@@ -35,6 +35,7 @@ const FLAGS = [
     // Else Node parses its 150 authorities as soon as anything loads node:tls, for 18 ms at each start. None of them is
     // ever asked: every connection names whom it trusts (src/core/http.ts).
     '--use-openssl-ca',
+    '--no-use-system-ca', // NODE_USE_SYSTEM_CA=1 is at odds with it
     '--openssl-config=/dev/null',
     '--disable-warning=ExperimentalWarning',
 ]

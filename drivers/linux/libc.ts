@@ -67,7 +67,6 @@ declare const GUEST_ATTEST_KOFFI_PATH: string | undefined
 declare const GUEST_ATTEST_KOFFI_SHA256: string | undefined
 const KOFFI_PATH: string = typeof GUEST_ATTEST_KOFFI_PATH === 'undefined' ? '' : GUEST_ATTEST_KOFFI_PATH
 const KOFFI_SHA256: string = typeof GUEST_ATTEST_KOFFI_SHA256 === 'undefined' ? '' : GUEST_ATTEST_KOFFI_SHA256
-const BUILT_IN = typeof GUEST_ATTEST_KOFFI_PATH !== 'undefined'
 
 let native: Koffi | undefined
 let loaded: Libc | undefined
@@ -163,7 +162,7 @@ function unixAddress(path: string): Buffer {
 
 function loadKoffi(): Koffi {
     const tried: unknown[] = []
-    for (const find of BUILT_IN ? [builtIn] : [glibcPackage, muslPackage])
+    for (const find of typeof GUEST_ATTEST_KOFFI_PATH === 'undefined' ? [glibcPackage, muslPackage] : [builtIn])
         try {
             const module = { exports: {} }
             process.dlopen(module, find())
