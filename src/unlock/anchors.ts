@@ -11,6 +11,7 @@ import { type Origin, parseOrigin, type ServerTrust } from '#core/http.ts'
 import { isNameless } from '#core/origin.ts'
 import { issues } from '#core/schema.ts'
 import { formatResourcePath, type ResourcePath } from '#kbs/messages.ts'
+import { matchesPath, PATH_PATTERN } from '#kbs/patterns.ts'
 import { unlockError } from './errors.ts'
 
 export interface Anchor {
@@ -35,9 +36,6 @@ export const TRUST_FOLDER = 'trust.d'
 
 /** `sha256/` and 44 characters of base64. */
 export const PIN = /^sha256\/[A-Za-z0-9+/]{43}=$/
-
-/** `*` stands for any text within one of the three names, never for a slash. */
-export const PATH_PATTERN = /^[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+\/[A-Za-z0-9_.*-]+$/
 
 export const ANCHOR_FILE = z.strictObject({
     url: z.string(),
@@ -118,12 +116,6 @@ export function requireAnchor(anchors: readonly Anchor[], server: string, path: 
     throw unlockError('ERR_UNLOCK_PATH', `${origin} is not trusted for ${wanted}: nothing was sent to it`, {
         hint: `allowed: ${anchor.allowPaths.join(', ')} (${anchor.file})`,
     })
-}
-
-/** Whether a pattern allows a path: the same number of names, each matching, `*` any text within one. */
-export function matchesPath(pattern: string, path: string): boolean {
-    const escaped = pattern.split('*').map((part) => part.replaceAll('.', String.raw`\.`))
-    return new RegExp(`^${escaped.join('[^/]*')}$`).test(path)
 }
 
 const malformed = (file: string, what: string) => unlockError('ERR_UNLOCK_ANCHOR_FILE', `${file}: ${what}`)

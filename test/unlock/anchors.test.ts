@@ -5,8 +5,9 @@ import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { parseResourcePath } from '#kbs/messages.ts'
+import { matchesPath } from '#kbs/patterns.ts'
 import { temporaryFolder } from '#test/folder.ts'
-import { formatAnchor, matchesPath, parseAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { formatAnchor, parseAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 

@@ -15,7 +15,10 @@ import { rewriteOf, type Target, targetOf, volumeOf } from './target.ts'
 
 export interface Disk {
     readonly rewrite: ReturnType<typeof rewriteOf>
+    /** The broker that has the word. */
     readonly target: Target
+    /** With every broker, as a clevis token names them. */
+    readonly all: Target
     readonly deps: ReleaseDeps
     readonly uuid: string
     readonly options: {
@@ -40,7 +43,7 @@ export function diskOf(device: string, options: Options, deps: ReleaseDeps, step
     const target = { ...all, servers: all.servers.slice(0, 1) }
     if (all.servers.length > 1)
         note(`${device}: rotated at ${all.servers[0]}: the other brokers need the same key and version`)
-    return { rewrite, target, deps, uuid: header.uuid, options, step }
+    return { rewrite, target, all, deps, uuid: header.uuid, options, step }
 }
 
 /** A key that opens several volumes is rotated for all of them at once. @throws AttestError ERR_USAGE */

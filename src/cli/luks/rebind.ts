@@ -125,12 +125,12 @@ async function settle(disk: Disk, version: number | null): Promise<void> {
 }
 
 async function bindAnew(disk: Disk, now: Resource, stale: string[], copy: Buffer): Promise<void> {
-    const { rewrite, target, options } = disk
+    const { rewrite, all, options } = disk
     using others = await othersOn(disk, copy)
     note(`${rewrite.device} does not open with the current version: what opens it?`)
     const existing = await readExisting(options.keyFile, rewrite.device)
     try {
-        const seal = stale.some((slot) => hasClevis(copy, slot)) ? clevisSeal(target, now) : undefined
+        const seal = stale.some((slot) => hasClevis(copy, slot)) ? clevisSeal(all, now) : undefined
         const changes = { seal, keep: others.keep, remove: [...stale, ...others.remove] }
         await rewriteHeader(rewrite, (file) => changeBindings(file, { existing, add: now, ...changes }))
     } finally {

@@ -1,7 +1,7 @@
 // `luks report`: who can open a disk, also what clevis does not show, and what the host gains by how it is opened.
 // SPDX-License-Identifier: Apache-2.0
 
-import { metadataOf } from '#luks/bind.ts'
+import { metadataOf } from '#luks/metadata.ts'
 import { checkHeader } from '#luks/check.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { primaryCopy } from '#luks/header.ts'

@@ -59,7 +59,7 @@ async function addNext(disk: Disk, { binding, passphrase }: Opened, old: Resourc
         using others = await othersOn(disk, copy)
         const remove = [...slotsBut(copy, old.path, [binding.keyslot]), ...others.remove]
         const keep = [[binding, old] as const, ...others.keep]
-        const seal = hasClevis(copy, binding.keyslot) ? clevisSeal(disk.target, next) : undefined
+        const seal = hasClevis(copy, binding.keyslot) ? clevisSeal(disk.all, next) : undefined
         return await changeBindings(file, { existing: passphrase, add: next, seal, keep, remove })
     })
 }

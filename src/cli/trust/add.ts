@@ -7,12 +7,12 @@ import { coreError } from '#core/errors.ts'
 import { createFile, makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
 import { isNameless, type Origin, parseOrigin } from '#core/origin.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
+import { PATH_PATTERN } from '#kbs/patterns.ts'
 import {
     type AnchorFile,
     anchorFileName,
     findAnchor,
     formatAnchor,
-    PATH_PATTERN,
     PIN,
     parseAnchor,
     readAnchors,
