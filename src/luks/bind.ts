@@ -6,6 +6,7 @@ import { type Secret, wipe } from '#core/bytes.ts'
 import {
     BINDING_SALT_SIZE,
     bindingKeys,
+    bindingsTo,
     checkDigest,
     formatBinding,
     headerDigest,
@@ -16,8 +17,7 @@ import {
 import { addKeyslot, importToken, killKeyslot, opens, removeToken } from './cryptsetup.ts'
 import { copyWholeHeader } from './device.ts'
 import { luksError } from './errors.ts'
-import { primaryCopy } from './header.ts'
-import { type Metadata, parseMetadata } from './metadata.ts'
+import { metadataOf } from './metadata.ts'
 
 /** A resource at hand: what the passphrase and the digest of a binding are made of. */
 export interface Resource {
@@ -43,8 +43,10 @@ export interface Changes {
 }
 
 /**
+ * Changes the bindings of a header in a file: `add` comes, `remove` goes, and every token of ours is written anew and tried.
+ * The file is a copy (`rewriteHeader`): where this throws, it is of no use any more.
  * @returns the key slot that was added
- * @throws AttestError ERR_LUKS_PASSPHRASE, ERR_LUKS_FULL, ERR_LUKS_CRYPTSETUP
+ * @throws AttestError ERR_LUKS_PASSPHRASE, ERR_LUKS_FULL, ERR_LUKS_CRYPTSETUP, ERR_LUKS_BINDING
  */
 export async function changeBindings(file: string, changes: Changes): Promise<string | null> {
     const { existing, add, seal, keep = [], remove = [] } = changes
@@ -82,10 +84,6 @@ export async function changeBindings(file: string, changes: Changes): Promise<st
         wipe(passphrase)
     }
 }
-
-/** The bindings to a path. */
-export const bindingsTo = (copy: Buffer, path: string): LuksBinding[] =>
-    readBindings(copy).filter((binding) => binding.path === path)
 
 /** Which of the bindings this resource opens: its key slot, its passphrase (to be wiped), and whether the digest holds. */
 export async function openedBy(device: string, copy: Buffer, resource: Resource) {
@@ -127,9 +125,6 @@ export const hasClevis = (copy: Buffer, keyslot: string): boolean =>
 
 const isListed = (token: object, keyslot: string): boolean =>
     'keyslots' in token && Array.isArray(token.keyslots) && token.keyslots.includes(keyslot)
-
-/** The key slots and tokens of a header that was judged. */
-export const metadataOf = (copy: Buffer): Metadata => parseMetadata(primaryCopy(copy).json)
 
 async function removeSlot(file: string, keyslot: string, remaining: Uint8Array): Promise<void> {
     const { keyslots, tokens } = metadataOf(copyWholeHeader(file))

@@ -14,7 +14,7 @@ import { equalBytes, fromBase64Url, type Secret, secret, toBase64Url, toBase64Ur
 import { jcs } from '#core/jcs.ts'
 import { luksError } from './errors.ts'
 import { primaryCopy } from './header.ts'
-import { fit, KEYSLOT, type Metadata, parseMetadata } from './metadata.ts'
+import { fit, KEYSLOT, type Metadata, metadataOf, parseMetadata } from './metadata.ts'
 
 export const TOKEN_TYPE = 'guest-attest'
 
@@ -88,14 +88,18 @@ export const formatBinding = ({ keyslot, path, version, salt, digest }: Omit<Luk
 
 /** The bindings of a header, the newest version of a resource first. @throws AttestError ERR_LUKS_*, ERR_JSON */
 export function readBindings(copy: Buffer): LuksBinding[] {
-    const { tokens } = readMetadata(copy)
+    const { tokens } = metadataOf(copy)
     return Object.entries(tokens)
         .filter(([, { type }]) => type === TOKEN_TYPE)
         .map(([id, token]) => readBinding(id, token))
         .toSorted((a, b) => (b.version ?? 0) - (a.version ?? 0))
 }
 
-/** The caller wipes both. */
+/** The bindings to a path, in the same order. @throws AttestError as `readBindings` */
+export const bindingsTo = (copy: Buffer, path: string): LuksBinding[] =>
+    readBindings(copy).filter((binding) => binding.path === path)
+
+/** The passphrase of its key slot, in base64url, and the 32 bytes of the key of its digest. The caller wipes both. */
 export function bindingKeys(resource: Uint8Array, binding: BindingName): { passphrase: Secret; headerKey: Secret } {
     const bytes = derive(resource, binding, 'guest-attest/luks-passphrase/v1')
     try {
@@ -147,8 +151,6 @@ function areasOf(keyslots: Metadata['keyslots'], copy: Buffer): Buffer[] {
             return copy.subarray(Number(offset), Number(end))
         })
 }
-
-const readMetadata = (copy: Buffer): Metadata => parseMetadata(primaryCopy(copy).json)
 
 const derive = (resource: Uint8Array, { path, version, salt }: BindingName, label: string): Secret =>
     secret(Buffer.from(hkdfSync('sha256', resource, salt, Buffer.from(`${label}\0${path}\0${version ?? ''}`), 32)))

@@ -1,4 +1,4 @@
-// Errors of LUKS2 headers. Each but the first is one way in which a header can lie.
+// Errors of LUKS2 headers: the ways in which one can lie, then what can go wrong where one is bound or opened.
 // SPDX-License-Identifier: Apache-2.0
 
 import { type ErrorTable, errorsOf } from '#core/errors.ts'
@@ -32,6 +32,7 @@ export const LUKS_ERRORS = {
     ERR_LUKS_PASSPHRASE: { exit: 1, means: 'no key slot opens with that passphrase or key' },
     ERR_LUKS_CHANGED: { exit: 3, passes: true, means: 'the header changed while it was worked on' },
     ERR_LUKS_FULL: { exit: 1, means: 'the header has no room for what was to be added' },
+    ERR_LUKS_UNSOUND: { exit: 1, means: 'a check of the header fails: the volume may not be opened from it' },
     ERR_LUKS_BINDING: { exit: 1, means: 'no binding of the header is one that may open it' },
     ERR_LUKS_HEADER_DIGEST: { exit: 1, means: 'the header is not the one that was bound: it was altered since' },
     ERR_LUKS_PIN: { exit: 1, means: 'a clevis token opens with a key that the host can have' },

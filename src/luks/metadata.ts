@@ -8,6 +8,7 @@ import { fromBase64 } from '#core/bytes.ts'
 import { parseJson } from '#core/json.ts'
 import { issues, type Schema } from '#core/schema.ts'
 import { brief, type LuksCode, luksError } from './errors.ts'
+import { primaryCopy } from './header.ts'
 
 /** Members and elements: 32 of each kind of object have some 1000. */
 const MAX_VALUES = 10_000
@@ -152,6 +153,9 @@ export function parseMetadata(area: Buffer): Metadata {
     refuseZeros(value)
     return fit(METADATA, value, 'JSON area', 'ERR_LUKS_METADATA')
 }
+
+/** What the first copy of a header says. @throws AttestError ERR_LUKS_*, ERR_JSON */
+export const metadataOf = (copy: Buffer): Metadata => parseMetadata(primaryCopy(copy).json)
 
 /** An object as its schema sees it. @throws AttestError of the given code, naming the members that do not fit */
 export function fit<T>(schema: Schema<T>, value: unknown, where: string, code: LuksCode): T {

@@ -28,18 +28,19 @@ export interface SoundHeader {
     readonly volume: LuksVolume
 }
 
-/** @throws AttestError what the check that fails says */
+/**
+ * The header of a device, one copy of it, where every check passes.
+ * @throws AttestError ERR_LUKS_UNSOUND with what the first check that fails says, as `copyWholeHeader`
+ */
 export function readSound(device: string, expected: Expected = {}): SoundHeader {
     const copy = copyWholeHeader(device)
     const { volume, checks } = checkHeader(copy, expected)
     if (volume) return { copy, volume }
     const failed = checks.find(({ result }) => result === 'fail')
     throw luksError(
-        'ERR_LUKS_BINDING',
-        `the header of ${device} is not one that opens at boot: ${failed?.name}: ${failed?.detail}`,
-        {
-            hint: failed?.hint ?? `guest-attest luks check ${device}`,
-        },
+        'ERR_LUKS_UNSOUND',
+        `the header of ${device} may not be opened: ${failed?.name}: ${failed?.detail}`,
+        { hint: failed?.hint ?? `guest-attest luks check ${device}` },
     )
 }
 

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
 import { pause } from '#core/wait.ts'
 import type { Status } from './status.ts'
-import type { FrontEnd } from './unlock-volume.ts'
+import type { Handover } from './unlock-volume.ts'
 
 export interface AgentDoors {
     /** One datagram to a unix socket; false where it was not taken. */
@@ -29,7 +29,7 @@ export function passwordAgent(
     doors: AgentDoors,
     status: Status,
     folder: string = ASK_FOLDER,
-): FrontEnd {
+): Handover {
     return {
         ready() {
             status.say('checked', 'the host can read this console: rotate this key after use')

@@ -1,12 +1,15 @@
 // The front end of systemd: crypttab names a unix socket as the key file, and systemd-cryptsetup(8) connects to it once,
-// reads to its end, and takes what it got for the key. The connection is held until the key is there, or closed empty.
+// reads to its end, and takes what it got for the key, nothing for the empty passphrase. The connection is held until the
+// key is there, or closed with a passphrase that opens nothing.
 // crypttab(5), "AF_UNIX key files": the client's own address is abstract, and ends in `/cryptsetup/VOLUME`.
 // SPDX-License-Identifier: Apache-2.0
 
+import { randomBytes } from 'node:crypto'
 import type { Server, Socket } from 'node:net'
 import type { Secret } from '#core/bytes.ts'
 import type { Logger } from '#core/log.ts'
-import type { FrontEnd } from './unlock-volume.ts'
+import { LUKS_KEY_SIZE } from '#kbs/messages.ts'
+import type { Handover } from './unlock-volume.ts'
 
 export interface SocketDoors {
     /** The user at the other end of a unix socket, and its address; an abstract one begins with a zero byte. */
@@ -16,7 +19,7 @@ export interface SocketDoors {
     notify(state: string): void
 }
 
-export interface KeySocket extends FrontEnd, AsyncDisposable {}
+export interface KeySocket extends Handover, AsyncDisposable {}
 
 /** The only user who gets a key. */
 const ROOT = 0
@@ -75,7 +78,7 @@ export function keySocket(name: string, server: Server, doors: SocketDoors, log:
             while (!(await hand(await nextConnection(signal), passphrase))) log.warn('who asked has gone')
         },
         async [Symbol.asyncDispose]() {
-            for (const socket of waiting) socket.end() // empty: systemd-cryptsetup goes on without us
+            for (const socket of waiting) socket.end(randomBytes(LUKS_KEY_SIZE)) // systemd-cryptsetup goes on without us
             server.close()
         },
     }

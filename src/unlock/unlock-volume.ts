@@ -1,19 +1,21 @@
 // A volume of the table, from its disk to its passphrase: the way that every front end takes at boot. The header is
 // copied and judged before anything is sent, and its digest is checked with the key before the passphrase is handed out.
+// Where nobody is to type a passphrase, cryptsetup gets the copy only then: systemd-cryptsetup(8) takes a key socket that
+// closes for the empty passphrase, and a header that the host has made may have a key slot for that one.
 // SPDX-License-Identifier: Apache-2.0
 
 import { type Secret, wipe } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { deadline } from '#core/wait.ts'
-import { bindingKeys, checkDigest, type LuksBinding } from '#luks/binding.ts'
 import { checkCommandLine } from './command-line.ts'
+import { type BoundHeader, keySlotOf, versionsOf } from './key-slot.ts'
 import { type ReleaseDeps, type Released, release } from './release.ts'
 import type { Status } from './status.ts'
-import { keepHeader, readVolumeHeader, type VolumeHeader, waitForDevice } from './volume-header.ts'
+import { dropHeader, keepHeader, readVolumeHeader, waitForDevice } from './volume-header.ts'
 import type { Volume } from './volumes.ts'
 
-/** What a front end does with a volume. */
-export interface FrontEnd {
+/** How a front end hands the key of one volume over. */
+export interface Handover {
     /** The copy of the header is in its place: cryptsetup may begin. */
     ready(): void
     /** Hands the passphrase over; it is wiped afterwards. */
@@ -32,21 +34,22 @@ export interface VolumeDeps extends Omit<ReleaseDeps, 'deadlineMs' | 'persistent
  * Opens one volume through a front end, or says why not; returns how the process exits: 0 handed over, 1 refused for
  * good, 2 the configuration is wrong, 3 the deadline has passed.
  */
-export async function unlockVolume(volume: Volume, frontEnd: FrontEnd, deps: VolumeDeps): Promise<number> {
+export async function unlockVolume(volume: Volume, handover: Handover, deps: VolumeDeps): Promise<number> {
     const { status, log } = deps
     try {
+        dropHeader(volume.name, deps.runFolder)
         if (volume.profile === 'strict') checkCommandLine(volume, deps.commandLine)
         const deadlineMs = volume.deadlineS * 1000
         const startedMs = performance.now()
         using signal = deadline(deadlineMs, `the volume ${volume.name}`)
         const header = await prepare(volume, deps, signal)
-        frontEnd.ready()
+        if (volume.profile === 'compat') begin(volume, header, handover, deps)
         const spentMs = performance.now() - startedMs
         const left = Math.max(1000, Math.ceil((deadlineMs - spentMs) / 1000) * 1000) // told in whole seconds
         await release(
             { servers: volume.servers, path: volume.path, versions: versionsOf(header) },
             { ...deps, deadlineMs: left, persistent: true },
-            async (released) => handOver(volume, header, released, frontEnd, deps, signal),
+            async (released) => deliver(volume, header, released, handover, deps, signal),
         )
         return 0
     } catch (error) {
@@ -57,56 +60,34 @@ export async function unlockVolume(volume: Volume, frontEnd: FrontEnd, deps: Vol
     }
 }
 
-async function prepare(volume: Volume, deps: VolumeDeps, signal: AbortSignal): Promise<VolumeHeader> {
+async function prepare(volume: Volume, deps: VolumeDeps, signal: AbortSignal): Promise<BoundHeader> {
     const device = await waitForDevice(volume, signal, deps.device)
     const header = readVolumeHeader(volume, device)
-    keepHeader(volume.name, header, deps.runFolder)
     deps.status.say('checked', `the header of ${device} is sound, and opens from its copy`)
     return header
 }
 
-/** In their order, each once: a header in the middle of a rotation has two. */
-export const versionsOf = ({ bindings }: Pick<VolumeHeader, 'bindings'>): (number | null)[] => [
-    ...new Set(bindings.map(({ version }) => version)),
-]
+function begin({ name }: Volume, header: BoundHeader, handover: Handover, { runFolder }: VolumeDeps): void {
+    keepHeader(name, header, runFolder)
+    handover.ready()
+}
 
-async function handOver(
+async function deliver(
     volume: Volume,
-    { copy, bindings }: VolumeHeader,
-    { key, asked }: Released,
-    frontEnd: FrontEnd,
-    { status }: VolumeDeps,
+    header: BoundHeader,
+    released: Released,
+    handover: Handover,
+    deps: VolumeDeps,
     signal: AbortSignal,
 ): Promise<void> {
-    const passphrase = firstThatHolds(
-        copy,
-        bindings.filter(({ version }) => version === asked),
-        key,
-    )
+    const { passphrase } = keySlotOf(header, released)
     try {
-        await frontEnd.deliver(passphrase, signal)
-        status.say('open', `the key of ${volume.name} has been handed over`)
+        if (volume.profile === 'strict') begin(volume, header, handover, deps)
+        await handover.deliver(passphrase, signal)
+        deps.status.say('open', `the key of ${volume.name} has been handed over`)
     } finally {
         wipe(passphrase)
     }
-}
-
-/** @throws AttestError ERR_LUKS_HEADER_DIGEST where the header is not the one that any of them was made for */
-export function firstThatHolds(copy: Buffer, bindings: readonly LuksBinding[], key: Secret): Secret {
-    let last: unknown
-    for (const binding of bindings) {
-        const { passphrase, headerKey } = bindingKeys(key, binding)
-        try {
-            checkDigest(copy, binding, headerKey)
-            return passphrase
-        } catch (error) {
-            wipe(passphrase)
-            last = error
-        } finally {
-            wipe(headerKey)
-        }
-    }
-    throw last
 }
 
 const word = ({ exit }: AttestError): string => (exit === 1 ? 'refused' : 'not opened')

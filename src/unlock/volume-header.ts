@@ -2,24 +2,17 @@
 // what was checked is what is used. The host can answer the next read of the disk with another one.
 // SPDX-License-Identifier: Apache-2.0
 
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeFolder, writeFileAtomic } from '#core/files.ts'
 import { RUN_FOLDER } from '#core/role.ts'
 import { pause } from '#core/wait.ts'
-import { formatResourcePath } from '#kbs/messages.ts'
-import { type LuksBinding, readBindings, TOKEN_TYPE } from '#luks/binding.ts'
+import { TOKEN_TYPE } from '#luks/binding.ts'
 import { checkHeader } from '#luks/check.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { unlockError } from './errors.ts'
+import { type BoundHeader, boundTo } from './key-slot.ts'
 import type { Volume } from './volumes.ts'
-
-export interface VolumeHeader {
-    /** Both copies, and the key-slot areas. */
-    readonly copy: Buffer
-    /** Those for the path of the volume table, the newest version of the resource first. */
-    readonly bindings: readonly LuksBinding[]
-}
 
 /** Where udev puts a volume: the host chooses what carries this UUID, so it only says where to look. */
 export const deviceOf = ({ uuid }: Pick<Volume, 'uuid'>): string => `/dev/disk/by-uuid/${uuid}`
@@ -45,7 +38,7 @@ export async function waitForDevice(volume: Volume, signal: AbortSignal, path = 
 }
 
 /** @throws AttestError ERR_UNLOCK_HEADER, ERR_UNLOCK_UNBOUND, ERR_LUKS_DEVICE, ERR_FILE */
-export function readVolumeHeader(volume: Volume, device: string): VolumeHeader {
+export function readVolumeHeader(volume: Volume, device: string): BoundHeader {
     const copy = copyWholeHeader(device)
     const { volume: found, checks } = checkHeader(copy, { uuid: volume.uuid })
     const refuse = (why: string | undefined) =>
@@ -56,21 +49,19 @@ export function readVolumeHeader(volume: Volume, device: string): VolumeHeader {
     const other = found.tokens.find(({ type }) => !OPENS_WITH_US_ALONE.includes(type))
     if (volume.profile === 'strict' && other)
         throw refuse(`token ${other.id}: ${other.type} may open it without the broker`)
-    const wanted = formatResourcePath(volume.path)
-    const bindings = readBindings(copy).filter(({ path }) => path === wanted)
-    if (bindings.length > 0) return { copy, bindings }
-    throw unlockError('ERR_UNLOCK_UNBOUND', `${device} is not bound to ${wanted}`, {
-        hint: `guest-attest luks enroll ${device} --path ${wanted}`,
-    })
+    return boundTo(copy, device, volume.path, 'enroll')
 }
 
 /** The copy that crypttab's `header=` names. */
 export const headerFile = (name: string, folder = RUN_FOLDER): string => join(folder, `${name}.hdr`)
 
 /** @throws AttestError ERR_FILE */
-export function keepHeader(name: string, { copy }: VolumeHeader, folder = RUN_FOLDER): string {
+export function keepHeader(name: string, { copy }: BoundHeader, folder = RUN_FOLDER): string {
     makeFolder(folder, 0o700)
     const file = headerFile(name, folder)
     writeFileAtomic(file, copy)
     return file
 }
+
+/** What an earlier try has left there. */
+export const dropHeader = (name: string, folder = RUN_FOLDER): void => rmSync(headerFile(name, folder), { force: true })

@@ -5,8 +5,8 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { bindingsTo, changeBindings, openedBy } from '#luks/bind.ts'
-import { bindingKeys, checkDigest } from '#luks/binding.ts'
+import { changeBindings, openedBy } from '#luks/bind.ts'
+import { bindingKeys, bindingsTo, checkDigest } from '#luks/binding.ts'
 import { checkHeader } from '#luks/check.ts'
 import { opens } from '#luks/cryptsetup.ts'
 import { copyWholeHeader } from '#luks/device.ts'
@@ -107,7 +107,7 @@ for (const { name, edit, code } of [
         name: 'a header that would not open at boot',
         edit: async (file: string) =>
             void must('cryptsetup', 'luksUUID', '--uuid', '0b5317c0-ff25-49bd-b85d-45c1d000098a', file),
-        code: 'ERR_LUKS_BINDING',
+        code: 'ERR_LUKS_UNSOUND',
     },
     {
         name: 'no room for a key slot',
@@ -145,7 +145,7 @@ withCryptsetup('a header that is none is refused before anything', async (t) => 
     writeFileSync(rewrite.device, Buffer.alloc(1024 * 1024))
     await t.throwsAsync(
         rewriteHeader(rewrite, async () => t.fail()),
-        { code: 'ERR_LUKS_BINDING' },
+        { code: 'ERR_LUKS_UNSOUND' },
     )
     t.false(existsSync(rewrite.backupFolder))
 })

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
-import { metadataOf } from '#luks/bind.ts'
 import { formatBinding } from '#luks/binding.ts'
+import { metadataOf } from '#luks/metadata.ts'
 import { report } from '#luks/report.ts'
 import { type Changes, forge, protectedFor, protectedForSome } from './forge.ts'
 

@@ -11,7 +11,7 @@ import { libc } from '#drivers/linux/libc.ts'
 import { passwordAgent } from '#unlock/ask-password.ts'
 import { keySocket } from '#unlock/key-socket.ts'
 import { bootStatus, type Status } from '#unlock/status.ts'
-import { type FrontEnd, unlockVolume } from '#unlock/unlock-volume.ts'
+import { type Handover, unlockVolume } from '#unlock/unlock-volume.ts'
 import { deviceOf } from '#unlock/volume-header.ts'
 import { needsNetwork, readVolumes, requireVolume, type Volume } from '#unlock/volumes.ts'
 import { readConfig } from '../settings.ts'
@@ -35,8 +35,8 @@ export function volumes(args: readonly string[]): number {
 /** `key NAME`: the keyscript's half that is no shell. */
 export function key(args: readonly string[]): Promise<number> {
     const volume = named(args)
-    const frontEnd: FrontEnd = { ready: () => undefined, deliver: async (passphrase) => writeStdout(passphrase) }
-    return unlock(volume, frontEnd, bootStatus(volume.name))
+    const handover: Handover = { ready: () => undefined, deliver: async (passphrase) => writeStdout(passphrase) }
+    return unlock(volume, handover, bootStatus(volume.name))
 }
 
 /** `key-socket NAME`: a service that systemd starts with its listening socket. */
@@ -64,10 +64,10 @@ function named([name, ...more]: readonly string[]): Volume {
     return requireVolume(CONFIG_FOLDER, name)
 }
 
-function unlock(volume: Volume, frontEnd: FrontEnd, status: Status): Promise<number> {
+function unlock(volume: Volume, handover: Handover, status: Status): Promise<number> {
     libc().forbidCoreDumps()
     const log = lineLogger('guest-attest', [stderrSink])
-    return unlockVolume(volume, frontEnd, { ...releaseDeps(readConfig(), log), log, status })
+    return unlockVolume(volume, handover, { ...releaseDeps(readConfig(), log), log, status })
 }
 
 // The root is about to be switched, or the volume was opened by hand: that is no failure.

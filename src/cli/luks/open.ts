@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs'
 import { coreError } from '#core/errors.ts'
 import { readSound } from '#luks/rewrite.ts'
-import { openDisk, tryDisk } from '#unlock/open-device.ts'
+import { openDisk, tryDisk } from '#unlock/open-disk.ts'
 import { VOLUME_NAME } from '#unlock/volumes.ts'
 import { command as define } from '../command.ts'
 import { note } from '../term.ts'

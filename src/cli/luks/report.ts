@@ -1,10 +1,10 @@
 // `luks report`: who can open a disk, also what clevis does not show, and what the host gains by how it is opened.
 // SPDX-License-Identifier: Apache-2.0
 
-import { metadataOf } from '#luks/metadata.ts'
 import { checkHeader } from '#luks/check.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { primaryCopy } from '#luks/header.ts'
+import { metadataOf } from '#luks/metadata.ts'
 import { PROFILE_GIVES, type Report, report } from '#luks/report.ts'
 import type { Volume } from '#unlock/volumes.ts'
 import { command as define, JSON_OPTION } from '../command.ts'

@@ -1,22 +1,18 @@
-// A disk that is opened by hand, as at boot: one copy of its header, judged; the key; the digest with the key; and
-// cryptsetup from the copy. No words of a command line here: the initrd's program has it too.
+// A disk that a person opens by hand, as at boot: one copy of its header, judged; the key; the digest with the key; and
+// cryptsetup from the copy. What a front end does instead, and for volumes of the table, is in unlock-volume.ts.
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Secret, wipe } from '#core/bytes.ts'
+import { wipe } from '#core/bytes.ts'
 import { makeFolder, writeFileAtomic } from '#core/files.ts'
 import { RUN_FOLDER } from '#core/role.ts'
-import { formatResourcePath } from '#kbs/messages.ts'
-import { bindingsTo } from '#luks/bind.ts'
-import type { LuksBinding } from '#luks/binding.ts'
 import type { Expected } from '#luks/check.ts'
 import { opens, openVolume } from '#luks/cryptsetup.ts'
 import { luksError } from '#luks/errors.ts'
 import { readSound } from '#luks/rewrite.ts'
-import { unlockError } from './errors.ts'
+import { type BoundHeader, boundTo, type KeySlot, keySlotOf, versionsOf } from './key-slot.ts'
 import { type KeyRequest, type ReleaseDeps, release } from './release.ts'
-import { firstThatHolds, versionsOf } from './unlock-volume.ts'
 import { headerFile } from './volume-header.ts'
 
 export interface DiskRequest extends Pick<KeyRequest, 'servers' | 'path'> {
@@ -41,7 +37,7 @@ export async function openDisk(
     const header = readDiskHeader(request)
     makeFolder(folder, 0o700)
     const file = headerFile(name, folder)
-    return await withPassphrase(request, header, deps, async (passphrase) => {
+    return await withKeySlot(request, header, deps, async ({ passphrase }) => {
         writeFileAtomic(file, header.copy)
         await openVolume(request.device, name, passphrase, file)
     })
@@ -55,7 +51,7 @@ export async function tryDisk(request: DiskRequest, deps: ReleaseDeps, folder = 
     try {
         const file = join(work, 'header')
         writeFileAtomic(file, header.copy)
-        return await withPassphrase(request, header, deps, async (passphrase, { keyslot }) => {
+        return await withKeySlot(request, header, deps, async ({ passphrase, binding: { keyslot } }) => {
             if (await opens(request.device, passphrase, { keyslot, header: file })) return
             throw luksError('ERR_LUKS_PASSPHRASE', `key slot ${keyslot} does not open with the key that was released`)
         })
@@ -64,35 +60,22 @@ export async function tryDisk(request: DiskRequest, deps: ReleaseDeps, folder = 
     }
 }
 
-interface DiskHeader {
-    readonly copy: Buffer
-    readonly bindings: readonly LuksBinding[]
-}
+const readDiskHeader = ({ device, expected, path }: DiskRequest): BoundHeader =>
+    boundTo(readSound(device, expected).copy, device, path, 'bind')
 
-function readDiskHeader({ device, expected, path }: DiskRequest): DiskHeader {
-    const { copy } = readSound(device, expected)
-    const wanted = formatResourcePath(path)
-    const bindings = bindingsTo(copy, wanted)
-    if (bindings.length > 0) return { copy, bindings }
-    throw unlockError('ERR_UNLOCK_UNBOUND', `${device} is not bound to ${wanted}`, {
-        hint: `guest-attest luks bind ${device} --path ${wanted}`,
-    })
-}
-
-const withPassphrase = (
+const withKeySlot = (
     { servers, path }: DiskRequest,
-    { copy, bindings }: DiskHeader,
+    header: BoundHeader,
     deps: ReleaseDeps,
-    use: (passphrase: Secret, binding: LuksBinding) => Promise<void>,
+    use: (slot: KeySlot) => Promise<void>,
 ): Promise<Opened> =>
-    release({ servers, path, versions: versionsOf({ bindings }) }, deps, async ({ key, asked }) => {
-        const named = bindings.filter(({ version }) => version === asked)
-        const passphrase = firstThatHolds(copy, named, key)
+    release({ servers, path, versions: versionsOf(header) }, deps, async (released) => {
+        const slot = keySlotOf(header, released)
         try {
-            const binding = named[0] as LuksBinding
-            await use(passphrase, binding)
-            return { path: binding.path, version: binding.version, keyslot: binding.keyslot }
+            await use(slot)
+            const { path, version, keyslot } = slot.binding
+            return { path, version, keyslot }
         } finally {
-            wipe(passphrase)
+            wipe(slot.passphrase)
         }
     })
