@@ -6,7 +6,7 @@
 import { closeSync, constants, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf, messageOf } from '#core/errors.ts'
-import { pause } from '#core/wait.ts'
+import { monotonicMs, pause } from '#core/wait.ts'
 import { driverError } from '../errors.ts'
 import type { Libc } from './libc.ts'
 
@@ -58,17 +58,15 @@ function makeFolder(path: string): void {
     }
 }
 
-const now = (): number => Number(process.hrtime.bigint() / 1_000_000n)
-
 function restOfSpacing(fd: number, spacingMs: number): number {
     const text = Buffer.alloc(20)
     const last = Number(text.toString('latin1', 0, readSync(fd, text, 0, 20, 0)) || Number.NaN)
-    const since = now() - last
+    const since = monotonicMs() - last
     // A stamp that is not a number, or lies in the future, is not one of this boot's.
     return since >= 0 && since < spacingMs ? spacingMs - since : 0
 }
 
 function writeStamp(fd: number): void {
     ftruncateSync(fd)
-    writeSync(fd, String(now()), 0)
+    writeSync(fd, String(monotonicMs()), 0)
 }

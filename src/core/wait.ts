@@ -1,4 +1,4 @@
-// Time: deadlines, and pauses that grow and scatter so that many guests do not knock at once.
+// Time: deadlines, the clock of a boot, and pauses that grow and scatter so that many guests do not knock at once.
 // SPDX-License-Identifier: Apache-2.0
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -32,6 +32,9 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
         signal.throwIfAborted()
     }
 }
+
+/** Milliseconds of CLOCK_MONOTONIC, which every process of a boot shares: the clock of the day is the host's. */
+export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n)
 
 /** The pauses between tries: doubling from `firstMs` to `mostMs`, each scattered over its second half ("equal jitter"). */
 export function* backoff(

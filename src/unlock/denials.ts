@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
 import { RUN_FOLDER } from '#core/role.ts'
+import { monotonicMs } from '#core/wait.ts'
 import { unlockError } from './errors.ts'
 
 export interface Denials {
@@ -28,7 +29,7 @@ const DENIAL = z.object({ times: z.int().check(z.gte(1)), until: z.number(), rea
 type Denial = z.infer<typeof DENIAL>
 
 /** @param now milliseconds since the boot: the clock of the day is the host's */
-export function bootDenials(folder = join(RUN_FOLDER, 'denied'), now = sinceBoot): Denials {
+export function bootDenials(folder = join(RUN_FOLDER, 'denied'), now = monotonicMs): Denials {
     const fileOf = (server: string, path: string): string =>
         join(folder, createHash('sha256').update(`${server}\0${path}`).digest('hex').slice(0, 32))
 
@@ -67,6 +68,3 @@ export function bootDenials(folder = join(RUN_FOLDER, 'denied'), now = sinceBoot
         },
     }
 }
-
-/** CLOCK_MONOTONIC, which every process of a boot shares. */
-const sinceBoot = (): number => Number(process.hrtime.bigint() / 1_000_000n)

@@ -115,10 +115,6 @@ export async function release<T>(
     }
 }
 
-/** The key itself, for whoever wipes it. @throws AttestError as `release` */
-export const releaseKey = (request: KeyRequest, deps: ReleaseDeps): Promise<Secret> =>
-    release(request, deps, ({ key }) => Buffer.from(key) as Secret)
-
 /** Waits for the broker before to fail, or to be silent for too long. */
 async function turn(before: Promise<void> | undefined, ms: number, signal: AbortSignal): Promise<void> {
     const late = pause(ms, signal)

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { kernelSink, type Level, type Sink } from '#core/log.ts'
 import { RUN_FOLDER } from '#core/role.ts'
 import { CONTROLS } from '#core/text.ts'
+import { monotonicMs } from '#core/wait.ts'
 import { consoleSink } from './console.ts'
 
 /** Each with how loudly it is said. */
@@ -73,7 +74,7 @@ export function bootStatus(
                 writeFileSync(recentFile, recent.join('\n'), { mode: 0o600 })
                 const report = join(folder, BOOT_REPORT)
                 if ((statSync(report, { throwIfNoEntry: false })?.size ?? 0) > MAX_REPORT) return
-                const event: BootEvent = { subject, uptimeMs: uptimeMs(), state, text }
+                const event: BootEvent = { subject, uptimeMs: monotonicMs(), state, text }
                 appendFileSync(report, `${JSON.stringify(event)}\n`, { mode: 0o600 })
             })
         },
@@ -96,5 +97,3 @@ function quietly(write: () => void): void {
         // a full or missing /run
     }
 }
-
-const uptimeMs = (): number => Number(process.hrtime.bigint() / 1_000_000n)
