@@ -1,14 +1,14 @@
 // Serves a device model through /dev/cuse: a process that answers until it is ended; its devices go with it.
 // SPDX-License-Identifier: Apache-2.0
 
-import { openSync, read, writeSync } from 'node:fs'
-import { errnoOf, messageOf } from '#core/errors.ts'
+import { openSync } from 'node:fs'
+import { messageOf } from '#core/errors.ts'
+import { readMessages, sendReply } from './connection.ts'
 import { cuseOperations } from './cuse.ts'
 import { emulatorError } from './errors.ts'
 import { type FaultPlan, noFaults } from './faults.ts'
 import { gate } from './gate.ts'
 import type { DeviceModel } from './model.ts'
-import { MESSAGE_SIZE } from './operations.ts'
 import { session } from './session.ts'
 
 /** Of the kernel: each open makes a device. */
@@ -29,11 +29,11 @@ export async function serveCuse(
     const devices = Object.entries(model.devices).map(([name, device]) => {
         const fd = openCuse()
         const receive = session(cuseOperations(name, device, way), {
-            send: (reply) => send(fd, reply, complain),
+            send: (reply) => sendReply(fd, reply, complain),
             isBeingKilled: () => true,
             complain,
         })
-        return follow(fd, receive)
+        return readMessages(fd, receive)
     })
     await Promise.all(devices)
 }
@@ -46,33 +46,5 @@ function openCuse(): number {
             cause,
             hint: 'modprobe cuse, as root',
         })
-    }
-}
-
-function follow(fd: number, receive: (message: Buffer) => void): Promise<void> {
-    const buffer = Buffer.alloc(MESSAGE_SIZE)
-    return new Promise((resolve, reject) => {
-        const next = () =>
-            read(fd, buffer, 0, buffer.length, null, (error, length) => {
-                if (error?.code === 'ENODEV') resolve()
-                else if (error && !PASSING.includes(String(error.code))) reject(error)
-                else {
-                    if (!error) receive(Buffer.from(buffer.subarray(0, length)))
-                    next()
-                }
-            })
-        next()
-    })
-}
-
-/** ENOENT: the request was taken back before it was read. */
-const PASSING: readonly string[] = ['EINTR', 'EAGAIN', 'ENOENT']
-
-function send(fd: number, reply: Buffer, complain: (text: string) => void): void {
-    try {
-        writeSync(fd, reply)
-    } catch (error) {
-        if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENODEV')
-            complain(`a reply was refused: ${messageOf(error)}`)
     }
 }

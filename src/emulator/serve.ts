@@ -2,17 +2,17 @@
 // namespace.ts has mounted, and never touches what it serves.
 // SPDX-License-Identifier: Apache-2.0
 
-import { closeSync, fstatSync, read, readFileSync, type Stats, writeSync } from 'node:fs'
+import { closeSync, fstatSync, readFileSync, type Stats, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { coreError, errnoOf } from '#core/errors.ts'
+import { coreError } from '#core/errors.ts'
 import { configfsFolder } from './configfs-tsm.ts'
+import { readMessages, sendReply } from './connection.ts'
 import { deviceFile } from './device.ts'
 import type { FaultPlan } from './faults.ts'
 import { gate } from './gate.ts'
 import { processMemory } from './memory.ts'
 import type { DeviceModel } from './model.ts'
 import { DESCRIPTORS } from './namespace.ts'
-import { MESSAGE_SIZE } from './operations.ts'
 import { fuseSession } from './session.ts'
 import { folder } from './tree.ts'
 
@@ -67,46 +67,16 @@ export async function serve(model: DeviceModel, plan: FaultPlan, complain: (text
     })
     const receive = fuseSession(
         root,
-        { send: (reply) => sendReply(reply, complain), isBeingKilled, complain },
+        { send: (reply) => sendReply(DESCRIPTORS.fuse, reply, complain), isBeingKilled, complain },
         Math.floor(Date.now() / 1000),
     )
-    const ended = readMessages(receive)
+    const ended = readMessages(DESCRIPTORS.fuse, receive)
     announce([
         ...devices.map(([name]) => `place devices/${name} ${PLACES.devices}/${name}`),
         ...(model.tsm ? [`place configfs ${PLACES.configfs}`] : []),
         'go',
     ])
     await ended
-}
-
-// Reads one message after the other, on a thread of the pool. Resolves when the connection has ended (ENODEV).
-function readMessages(receive: (message: Buffer) => void): Promise<void> {
-    const buffer = Buffer.alloc(MESSAGE_SIZE)
-    return new Promise((resolve, reject) => {
-        const next = () =>
-            read(DESCRIPTORS.fuse, buffer, 0, buffer.length, null, (error, length) => {
-                if (error?.code === 'ENODEV') resolve()
-                else if (error && !PASSING.includes(String(error.code))) reject(error)
-                else {
-                    if (!error) receive(Buffer.from(buffer.subarray(0, length)))
-                    next()
-                }
-            })
-        next()
-    })
-}
-
-/** ENOENT: the request was taken back before it was read. */
-const PASSING: readonly string[] = ['EINTR', 'EAGAIN', 'ENOENT']
-
-function sendReply(reply: Buffer, complain: (text: string) => void): void {
-    try {
-        writeSync(DESCRIPTORS.fuse, reply)
-    } catch (error) {
-        // ENOENT: nobody waits any more. ENODEV: the connection has ended.
-        if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENODEV')
-            complain(`a reply was refused: ${String(error)}`)
-    }
 }
 
 function announce(lines: readonly string[]): void {
