@@ -34,7 +34,7 @@ const DENIES: Script = { resource: { status: 403, body: refusal('PolicyDeny', 'm
 interface Case {
     readonly script?: Script
     /** What the host does to the disk. */
-    readonly spoil?: (bound: Bound) => void
+    readonly spoil?: (bound: Bound, folder: string) => void
     readonly volume?: Partial<Volume>
     readonly commandLine?: string
     readonly deadlineS?: number
@@ -42,7 +42,8 @@ interface Case {
 
 async function open(t: ExecutionContext, { script = gives(KEY), spoil, volume = {}, commandLine = '' }: Case) {
     const bound = boundImage(t, KEY, formatResourcePath(PATH), 1)
-    spoil?.(bound)
+    const folder = temporaryFolder(t)
+    spoil?.(bound, folder)
     const asked: string[] = []
     const server = createServer(scripted(script, asked)).listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -51,7 +52,6 @@ async function open(t: ExecutionContext, { script = gives(KEY), spoil, volume = 
         server.close()
     })
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    const folder = temporaryFolder(t)
     const said: string[] = []
     const delivered: string[] = []
     let ready = 0
@@ -69,7 +69,10 @@ async function open(t: ExecutionContext, { script = gives(KEY), spoil, volume = 
             ...volume,
         },
         {
-            ready: () => void ready++,
+            ready() {
+                ready++
+                if (!existsSync(headerFile('root', folder))) throw new TypeError('ready, and no header to open from')
+            },
             deliver: async (passphrase) => void delivered.push(passphrase.toString('latin1')),
         },
         {
@@ -156,8 +159,11 @@ for (const { name, says, code = 1, sent = false, ...given } of [
     },
 ] as (Case & { name: string; says: RegExp; code?: number; sent?: boolean })[])
     withCryptsetup(`stays shut: ${name}`, async (t) => {
-        const { code: got, said, delivered, asked } = await open(t, given)
+        const { code: got, said, delivered, asked, ready, folder } = await open(t, given)
         t.is(got, code)
+        // systemd-cryptsetup tries the empty passphrase where it gets none: so it gets no header either.
+        t.is(ready, 0)
+        t.false(existsSync(headerFile('root', folder)))
         t.regex(said.at(-1) ?? '', says)
         t.deepEqual(delivered, [])
         t.is(asked.length > 0, sent)
@@ -171,6 +177,20 @@ withCryptsetup('a denial is told in one line while it lasts', async (t) => {
 withCryptsetup('the profile compat does not look at the command line', async (t) => {
     const { code } = await open(t, { volume: { profile: 'compat' }, commandLine: 'rd.break init=/bin/sh' })
     t.is(code, 0)
+})
+
+withCryptsetup('compat: a person can type while the broker denies', async (t) => {
+    const { code, ready, folder } = await open(t, { script: DENIES, volume: { profile: 'compat' } })
+    t.is(code, 3)
+    t.is(ready, 1)
+    t.true(existsSync(headerFile('root', folder)))
+})
+
+withCryptsetup('strict: the header of an earlier try is not left for cryptsetup', async (t) => {
+    const leave = (_bound: Bound, folder: string) => writeFileSync(headerFile('root', folder), 'of the host')
+    const { ready, folder } = await open(t, { script: DENIES, spoil: leave })
+    t.is(ready, 0)
+    t.false(existsSync(headerFile('root', folder)))
 })
 
 withCryptsetup('a disk that does not appear', async (t) => {
