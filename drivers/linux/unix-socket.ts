@@ -4,14 +4,18 @@
 
 import { once } from 'node:events'
 import { lstatSync, rmSync } from 'node:fs'
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type NetConnectOpts, type Socket } from 'node:net'
 import { errnoOf } from '#core/errors.ts'
 import type { Listener } from './stream-socket.ts'
 
 /** @throws an error of the system call, the signal's reason */
-export async function connectUnix(path: string, signal: AbortSignal, allowHalfOpen = false): Promise<Socket> {
+export const connectUnix = (path: string, signal: AbortSignal, allowHalfOpen = false): Promise<Socket> =>
+    connectSocket({ path, allowHalfOpen }, signal)
+
+/** A socket of Node's, when it is connected. @throws an error of the system call, the signal's reason */
+export async function connectSocket(options: NetConnectOpts, signal: AbortSignal): Promise<Socket> {
     signal.throwIfAborted()
-    const socket = connect({ path, allowHalfOpen })
+    const socket = connect(options)
     try {
         await once(socket, 'connect', { signal })
         return socket

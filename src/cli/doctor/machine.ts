@@ -109,12 +109,13 @@ async function examineGuest(note: Note): Promise<void> {
 }
 
 function noGuest(): Omit<Finding, 'what'> {
-    const { tsm, sevGuest } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
+    const doors = Object.values(linuxDoors(readConfig().get(DRIVERS_CONFIG)))
+    const paths = doors.flatMap((door) => ('path' in door ? [door.path] : []))
     const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',
-        detail: `none of ${titles}: looked at ${tsm.path}, ${sevGuest.path}`,
-        todo: 'needed where this should be a guest: a kernel with its driver (configfs-tsm, or /dev/sev-guest)',
+        detail: `none of ${titles}: looked at ${paths.join(', ')}`,
+        todo: 'needed where this should be a guest: a kernel with the driver of its technology',
     }
 }
 

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Listener } from '#drivers/linux/stream-socket.ts'
-import { connectUnix, listenUnix } from '#drivers/linux/unix-socket.ts'
+import { connectSocket, connectUnix, listenUnix } from '#drivers/linux/unix-socket.ts'
 import { formatVsock, listenVsock } from '#drivers/linux/vsock.ts'
 import { formatAddress, type RelayAddress, type Target } from './addresses.ts'
 
@@ -49,16 +49,6 @@ export async function listen(address: RelayAddress, { accepted, failed }: Listen
 
 /** @throws an error of the system call, the signal's reason */
 export const reach = (target: Target, signal: AbortSignal): Promise<Socket> =>
-    target.kind === 'unix' ? connectUnix(target.path, signal, true) : reachTcp(target, signal)
-
-async function reachTcp({ host, port }: Extract<Target, { kind: 'tcp' }>, signal: AbortSignal): Promise<Socket> {
-    signal.throwIfAborted()
-    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true })
-    try {
-        await once(socket, 'connect', { signal })
-        return socket
-    } catch (error) {
-        socket.on('error', () => undefined).destroy()
-        throw signal.aborted ? signal.reason : error
-    }
-}
+    target.kind === 'unix'
+        ? connectUnix(target.path, signal, true)
+        : connectSocket({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true }, signal)
