@@ -86,6 +86,7 @@ try {
     const ran = await inLanes(chosen, Number(values.jobs), (row) => twice(row, kit, built))
     printTimes(ran)
 } finally {
+    stopAll()
     await boot.close()
     if (values.keep) console.log(`kept: ${folder}`)
     else rmSync(folder, { recursive: true, force: true })
