@@ -80,28 +80,25 @@ attest_line() {
 
 # attest_modules KERNEL: names of those that this kernel has, as modules; warns where none can ask a TEE.
 attest_modules() {
-    tee=''
-    for module in $ATTEST_MODULES; do
-        attest_has_module "$1" "$module" || continue
-        echo "$module"
-        case $module in
-            sev-guest | tdx-guest) tee=yes ;;
-        esac
+    for module in $ATTEST_DRIVERS $ATTEST_MODULES; do
+        attest_has "$1" modules.dep "$module" && echo "$module"
     done
-    [ -n "$tee" ] || attest_builtin "$1" ||
-        echo "guest-attest: the kernel $1 has neither sev-guest nor tdx-guest: it cannot ask a TEE for evidence" >&2
+    for module in $ATTEST_DRIVERS; do
+        attest_has "$1" modules.dep "$module" && return
+        attest_has "$1" modules.builtin "$module" && return
+    done
+    echo "guest-attest: the kernel $1 has no driver of a TEE ($ATTEST_DRIVERS): it cannot ask for evidence" >&2
 }
 
-ATTEST_MODULES='configfs sev-guest tdx-guest tsm tsm_report tsm-mr vsock vmw_vsock_virtio_transport
+# One for each technology. Those who load them name them too: guest-attest-key@.service and local-top.
+ATTEST_DRIVERS='sev-guest tdx-guest'
+
+ATTEST_MODULES='configfs tsm tsm_report tsm-mr vsock vmw_vsock_virtio_transport
     hv_sock virtio_net virtio_blk virtio_scsi virtio_pci virtio_rng virtio_console
     hv_netvsc hv_storvsc hv_utils nvme gve ena dm_crypt dm_integrity aes xts sha256 sha512 algif_skcipher af_packet'
 
-# File names have `-` or `_` as their authors liked; modules.dep has them all.
-attest_has_module() {
-    pattern=$(printf '%s' "$2" | sed 's/[-_]/[-_]/g')
-    grep -Eqs "(^|/)$pattern\.ko(\.[a-z]+)?:" "/lib/modules/$1/modules.dep"
-}
-
-attest_builtin() {
-    grep -Eqs '(^|/)(sev|tdx)[-_]guest\.ko$' "/lib/modules/$1/modules.builtin"
+# attest_has KERNEL LIST MODULE: file names have `-` or `_` as their authors liked, and may be compressed.
+attest_has() {
+    pattern=$(printf '%s' "$3" | sed 's/[-_]/[-_]/g')
+    grep -Eqs "(^|/)$pattern\.ko(\.[a-z]+)?(:|\$)" "${ATTEST_KERNELS:-/lib/modules}/$1/$2"
 }
