@@ -18,6 +18,9 @@ const VOLUME = 'opens a volume past the table of this guest'
 const HARMLESS =
     /^(?:BOOT_IMAGE|BOOTIF|rd\.neednet|rd\.udev\.\w+|rd\.(?:info|timeout|retry|driver\.\w+|systemd\.\w*(?:show_status|log)\w*)|systemd\.(?:show_status|status_unit_format|log_\w+|journald\.\w+|default_timeout_start_sec|hostname))$/
 
+/** Says that systemd takes nothing from the firmware and the command line. */
+const NO_CREDENTIALS = 'systemd.import_credentials=no'
+
 /** Names of words, the part before `=`, with `-` for `_`; and what somebody gains by them. The first that fits counts. */
 const SURRENDERS: readonly (readonly [name: RegExp, why: string])[] = [
     [/^(?:rd)?init$/, 'names the program that runs'],
@@ -26,10 +29,13 @@ const SURRENDERS: readonly (readonly [name: RegExp, why: string])[] = [
     [/^(?:kgdb.*|kdb|ekgdboc)$/, DEBUGGER],
     [/^(?:rd\.)?luks(?:\..*)?$/, VOLUME],
     [/^(?:cryptopts|cryptdevice|cryptkey)$/, VOLUME],
+    // A mapping of any name and UUID, over any disk.
+    [/^dm-mod\.create$/, ROOT],
     [/^(?:overlayroot|nfsroot|boot|fstab|ubi\.mtd|roothash|verityusr|usrhash|root\..*|mount\.usr.*|usr)$/, ROOT],
     [/^(?:resume|resume-offset|resumeflags)$/, 'continues a system that somebody else has saved'],
     [/^(?:rd\.)?systemd\..*(?:debug|crash)-(?:shell|chvt)$/, SHELL],
     [/^(?:rd\.)?systemd\..*$/, UNITS],
+    [/^sysctl[./]kernel[./](?:modprobe|core-pattern|hotplug|poweroff-cmd)$/, 'names a program that the kernel runs'],
     [/^rd\..*$/, UNITS],
     [/^[A-Z][A-Z0-9_-]*$/, ENVIRONMENT],
     [/^.*-proxy$/, ENVIRONMENT],
@@ -50,7 +56,7 @@ function surrenders(word: string, volume: Volume): string | null {
     const [name = '', ...rest] = word.split('=')
     if (volume.root && name === 'root' && rest.join('=') !== `/dev/mapper/${volume.name}`)
         return `is not the mapping of this volume (root=/dev/mapper/${volume.name})`
-    if (HARMLESS.test(name)) return null
+    if (HARMLESS.test(name) || word === NO_CREDENTIALS) return null
     // systemd takes `_` for `-` in names.
     const plain = name.replaceAll('_', '-')
     return SURRENDERS.find(([pattern]) => pattern.test(plain))?.[1] ?? null

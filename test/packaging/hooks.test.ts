@@ -30,6 +30,7 @@ const SCRIPTS = {
         'initramfs-tools/keyscript',
         'initramfs-tools/network',
         'systemd/guest-attest-generator',
+        'dracut/59guest-attest/init',
         'dracut/59guest-attest/network-down',
         'dracut/59guest-attest/resolv-conf',
     ],
@@ -222,6 +223,28 @@ for (const { name, mounts, dm = {}, profile = 'strict', want } of ROOTS)
         // Of a strict root only: no partition is taken for swap or /home by its type.
         const masked = existsSync(join(folder, 'run/systemd/system-generators'))
         t.is(masked, want === 0 && profile === 'strict')
+    })
+
+for (const { profile, want } of [
+    { profile: 'strict', want: 'CREDENTIALS_DIRECTORY=RUN/credentials/@system\n' },
+    { profile: 'compat', want: '' },
+] as const)
+    test(`the systemd of a ${profile} root and the credentials of the firmware`, async (t) => {
+        const folder = temporaryFolder(t)
+        const config = configured(temporaryFolder(t), [volume('x', { profile })])
+        const [run_, conf] = [join(folder, 'run'), join(folder, 'param.conf')]
+        // Its last part, with the folders of this test in the place of its own.
+        const source = readFileSync(join(PACKAGING, 'initramfs-tools/scripts/init-bottom/guest-attest'), 'utf8')
+        const last = source.slice(source.indexOf('\nroot_volume &&')).replaceAll('/run/', `${run_}/`)
+        const script = `. ${join(PACKAGING, 'sh/volumes.sh')}\n${last.replaceAll('/conf/param.conf', conf)}`
+        t.is((await run('sh', ['-ec', script], { env: { ATTEST_CONFIG: config } })).code, 0)
+        // As the init of initramfs-tools reads that file, and then runs the init of the root.
+        const chain = `[ ! -e ${conf} ] || . ${conf}; exec env`
+        const env = { ENCRYPTED_CREDENTIALS_DIRECTORY: '/x', PATH: process.env['PATH'] }
+        const told = (await run('sh', ['-c', chain], { env })).stdout.replaceAll(run_, 'RUN')
+        t.is(told.match(/^CREDENTIALS_DIRECTORY=.*\n/m)?.[0] ?? '', want)
+        t.is(told.includes('ENCRYPTED'), profile === 'compat')
+        t.is(existsSync(join(run_, 'credentials/@system')), profile === 'strict')
     })
 
 test('what the network answered is not run as shell', async (t) => {

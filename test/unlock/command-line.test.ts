@@ -13,6 +13,7 @@ for (const line of [
     'console=ttyS0 root=/dev/mapper/root ro panic=-1 net.ifnames=0 ip=dhcp',
     'initrd=\\initrd.img systemd.show_status=1 systemd.journald.forward_to_console=1 mitigations=auto initcall_blacklist=x',
     'rd.neednet=1 rd.udev.log_level=3 systemd.log_level=debug loglevel=3 BOOT_IMAGE=/x BOOTIF=01 -- ',
+    'systemd.import_credentials=no sysctl.vm.swappiness=1',
     'debugfs=off singleton=1 breakpoint="a b" notinit=/bin/sh rootwait rootflags=subvol=@ 3x 12',
 ])
     test(`harmless: ${JSON.stringify(line)}`, (t) => {
@@ -62,6 +63,12 @@ for (const word of [
     'root=LABEL=root',
     '"init=/bin/sh"',
     'overlayroot=tmpfs',
+    'systemd.import_credentials=yes',
+    'systemd.import_credentials',
+    'dm-mod.create="root,CRYPT-LUKS2-0b5317c0ff2549bdb85d45c1d000098a-root,,ro,0 1 linear /dev/vdb 0"',
+    'dm_mod.create=x',
+    'sysctl.kernel.core_pattern=|/bin/sh',
+    'sysctl.kernel/modprobe=/bin/sh',
 ])
     for (const line of [word, `root=/dev/mapper/root ro ${word} quiet`, `quiet -- ${word}`])
         test(`refused: ${line}`, (t) => {

@@ -116,10 +116,16 @@ attest_network() {
     printf '[Service]\nExecStartPre=-%s\n' "$ATTEST_LIB/network-down" >"$switch/40-guest-attest-network.conf"
 }
 
-# strict: no shell on a console that is the host's, whatever fails and whoever asks for one; no root that was found by
-# its type or resumed from a disk; and the root that was mounted is looked at before anything of it is read.
+# strict: no shell on a console that is the host's, whatever fails and whoever asks for one; no credentials that the
+# firmware brings; no root that was found by its type or resumed from a disk; and the root that was mounted is looked at
+# before anything of it is read.
 attest_strict() {
     local unit system=$initdir/etc/systemd/system
+    # In the place of dracut's link to systemd.
+    [[ -x $initdir/usr/lib/systemd/systemd ]] || attest_fail 'systemd is not in the initrd'
+    inst_multiple mount || attest_fail 'a program that the initrd needs is missing'
+    rm -f "$initdir/init"
+    install -m 0755 "$moddir/init" "$initdir/init" || attest_fail "$moddir/init is missing"
     mkdir -p "$system" "$initdir/etc/systemd/system-generators"
     for unit in emergency rescue dracut-emergency; do
         cp "$moddir/emergency.service" "$system/$unit.service"
