@@ -34,6 +34,15 @@ const NO_PROMPT = [...SHELLS, PROMPT]
 
 const OTHER = 'b2'.repeat(48)
 
+/** A line of tmpfiles.d(5). */
+const TELLS_THE_CONSOLE = 'w /dev/kmsg - - - - the host has written this'
+
+/** As the host passes it to the systemd of a guest, past every measurement. */
+const credential = (name: string, text: string): string[] => [
+    '-smbios',
+    `type=11,value=io.systemd.credential.binary:${name}=${Buffer.from(text).toString('base64')}`,
+]
+
 /** A disk that is bound as the initrd wants it. */
 const plain = async (kit: Kit, name: string, bind: 'ours' | 'clevis' | 'tang') => ({
     drives: [fileDrive(await kit.disk(name, { bind: [bind] }))],
@@ -163,6 +172,14 @@ export const ROWS: readonly Row[] = [
         ]),
         timeoutS: 600,
         prepare: (kit, built) => dataGuest(kit, built, 'data volumes after the boot'),
+    },
+    {
+        ...opens('credentials of the firmware are left alone', 'dracut-socket', 'ours', [OPEN]),
+        never: [...NO_PROMPT, /Received regular credentials/, /the host has written this/],
+        async prepare(kit) {
+            const prepared = await plain(kit, this.name, 'ours')
+            return { ...prepared, network: [...USER_NETWORK, ...credential('tmpfiles.extra', TELLS_THE_CONSOLE)] }
+        },
     },
     {
         name: 'wrong measurement',

@@ -76,7 +76,7 @@ perl('at the deadline what is sent opens nothing; an empty answer would be the e
     const got = text(connectFrom(client(), path).stdout)
     await once(server, 'connection')
     await socket[Symbol.asyncDispose]()
-    t.regex(await got, /[^]{8}/)
+    t.true((await got).length > 0)
     t.not(await got, PASSPHRASE)
 })
 
