@@ -50,8 +50,8 @@ export const command = define({
         })
         try {
             createFile(args.out, bytes)
-            const named = `${formatResourcePath(path)}${version === null ? '' : `, version ${version},`}`
-            note(`${bytes.length} bytes of ${named} from ${origin.origin} in ${args.out}`)
+            const which = version === null ? '' : ` (version ${version})`
+            note(`${bytes.length} bytes of ${formatResourcePath(path)} from ${origin.origin} in ${args.out}${which}`)
         } finally {
             wipe(bytes)
         }
