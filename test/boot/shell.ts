@@ -59,6 +59,9 @@ export function cached(kind: string, hash: string, make: (path: string) => Promi
     return made
 }
 
+/** Another run may still read what was made so long ago. */
+const IN_USE_MS = 3600_000
+
 const making = new Map<string, Promise<string>>()
 
 async function makeOnce(path: string, kind: string, make: (path: string) => Promise<void>): Promise<string> {
@@ -66,7 +69,8 @@ async function makeOnce(path: string, kind: string, make: (path: string) => Prom
     mkdirSync(CACHE, { recursive: true })
     const old = new RegExp(`^${kind}-[0-9a-f]{16}(?:\\.part)?$`)
     for (const name of readdirSync(CACHE))
-        if (old.test(name)) rmSync(join(CACHE, name), { recursive: true, force: true })
+        if (old.test(name) && statSync(join(CACHE, name)).ctimeMs < Date.now() - IN_USE_MS)
+            rmSync(join(CACHE, name), { recursive: true, force: true })
     const started = performance.now()
     await make(`${path}.part`)
     renameSync(`${path}.part`, path)
