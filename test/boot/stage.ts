@@ -46,7 +46,7 @@ export async function openBootStage(): Promise<BootStage> {
         secrets,
         async put(path) {
             const key = randomBytes(32)
-            const file = join(stage.folder, 'key')
+            const file = join(stage.folder, `key-${path.replaceAll('/', '-')}`) // boots are made at the same time
             writeFileSync(file, key, { mode: 0o600 })
             await stage.broker('put', path, file, '--kind', 'luks-key', '--replace')
             secrets.set(path, key)
