@@ -56,7 +56,8 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
     const root = await kit.disk(name, { image })
     const bootDisk = await bootPartition(kit, bare, name, built.initrd)
     const drives = [root, bootDisk].map((file) => `file=${file},format=raw,if=virtio,cache=unsafe`)
-    const machine = { drives, network: USER_NETWORK, memoryMiB: 2048, timeoutS: 1500 }
+    const log = kit.file(`${name}.console`)
+    const machine = { drives, network: USER_NETWORK, memoryMiB: 2048, timeoutS: 1500, log }
 
     const first = await boot({
         ...machine,
