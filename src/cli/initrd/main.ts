@@ -7,8 +7,8 @@ import { AttestError, coreError, messageOf } from '#core/errors.ts'
 import { kernelSink, lineLogger, stderrSink } from '#core/log.ts'
 import { DECRYPT_PIN, ENCRYPT_PIN } from '../clevis/pins.ts'
 import { startPin } from '../clevis/start.ts'
-import { check } from './check.ts'
 import { key, keySocketOf, volumes } from './front-ends.ts'
+import { check, open } from './luks.ts'
 
 export const INITRD_PROGRAM = 'guest-attest-initrd'
 
@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, { readonly words: string; readonly does:
     key: { words: 'NAME', does: 'the passphrase of a volume to standard output (crypttab keyscript)', run: key },
     'key-socket': { words: 'NAME', does: 'serve it to systemd-cryptsetup (a systemd service)', run: keySocketOf },
     'luks-check': { words: 'DEVICE [UUID]', does: 'may this disk header be opened', run: check },
+    'luks-open': { words: 'NAME', does: 'open a volume as /dev/mapper/NAME, by hand', run: open },
 }
 
 const PINS = [DECRYPT_PIN, ENCRYPT_PIN]
