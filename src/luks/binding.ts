@@ -95,6 +95,10 @@ export function readBindings(copy: Buffer): LuksBinding[] {
         .toSorted((a, b) => (b.version ?? 0) - (a.version ?? 0))
 }
 
+/** A resource, as a person reads it: `default/luks/root, version 3`. */
+export const resourceText = ({ path, version }: Pick<LuksBinding, 'path' | 'version'>): string =>
+    version === null ? path : `${path}, version ${version}`
+
 /** The bindings to a path, in the same order. @throws AttestError as `readBindings` */
 export const bindingsTo = (copy: Buffer, path: string): LuksBinding[] =>
     readBindings(copy).filter((binding) => binding.path === path)

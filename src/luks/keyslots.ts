@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { areaCipher, type CipherRow, checkHash, checkKeySize, type DataCipher, hashSize } from './algorithms.ts'
-import { readBinding, TOKEN_TYPE } from './binding.ts'
+import { readBinding, resourceText, TOKEN_TYPE } from './binding.ts'
 import { checkPin, pinText, readClevisPin } from './clevis-token.ts'
 import { brief, luksError } from './errors.ts'
 import { checkTotal, type KdfCost, pbkdf2Cost, readKdf } from './kdf.ts'
@@ -143,10 +143,7 @@ export function checkTokens({ tokens, keyslots }: Metadata, insecurePins: readon
             if (!Object.hasOwn(keyslots, slot))
                 throw luksError('ERR_LUKS_TOKEN', `token ${id}: there is no key slot ${brief(slot)}`)
         const { type, keyslots: of } = token
-        if (type === TOKEN_TYPE) {
-            const { path, version } = readBinding(id, value)
-            return { id, type, keyslots: of, resource: version === null ? path : `${path}, version ${version}` }
-        }
+        if (type === TOKEN_TYPE) return { id, type, keyslots: of, resource: resourceText(readBinding(id, value)) }
         if (type !== 'clevis') return { id, type, keyslots: of }
         const pin = readClevisPin(token, `token ${id}`)
         checkPin(pin, insecurePins, `token ${id}`)

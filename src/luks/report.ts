@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { AttestError, messageOf } from '#core/errors.ts'
-import { readBinding, TOKEN_TYPE } from './binding.ts'
+import { readBinding, resourceText, TOKEN_TYPE } from './binding.ts'
 import { type Pin, pinText, readClevisPin } from './clevis-token.ts'
 import { TOKEN_TYPES } from './keyslots.ts'
 import { fit, type Metadata, TOKEN } from './metadata.ts'
@@ -29,6 +29,7 @@ export interface Report {
 /** The pin that clevis does not ship: its list names it unknown, and its editors cannot write it. */
 const OURS = 'kbs'
 
+/** What the metadata of a header says of who can open it. */
 export function report({ tokens, keyslots }: Metadata): Report {
     const found = Object.entries(tokens).map(([id, token]) => describe(id, token))
     const led = new Set(found.flatMap(({ token }) => token.keyslots))
@@ -54,11 +55,8 @@ interface Described {
 function describe(id: string, value: Metadata['tokens'][string]): Described {
     try {
         const { type, keyslots } = fit(TOKEN, value, `token ${id}`, 'ERR_LUKS_TOKEN')
-        if (type === TOKEN_TYPE) {
-            const { path, version } = readBinding(id, value)
-            const opensWith = version === null ? path : `${path}, version ${version}`
-            return { token: { id, type, keyslots, opensWith }, warnings: [] }
-        }
+        if (type === TOKEN_TYPE)
+            return { token: { id, type, keyslots, opensWith: resourceText(readBinding(id, value)) }, warnings: [] }
         if (type !== 'clevis') {
             const gives = TOKEN_TYPES[type]?.gives
             const warnings = Object.hasOwn(TOKEN_TYPES, type) ? [] : [`token ${id} is of the unknown type ${type}`]

@@ -6,6 +6,7 @@ import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { formatResourcePath, keyFault } from '#kbs/messages.ts'
 import { changeBindings, openedBy, type Resource, slotsBut } from '#luks/bind.ts'
+import { resourceText } from '#luks/binding.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { luksError } from '#luks/errors.ts'
 import { backupFile, forgetBackup, readSound, rewriteHeader } from '#luks/rewrite.ts'
@@ -112,7 +113,7 @@ export async function bindDisk({
     const { copy, volume } = readSound(device, expected)
     const bound = await openedBy(device, copy, resource)
     wipe(bound?.passphrase)
-    const what = resource.version === null ? resource.path : `${resource.path}, version ${resource.version}`
+    const what = resourceText(resource)
     if (bound?.intact && (!clevis || volume.tokens.some(({ pin }) => pin === 'kbs')))
         return note(`${device} is bound to ${what} already: key slot ${bound.binding.keyslot}`)
     const deps = isGuest ? personalDeps : null

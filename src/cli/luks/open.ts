@@ -3,6 +3,7 @@
 
 import { existsSync } from 'node:fs'
 import { coreError } from '#core/errors.ts'
+import { resourceText } from '#luks/binding.ts'
 import { readSound } from '#luks/rewrite.ts'
 import { openDisk, tryDisk } from '#unlock/open-disk.ts'
 import { VOLUME_NAME } from '#unlock/volumes.ts'
@@ -49,11 +50,9 @@ export const command = define({
         const target = targetOf(args, volume)
         const request = { ...target, device, expected: { uuid: header.uuid, insecurePins: insecurePin } }
         const deps = personalDeps()
-        const { path, version, keyslot } =
-            name === undefined ? await tryDisk(request, deps) : await openDisk(request, name, deps)
-        const key = version === null ? path : `${path}, version ${version}`
+        const opened = name === undefined ? await tryDisk(request, deps) : await openDisk(request, name, deps)
         note(
-            `${device} ${name === undefined ? 'opens' : `is open as /dev/mapper/${name}`}: key slot ${keyslot}, ${key}`,
+            `${device} ${name === undefined ? 'opens' : `is open as /dev/mapper/${name}`}: key slot ${opened.keyslot}, ${resourceText(opened)}`,
         )
         return 0
     },

@@ -15,6 +15,7 @@ import { wipe } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { formatResourcePath } from '#kbs/messages.ts'
 import { changeBindings, hasClevis, openedBy, type Resource, slotsBut } from '#luks/bind.ts'
+import { resourceText } from '#luks/binding.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { luksError } from '#luks/errors.ts'
 import { forgetBackup, readSound, rewriteHeader } from '#luks/rewrite.ts'
@@ -116,8 +117,7 @@ async function settle(disk: Disk, version: number | null): Promise<void> {
         wipe(last?.passphrase)
         if (!last?.intact) throw luksError('ERR_LUKS_BINDING', `${device} does not open with what was written`)
         forgetBackup(backupFolder, uuid)
-        const what = now.version === null ? now.path : `${now.path}, version ${now.version}`
-        note(`${device} is bound to ${what}: key slot ${last.binding.keyslot}, which has opened`)
+        note(`${device} is bound to ${resourceText(now)}: key slot ${last.binding.keyslot}, which has opened`)
         if (options.acceptHeader) note('the header was bound as it is')
     } finally {
         wipe(now.bytes, opened?.passphrase)
