@@ -9,7 +9,15 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { AttestError } from '#core/errors.ts'
 import { driverError } from '../errors.ts'
-import { type SocketCalls, socketCalls } from './socket-calls.ts'
+import {
+    AF_UNIX,
+    MSG_NOSIGNAL,
+    SOCK_CLOEXEC,
+    SOL_SOCKET,
+    type SocketCalls,
+    sizeOf,
+    socketCalls,
+} from './socket-calls.ts'
 
 export interface CallResult {
     readonly result: number
@@ -51,12 +59,8 @@ export interface Koffi {
 const LOCK_EX = 2
 const LOCK_NB = 4
 const RLIMIT_CORE = 4
-const AF_UNIX = 1
 const SOCK_DGRAM = 2
-const SOCK_CLOEXEC = 0o2000000
-const SOL_SOCKET = 1
 const SO_PEERCRED = 17
-const MSG_NOSIGNAL = 0x4000
 /** struct sockaddr_un: the family, and 108 bytes of path. */
 const SOCKADDR_UN_SIZE = 110
 // One byte, soft and hard: no core fits, and the kernel hands none to a program either. (With 0 it would: core(5).)
@@ -118,14 +122,14 @@ function bind(koffi: Koffi): Libc {
         peerUser(fd) {
             const getsockopt = lib.func('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *'])
             const credentials = Buffer.alloc(12) // struct ucred: pid, uid, gid
-            const size = lengthOf(credentials)
+            const size = sizeOf(credentials)
             checked(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, size), 'getsockopt')
             return credentials.readUInt32LE(4)
         },
         peerName(fd) {
             const getpeername = lib.func('getpeername', 'int', ['int', 'void *', 'void *'])
             const address = Buffer.alloc(SOCKADDR_UN_SIZE)
-            const size = lengthOf(address)
+            const size = sizeOf(address)
             checked(getpeername(fd, address, size), 'getpeername')
             return address.subarray(2, Math.min(size.readUInt32LE(0), address.length))
         },
@@ -142,13 +146,6 @@ function bind(koffi: Koffi): Libc {
         },
         forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, NO_CORE),
     }
-}
-
-/** A socklen_t that a call reads and writes. */
-function lengthOf(buffer: Buffer): Buffer {
-    const size = Buffer.alloc(4)
-    size.writeUInt32LE(buffer.length)
-    return size
 }
 
 function unixAddress(path: string): Buffer {

@@ -43,11 +43,11 @@ export const AF_UNIX = 1
 export const AF_VSOCK = 40
 const SOCK_STREAM = 1
 const SOCK_NONBLOCK = 0o4000
-const SOCK_CLOEXEC = 0o2000000
-const SOL_SOCKET = 1
+export const SOCK_CLOEXEC = 0o2000000
+export const SOL_SOCKET = 1
 const SO_ERROR = 4
 const SHUT_WR = 1
-const MSG_NOSIGNAL = 0x4000
+export const MSG_NOSIGNAL = 0x4000
 
 export function socketCalls(koffi: Koffi): SocketCalls {
     const lib = koffi.load(null)
@@ -87,8 +87,8 @@ export function socketCalls(koffi: Koffi): SocketCalls {
     }
 }
 
-/** A socklen_t that the call reads and writes. */
-function sizeOf(buffer: Buffer): Buffer {
+/** A socklen_t that a call reads and writes. */
+export function sizeOf(buffer: Buffer): Buffer {
     const size = Buffer.alloc(4)
     size.writeUInt32LE(buffer.length)
     return size
