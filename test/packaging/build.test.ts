@@ -41,6 +41,8 @@ test('the initrd’s program has nothing of the broker, the emulator or the veri
         'src/broker/serve.ts',
         'src/emulator/serve.ts',
         'plugins/snp/verify.ts',
+        'plugins/snp/inspect.ts',
+        'plugins/snp/emulated/model.ts',
         ...['yargs', 'undici', 'pino', 'fastify', '@fastify/swagger', '@cedar-policy/cedar-wasm', '@peculiar/x509'].map(
             (name) => `node_modules/${name}/index.js`,
         ),
