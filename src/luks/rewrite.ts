@@ -10,6 +10,7 @@ import { checkHeader, type Expected } from './check.ts'
 import { restoreHeader } from './cryptsetup.ts'
 import { copyWholeHeader } from './device.ts'
 import { luksError } from './errors.ts'
+import { metadataOf } from './metadata.ts'
 import type { LuksVolume } from './volume.ts'
 
 export interface Rewrite {
@@ -20,6 +21,8 @@ export interface Rewrite {
     readonly backupFolder: string
     /** Root's alone, and in memory: where the new one is made. */
     readonly workFolder: string
+    /** A copy whose digest was checked: only that one is worked on, whatever the disk shows when it is read again. */
+    readonly judged?: Buffer
 }
 
 /** A header that was judged. */
@@ -52,10 +55,11 @@ export const backupFile = (folder: string, uuid: string): string => join(folder,
  * @throws AttestError what `edit` throws, ERR_LUKS_CHANGED where somebody else wrote meanwhile
  */
 export async function rewriteHeader<T>(
-    { device, expected, backupFolder, workFolder }: Rewrite,
+    { device, expected, backupFolder, workFolder, judged }: Rewrite,
     edit: (file: string, before: SoundHeader) => Promise<T>,
 ): Promise<T> {
     const before = readSound(device, expected)
+    if (judged && !equalBytes(before.copy, judged)) throw changed(device)
     makeFolder(backupFolder, 0o700)
     const backup = backupFile(backupFolder, before.volume.uuid)
     writeFileAtomic(backup, before.copy)
@@ -66,11 +70,7 @@ export async function rewriteHeader<T>(
         writeFileAtomic(file, before.copy)
         const result = await edit(file, before)
         const after = readSound(file, { ...expected, uuid: before.volume.uuid })
-        if (!equalBytes(copyWholeHeader(device), before.copy))
-            throw luksError(
-                'ERR_LUKS_CHANGED',
-                `the header of ${device} changed while it was worked on: nothing was written`,
-            )
+        if (!equalBytes(copyWholeHeader(device), before.copy)) throw changed(device)
         await restoreHeader(device, file)
         if (!equalBytes(copyWholeHeader(device), after.copy))
             throw luksError('ERR_LUKS_CHANGED', `${device} does not hold the header that was written to it`, {
@@ -81,6 +81,24 @@ export async function rewriteHeader<T>(
         rmSync(folder, { recursive: true, force: true })
     }
 }
+
+const changed = (device: string) =>
+    luksError('ERR_LUKS_CHANGED', `the header of ${device} changed while it was worked on: nothing was written`)
+
+/**
+ * The passphrase opens the header from before as well: a disk that shows that one again would go on with the old key.
+ * @throws AttestError ERR_LUKS_CHANGED
+ */
+export function requireOtherKey(device: string, before: Buffer, after: Buffer): void {
+    if (volumeKeyOf(before) !== volumeKeyOf(after)) return
+    throw luksError('ERR_LUKS_CHANGED', `${device} shows the header that it had before it was encrypted anew`, {
+        hint: 'whoever has the disk has put it back: the volume key is the old one',
+    })
+}
+
+/** Salt and digest of the volume key. */
+const volumeKeyOf = (copy: Buffer): string =>
+    JSON.stringify(Object.values(metadataOf(copy).digests).map(({ salt, digest }) => [salt, digest]))
 
 /** Ends a change: the volume opens with its new header. */
 export const forgetBackup = (folder: string, uuid: string): void => rmSync(backupFile(folder, uuid), { force: true })

@@ -8,9 +8,9 @@ import type { ExecutionContext } from 'ava'
 import { changeBindings, openedBy } from '#luks/bind.ts'
 import { bindingKeys, bindingsTo, checkDigest } from '#luks/binding.ts'
 import { checkHeader } from '#luks/check.ts'
-import { opens } from '#luks/cryptsetup.ts'
+import { opens, reencrypt } from '#luks/cryptsetup.ts'
 import { copyWholeHeader } from '#luks/device.ts'
-import { backupFile, forgetBackup, type Rewrite, rewriteHeader } from '#luks/rewrite.ts'
+import { backupFile, forgetBackup, type Rewrite, requireOtherKey, rewriteHeader } from '#luks/rewrite.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { programs } from '#test/machine.ts'
 import { needs } from '#test/needs.ts'
@@ -138,6 +138,26 @@ withCryptsetup('nothing is written over what somebody else wrote meanwhile', asy
         { code: 'ERR_LUKS_CHANGED' },
     )
     t.deepEqual(slotsOf(rewrite), ['0'])
+})
+
+withCryptsetup('only the header that was judged is worked on, whatever the disk shows afterwards', async (t) => {
+    const rewrite = made(t)
+    const judged = copyWholeHeader(rewrite.device)
+    must('cryptsetup', 'config', '--label', 'other', rewrite.device)
+    await t.throwsAsync(
+        rewriteHeader({ ...rewrite, judged }, async () => t.fail()),
+        { code: 'ERR_LUKS_CHANGED' },
+    )
+    t.false(existsSync(rewrite.backupFolder))
+})
+
+withCryptsetup('a new volume key is told from the one before', async (t) => {
+    const { device } = made(t)
+    const before = copyWholeHeader(device)
+    must('cryptsetup', 'config', '--label', 'other', device)
+    t.throws(() => requireOtherKey(device, before, copyWholeHeader(device)), { code: 'ERR_LUKS_CHANGED' })
+    await reencrypt(device, true, '0', EXISTING)
+    t.notThrows(() => requireOtherKey(device, before, copyWholeHeader(device)))
 })
 
 withCryptsetup('a header that is none is refused before anything', async (t) => {

@@ -10,7 +10,7 @@ import { addPersonsKeyslot, reencrypt } from '#luks/cryptsetup.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { luksError } from '#luks/errors.ts'
 import { metadataOf } from '#luks/metadata.ts'
-import { forgetBackup, readSound, rewriteHeader } from '#luks/rewrite.ts'
+import { forgetBackup, readSound, requireOtherKey, rewriteHeader } from '#luks/rewrite.ts'
 import { note } from '../term.ts'
 import type { Disk } from './disks.ts'
 import { readExisting } from './passphrase.ts'
@@ -36,16 +36,18 @@ export async function reencryptDisk({ rewrite, target, deps, uuid }: Disk, recov
         // Their tokens go with them: cryptsetup would leave them there, and lead nowhere.
         const { binding } = opened
         if (lost.length > 0)
-            await rewriteHeader(rewrite, (file) =>
+            await rewriteHeader({ ...rewrite, judged: copy }, (file) =>
                 changeBindings(file, { existing: opened.passphrase, keep: [[binding, resource]], remove: lost }),
             )
         note(`encrypting ${device} anew: until it is done, no front end opens it`)
         await reencrypt(device, statSync(device).isFile(), opened.binding.keyslot, opened.passphrase)
-        const now = await openedBy(device, copyWholeHeader(device), resource)
+        const done = copyWholeHeader(device)
+        requireOtherKey(device, copy, done)
+        const now = await openedBy(device, done, resource)
         if (!now)
             throw luksError('ERR_LUKS_BINDING', `${device} was encrypted anew, and does not open with its binding`)
         wipe(now.passphrase)
-        await rewriteHeader(rewrite, async (file) => {
+        await rewriteHeader({ ...rewrite, judged: done }, async (file) => {
             if (recovery) {
                 const { keyslots } = metadataOf(copyWholeHeader(file))
                 await addPersonsKeyslot(file, free(keyslots, 'key slot'), opened.passphrase, recovery)

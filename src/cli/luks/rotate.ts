@@ -15,7 +15,7 @@ import { type Disk, othersOn, requireIntact } from './disks.ts'
 import { clevisSeal } from './seal.ts'
 import { fetchResource } from './target.ts'
 
-type Opened = NonNullable<Awaited<ReturnType<typeof openedBy>>>
+type Opened = NonNullable<Awaited<ReturnType<typeof openedBy>>> & { readonly copy: Buffer }
 
 /** A new version: in each header first, then at the broker. @returns it */
 export async function rotate(disks: readonly Disk[], broker: Enrolling): Promise<number> {
@@ -51,11 +51,11 @@ async function openedByOld(disk: Disk, old: Resource): Promise<Opened> {
             hint: 'first `luks rebind` without --credential, which takes --key-file',
         })
     requireIntact(disk, opened.intact, opened.binding.id)
-    return opened
+    return { ...opened, copy }
 }
 
-async function addNext(disk: Disk, { binding, passphrase }: Opened, old: Resource, next: Resource) {
-    await rewriteHeader(disk.rewrite, async (file, { copy }) => {
+async function addNext(disk: Disk, { binding, passphrase, copy }: Opened, old: Resource, next: Resource) {
+    await rewriteHeader({ ...disk.rewrite, judged: copy }, async (file) => {
         using others = await othersOn(disk, copy)
         const remove = [...slotsBut(copy, old.path, [binding.keyslot]), ...others.remove]
         const keep = [[binding, old] as const, ...others.keep]
