@@ -93,8 +93,9 @@ export function boot(machine: Machine): Promise<Booted> {
     child.stderr.on('data', (chunk: Buffer) => (console += `QEMU: ${chunk}`))
     child.stdout.on('data', (chunk: Buffer) => {
         rest += stripVTControlCharacters(chunk.toString('latin1')).replaceAll('\r', '')
+        // A prompt is the beginning of a line.
         for (const input of open)
-            if (input.at.test(rest) || input.at.test(console)) {
+            if (input.at.test(console + rest)) {
                 open.delete(input)
                 child.stdin.write(input.text)
             }
