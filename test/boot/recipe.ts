@@ -66,6 +66,7 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
         commandLine: 'root=/dev/mapper/root rw',
         types: [/Please unlock disk/, /Passphrase of \/dev\/vda/].map((at) => ({ at, text: `${PASSPHRASE}\n` })),
     })
+    if (!/RECIPE ENDS: 0/.test(first.console)) return first
     const initrd = kit.file(`${name}.initrd`)
     await sh(['debugfs', '-R', `dump /initrd.img-${version} ${initrd}`, bootDisk])
     writeFileSync(initrd, withSegment(readFileSync(initrd), cpio(chipFiles(stage.vendor, MEASUREMENT))))

@@ -139,6 +139,9 @@ ExecStart=/usr/local/sbin/boot-test
     }
 }
 
+/** For packages that are installed later, and what their installation needs. */
+const ROOM_MIB = 1024
+
 /** A file system with a whole root. @param folders empty ones */
 export async function systemImage(
     kit: Kit,
@@ -176,7 +179,7 @@ export async function systemImage(
     }
     const image = kit.file(`${name}.ext4`)
     const used = Number((await sh(['du', '-sm', tree])).split('\t')[0])
-    await fileSystem(image, tree, Math.ceil(used * 1.3) + 128)
+    await fileSystem(image, tree, Math.ceil(used * 1.3) + ROOM_MIB)
     rmSync(tree, { recursive: true })
     return image
 }
