@@ -8,11 +8,12 @@ import { lineLogger, stderrSink } from '#core/log.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { writeStdout } from '#core/stdio.ts'
 import { libc } from '#drivers/linux/libc.ts'
+import { openVolume } from '#luks/cryptsetup.ts'
 import { passwordAgent } from '#unlock/ask-password.ts'
 import { keySocket } from '#unlock/key-socket.ts'
 import { bootStatus, type Status } from '#unlock/status.ts'
 import { type Handover, unlockVolume } from '#unlock/unlock-volume.ts'
-import { deviceOf } from '#unlock/volume-header.ts'
+import { deviceOf, headerFile } from '#unlock/volume-header.ts'
 import { needsNetwork, readVolumes, requireVolume, type Volume } from '#unlock/volumes.ts'
 import { readConfig } from '../settings.ts'
 import { releaseDeps } from '../unlock-deps.ts'
@@ -36,6 +37,16 @@ export function volumes(args: readonly string[]): number {
 export function key(args: readonly string[]): Promise<number> {
     const volume = named(args)
     const handover: Handover = { ready: () => undefined, deliver: async (passphrase) => writeStdout(passphrase) }
+    return unlock(volume, handover, bootStatus(volume.name))
+}
+
+/** `luks-open NAME`: for a person, and for initrds of another make: as at boot, up to the mapping. */
+export function open(args: readonly string[]): Promise<number> {
+    const volume = named(args)
+    const handover: Handover = {
+        ready: () => undefined,
+        deliver: (passphrase) => openVolume(deviceOf(volume), volume.name, passphrase, headerFile(volume.name)),
+    }
     return unlock(volume, handover, bootStatus(volume.name))
 }
 

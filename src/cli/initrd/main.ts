@@ -7,8 +7,8 @@ import { AttestError, coreError, messageOf } from '#core/errors.ts'
 import { kernelSink, lineLogger, stderrSink } from '#core/log.ts'
 import { DECRYPT_PIN, ENCRYPT_PIN } from '../clevis/pins.ts'
 import { startPin } from '../clevis/start.ts'
-import { key, keySocketOf, volumes } from './front-ends.ts'
-import { check, open } from './luks.ts'
+import { key, keySocketOf, open, volumes } from './front-ends.ts'
+import { check } from './luks.ts'
 
 export const INITRD_PROGRAM = 'guest-attest-initrd'
 

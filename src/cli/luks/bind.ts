@@ -122,7 +122,7 @@ export async function bindDisk({
     try {
         const seal = clevis ? clevisSeal(target, resource) : undefined
         const remove = [...slotsBut(copy, resource.path, []), ...others.remove]
-        const keyslot = await rewriteHeader(rewrite, (file) =>
+        const keyslot = await rewriteHeader({ ...rewrite, judged: copy }, (file) =>
             changeBindings(file, { existing, add: resource, seal, keep: others.keep, remove }),
         )
         const now = await openedBy(device, copyWholeHeader(device), resource)

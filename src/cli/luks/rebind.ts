@@ -110,7 +110,9 @@ async function settle(disk: Disk, version: number | null): Promise<void> {
             const { binding, passphrase } = opened
             using others = await othersOn(disk, copy)
             const changes = { keep: [[binding, now] as const, ...others.keep], remove: [...stale, ...others.remove] }
-            await rewriteHeader(rewrite, (file) => changeBindings(file, { existing: passphrase, ...changes }))
+            await rewriteHeader({ ...rewrite, judged: copy }, (file) =>
+                changeBindings(file, { existing: passphrase, ...changes }),
+            )
         }
         step('a verified open from the disk')
         const last = await openedBy(device, copyWholeHeader(device), now)
@@ -132,7 +134,9 @@ async function bindAnew(disk: Disk, now: Resource, stale: string[], copy: Buffer
     try {
         const seal = stale.some((slot) => hasClevis(copy, slot)) ? clevisSeal(all, now) : undefined
         const changes = { seal, keep: others.keep, remove: [...stale, ...others.remove] }
-        await rewriteHeader(rewrite, (file) => changeBindings(file, { existing, add: now, ...changes }))
+        await rewriteHeader({ ...rewrite, judged: copy }, (file) =>
+            changeBindings(file, { existing, add: now, ...changes }),
+        )
     } finally {
         wipe(existing)
     }
