@@ -88,7 +88,9 @@ export const command = define({
             builder,
         })
         if (args.create !== (args.credential !== undefined))
-            throw coreError('ERR_USAGE', args.create ? '--create needs --credential' : '--credential is for --create')
+            throw coreError('ERR_USAGE', args.create ? '--create needs --credential' : '--credential is for --create', {
+                hint: 'on the broker: guest-attest broker credential add NAME --allow-path PATH --out FILE',
+            })
         if (args.create && args.resourceFile !== undefined)
             throw coreError('ERR_USAGE', '--create makes a key, --resource-file has one: say which')
         return enroll({ device, rewrite, target, volume, builder, options: args })
@@ -115,9 +117,18 @@ interface Known {
 /** @throws AttestError ERR_USAGE */
 function volumeAsTold(told: Told, { uuid, target, known, builder }: Known): Volume {
     const name = told.name ?? known
-    if (name === undefined) throw coreError('ERR_USAGE', '--name is missing: crypttab has no line of this volume')
+    if (name === undefined)
+        throw coreError('ERR_USAGE', '--name is missing: crypttab has no line of this volume', {
+            hint: 'choose what its mapping is called: --name root, --name data',
+        })
     if (!VOLUME_NAME.test(name))
-        throw coreError('ERR_USAGE', `--name: letters, digits, \`_\` and dots, at most 64, got ${JSON.stringify(name)}`)
+        throw coreError(
+            'ERR_USAGE',
+            `${told.name === undefined ? 'crypttab' : '--name'}: ${JSON.stringify(name)}: expected letters, digits, \`_\` and dots, at most 64`,
+            {
+                hint: 'it is part of units and scripts; a mapping of another name is renamed in crypttab and fstab first',
+            },
+        )
     const root = told.root ?? isRootVolume(uuid)
     const frontEnd = told.frontEnd ?? (root ? builder?.frontEnds[0] : 'socket')
     if (frontEnd === undefined)
