@@ -37,7 +37,7 @@ const QEMU = [
     ...['qemu-system-x86_64', '-machine', 'q35,sata=off,usb=off', '-accel', 'tcg,thread=multi'],
     // cx16=off: QEMU 7.2 corrupts flags around cmpxchg16b, and the guest's kernel panics now and then.
     // One processor: two machines at a time run faster than one with two, whose locks wait for each other.
-    ...['-cpu', 'max,cx16=off', '-smp', '1', '-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
+    ...['-cpu', 'max,cx16=off', '-smp', '2', '-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng0'],
 ]
 
