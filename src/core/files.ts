@@ -9,6 +9,7 @@ import {
     fchmodSync,
     fstatSync,
     fsyncSync,
+    ftruncateSync,
     lstatSync,
     mkdirSync,
     openSync,
@@ -30,6 +31,10 @@ import { readStdin } from './stdio.ts'
 const MAX_BYTES = 1024 * 1024
 
 const OVERFLOW_UID = 65534
+
+/** Zeros of this size, and whole ones alone, are not written. */
+const HOLE = 64 * 1024
+const ZEROS = Buffer.alloc(HOLE)
 
 /**
  * A file that decides trust: regular, owned by root or by the user who runs this program, writable by nobody else,
@@ -147,7 +152,13 @@ function writeNew(path: string, bytes: Uint8Array | string, mode: number): void 
     try {
         fchmodSync(fd, mode) // the umask may have taken bits away
         const data = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
-        for (let done = 0; done < data.length; ) done += writeSync(fd, data, done)
+        for (let done = 0; done < data.length; ) {
+            const part = data.subarray(done, done + HOLE)
+            // A run of zeros is a hole: on a file system in memory it takes none.
+            if (part.length === HOLE && ZEROS.equals(part)) done += HOLE
+            else done += writeSync(fd, part, 0, part.length, done)
+        }
+        ftruncateSync(fd, data.length)
         fsyncSync(fd)
     } catch (error) {
         rmSync(path, { force: true })

@@ -6,7 +6,7 @@ import { AttestError } from '#core/errors.ts'
 import { fileError } from '#core/files.ts'
 import { luksError } from './errors.ts'
 import { BINARY_HEADER, metadataSize, primaryCopy } from './header.ts'
-import { parseMetadata } from './metadata.ts'
+import { fit, KEYSLOT, parseMetadata } from './metadata.ts'
 
 /**
  * Copies both header copies with their metadata, at most 8 MiB; less where the device ends before. Each byte is read
@@ -22,8 +22,9 @@ export function copyHeader(path: string): Buffer {
 }
 
 /**
- * The same with the key-slot areas behind them: all that opening a volume needs beside its data. At most 32 MiB, each
- * byte read once. Where the metadata cannot be read there are no areas, and no check passes.
+ * The same with the areas of its key slots, where they stand; what no key slot has is zeros. That is all that opening a
+ * volume needs beside its data. At most 32 MiB, each byte read once. Where the metadata cannot be read there are no areas,
+ * and no check passes.
  * @throws AttestError as `copyHeader`, ERR_LUKS_AREA
  */
 export function copyWholeHeader(path: string): Buffer {
@@ -31,26 +32,48 @@ export function copyWholeHeader(path: string): Buffer {
         const start = read(fd, 0, BINARY_HEADER.size)
         if (start.length < BINARY_HEADER.size) return start
         const copies = Buffer.concat([start, read(fd, start.length, metadataSize(start) - start.length)])
-        const size = keyslotsSize(copies)
+        const { size, areas } = keyslotAreas(copies)
         if (copies.length + size > MAX_WHOLE)
             throw luksError(
                 'ERR_LUKS_AREA',
                 `the key-slot areas: expected at most ${MAX_WHOLE - copies.length} bytes, got ${size}`,
             )
-        return Buffer.concat([copies, read(fd, copies.length, size)])
+        const whole = Buffer.alloc(copies.length + size)
+        copies.copy(whole)
+        for (const { from, end } of areas) read(fd, from, end - from).copy(whole, from)
+        return whole
     })
 }
 
 /** cryptsetup makes 16 MiB. */
 const MAX_WHOLE = 32 * 1024 * 1024
 
-// The number alone; checkHeader judges where it comes from.
-function keyslotsSize(copies: Buffer): number {
+interface Areas {
+    readonly size: number
+    /** Within what is copied; what overlaps is cut: checkHeader judges where they lie. */
+    readonly areas: readonly { readonly from: number; readonly end: number }[]
+}
+
+const NO_AREAS: Areas = { size: 0, areas: [] }
+
+function keyslotAreas(copies: Buffer): Areas {
     try {
         const { header, json } = primaryCopy(copies)
-        return 2 * Number(header.hdrSize) > copies.length ? 0 : Number(parseMetadata(json).config.keyslots_size)
+        if (2 * Number(header.hdrSize) > copies.length) return NO_AREAS
+        const { config, keyslots } = parseMetadata(json)
+        const size = Number(config.keyslots_size)
+        let free = copies.length
+        const areas = Object.entries(keyslots)
+            .map(([id, slot]) => fit(KEYSLOT, slot, `key slot ${id}`, 'ERR_LUKS_KEYSLOT').area)
+            .toSorted((a, b) => Number(a.offset - b.offset))
+            .map(({ offset, size: length }) => {
+                const from = Math.max(Number(offset), free)
+                free = Math.max(free, Math.min(Number(offset + length), copies.length + size))
+                return { from, end: free }
+            })
+        return { size, areas: areas.filter(({ from, end }) => from < end) }
     } catch (error) {
-        if (error instanceof AttestError) return 0
+        if (error instanceof AttestError) return NO_AREAS
         throw error
     }
 }
