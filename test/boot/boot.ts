@@ -1,6 +1,7 @@
 // `npm run test:boot`: real Debian guests boot under QEMU, and their disks open or stay shut. Words name boots to run; each
 // boot is tried once more if it fails. The last line is `N passed, N failed`.
 //   --keep      leave disks, initrds and consoles behind
+//   --all       also those that differ from another one in the builder or in a word
 //   --list      names alone
 //   --once      no second try
 //   --reuse     take the packages that the last run has built
@@ -19,7 +20,7 @@ import { type Kit, openKit } from './kit.ts'
 import { stopAll } from './qemu.ts'
 import { initrd, installedRoot } from './root.ts'
 import { type Built, type Ran, type Row, runRow } from './row.ts'
-import { ROWS } from './rows.ts'
+import { ROWS, VARIANTS } from './rows.ts'
 import { CACHE, sh } from './shell.ts'
 import { openBootStage } from './stage.ts'
 import { printTimes } from './times.ts'
@@ -27,6 +28,7 @@ import { printTimes } from './times.ts'
 const { values, positionals } = parseArgs({
     options: {
         keep: { type: 'boolean', default: false },
+        all: { type: 'boolean', default: false },
         list: { type: 'boolean', default: false },
         once: { type: 'boolean', default: false },
         reuse: { type: 'boolean', default: false },
@@ -37,12 +39,14 @@ const { values, positionals } = parseArgs({
 
 // A whole name is that boot alone; other words are parts of names.
 const isExact = (word: string) => ROWS.some(({ name }) => name === word)
-const chosen = ROWS.filter(
-    ({ name }) =>
-        positionals.length === 0 || positionals.some((word) => (isExact(word) ? name === word : name.includes(word))),
+const isVariant = (name: string) => VARIANTS.some((pattern) => pattern.test(name))
+const chosen = ROWS.filter(({ name }) =>
+    positionals.length === 0
+        ? values.all || !isVariant(name)
+        : positionals.some((word) => (isExact(word) ? name === word : name.includes(word))),
 )
 if (values.list) {
-    for (const { name, end } of chosen) console.log(`${end.padEnd(10)}  ${name}`)
+    for (const { name, end } of chosen) console.log(`${end.padEnd(10)}  ${name}${isVariant(name) ? '  (--all)' : ''}`)
     process.exit(0)
 }
 

@@ -398,6 +398,20 @@ export const ROWS: readonly Row[] = [
     ),
 ]
 
+/** The same as another boot with the other builder, or with another word of its kind: booted with `--all`. */
+export const VARIANTS: readonly RegExp[] = [
+    /^a broker by its DNS name, dracut$/,
+    /^two network cards, dracut$/,
+    /^wrong measurement, keyscript$/,
+    /^null cipher in the header, dracut-socket$/,
+    /^a disk that lies after its first read$/,
+    /^the host's own LUKS disk, initramfs-keyscript$/,
+    /^an unencrypted disk .*, dracut-socket$/,
+    /^hostile command line: (?!init=|rd\.break)/,
+    /^a typed passphrase .*: clevis/,
+    /^offline, a prompt at once: dracut/,
+]
+
 const FOUR_MINUTES_MS = 240_000
 
 /** Waiting for a network that is not there takes longer, in either builder. */
