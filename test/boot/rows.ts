@@ -244,7 +244,7 @@ export const ROWS: readonly Row[] = [
                 const disk = await lyingDisk({ good, forged, until, socket: kit.file(`${until}.nbd`) })
                 return {
                     drives: [disk.drive],
-                    volume: { path: pathOf(name), deadlineS: 60 },
+                    volume: { path: pathOf(name), deadlineS: 20 },
                     verdict: () => (disk.forged() > 0 ? null : 'nobody has read the forged disk'),
                     close: () => disk.close(),
                 }
