@@ -113,7 +113,7 @@ for (const { name, text, want } of TABLES)
 const DEVICE = `dev-disk-by\\x2duuid-${UUID.replaceAll('-', '\\x2d')}.device`
 const KEY = 'guest-attest-key@x.service.d'
 const CRYPTSETUP = 'systemd-cryptsetup@x.service.d/50-guest-attest.conf'
-const TIMEOUTS = [`${DEVICE}.d/50-guest-attest.conf`, 'dev-mapper-x.device.d/50-guest-attest.conf']
+const TIMEOUTS = [`${DEVICE}.d/zz-guest-attest.conf`, 'dev-mapper-x.device.d/zz-guest-attest.conf']
 const WANTED = 'cryptsetup.target.wants/guest-attest-key@x.service'
 const IN_INITRD = [
     CRYPTSETUP,
