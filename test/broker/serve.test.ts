@@ -29,7 +29,16 @@ test('administration is not at the guests’ door, and the API describes itself 
     t.is(guests.openapi, '3.1.0')
     t.deepEqual(
         Object.keys(guests.paths).toSorted((a, b) => (a < b ? -1 : 1)),
-        ['/healthz', '/kbs/v0/attest', '/kbs/v0/auth', '/kbs/v0/resource/{repository}/{type}/{tag}', '/metrics'],
+        [
+            '/enroll/v1/resources/{repository}/{type}/{tag}',
+            '/enroll/v1/resources/{repository}/{type}/{tag}/random',
+            '/enroll/v1/resources/{repository}/{type}/{tag}/retire',
+            '/healthz',
+            '/kbs/v0/attest',
+            '/kbs/v0/auth',
+            '/kbs/v0/resource/{repository}/{type}/{tag}',
+            '/metrics',
+        ],
     )
     t.truthy((await admin('GET', '/openapi.json')).json.paths['/v1/policies/{name}'])
 })
