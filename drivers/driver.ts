@@ -8,7 +8,7 @@ import type { Doors } from './linux/doors.ts'
 export type TeeId = string
 
 /** The kernel interfaces that evidence can come through. */
-export const VIAS = ['configfs', 'ioctl'] as const
+export const VIAS = ['configfs', 'ioctl', 'vsock'] as const
 
 export type Via = (typeof VIAS)[number]
 
@@ -34,6 +34,8 @@ export interface Guest {
     evidence?(binding: Uint8Array, options?: EvidenceOptions): Promise<Evidence>
     /** A key that only this guest, on this chip, gets from the firmware. Use it through a KDF, and wipe it. */
     deriveKey?(selector: KeySelector): Promise<Secret>
+    /** What the guest itself measures after its launch: TDX's RTMRs. */
+    readonly registers?: MeasurementRegisters
     close(): void
 }
 
@@ -56,15 +58,35 @@ export interface EvidenceOptions {
     readonly privilegeLevel?: number
     /** Ends the wait for the device. A request that the device has begun is never abandoned. */
     readonly signal?: AbortSignal
+    /** Send the log of what was measured after the launch, where this guest has one. */
+    readonly eventLog?: boolean
 }
 
 /** The technology's own bytes, unchanged, and what the host gave with them. */
 export interface Evidence {
     readonly tee: TeeId
-    /** SNP: the attestation report, 1184 bytes. */
+    /** SNP: the attestation report, 1184 bytes. TDX: the quote, without what pads it. */
     readonly report: Buffer
     /** SNP: the certificate table as the host stored it. Absent where the host gave none. */
     readonly certificates?: Buffer
+    /** TDX: the CCEL event log, trimmed at its end. Absent where it was not asked for, or the guest has none. */
+    readonly eventLog?: Buffer
+}
+
+export interface MeasurementRegisters {
+    /** All of them, in their order. @throws AttestError of drivers/errors.ts */
+    read(): Promise<readonly MeasurementRegister[]>
+    /** value = hash(value ‖ digest). @throws AttestError where it may not be extended, or the digest has another size */
+    extend(name: string, digest: Uint8Array): Promise<void>
+}
+
+export interface MeasurementRegister {
+    /** `rtmr0`, `mrtd`. */
+    readonly name: string
+    /** Of the hash that extends it; null where it is no digest. */
+    readonly algorithm: string | null
+    readonly value: Buffer
+    readonly extensible: boolean
 }
 
 /**

@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { judge } from '#evidence/judge.ts'
 import { recognise } from '#evidence/recognise.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import { PLUGINS } from '#plugins.ts'
 import { VECTORS } from './machine.ts'
 import { readOptions } from './options.ts'
@@ -133,7 +134,7 @@ function causeOf(error: unknown): string {
 
 async function verdictOn(path: string, certificate: string, at: string): Promise<string> {
     const certificates = certificate === '-' ? [] : [{ name: certificate, bytes: readFileSync(placeOf(certificate)) }]
-    const trust = { certificates, revocationLists: [], withoutRevocation: true }
+    const trust = { ...STRICT_TRUST, certificates, withoutRevocation: true }
     const verifiers = await Promise.all(PLUGINS.map((plugin) => plugin.verifier(trust)))
     try {
         const { verifier, evidence } = recognise(readFileSync(placeOf(path)), verifiers)

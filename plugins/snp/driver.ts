@@ -33,8 +33,9 @@ export const snpDriver: Driver = {
     tee: TEE,
     async open(doors, { via } = {}) {
         const tried: Attempt[] = []
-        if (via !== 'ioctl' && (await servesConfigfs(doors, tried))) return guest(doors, 'configfs', tried)
-        if (via !== 'configfs' && hasDevice(doors, tried)) return guest(doors, 'ioctl', tried)
+        if ((via ?? 'configfs') === 'configfs' && (await servesConfigfs(doors, tried)))
+            return guest(doors, 'configfs', tried)
+        if ((via ?? 'ioctl') === 'ioctl' && hasDevice(doors, tried)) return guest(doors, 'ioctl', tried)
         if (!doors.system.exists(PLATFORM_DEVICE)) return null
         const { kernelRelease } = doors.system
         const what = via ? `does not answer through ${via}` : 'its kernel offers no device'
@@ -59,7 +60,7 @@ function hasDevice({ sevGuest }: Doors, tried: Attempt[]): boolean {
     return found
 }
 
-function guest(doors: Doors, via: Via, tried: readonly Attempt[]): Guest {
+function guest(doors: Doors, via: SnpVia, tried: readonly Attempt[]): Guest {
     const probe: Probe = { via, path: via === 'configfs' ? doors.tsm.path : doors.sevGuest.path, tried }
     const derived = doors.sevGuest.exists() ? { deriveKey: (selector: KeySelector) => deriveKey(doors, selector) } : {}
     return {
@@ -83,22 +84,26 @@ interface Answer {
     readonly certificates: Buffer
 }
 
-const REQUESTS: Readonly<Record<Via, (doors: Doors, reportData: Buffer, options: EvidenceOptions) => Promise<Answer>>> =
-    {
-        async configfs({ tsm }, inblob, { privilegeLevel: privlevel, signal }) {
-            const { outblob, auxblob } = await tsm.report({
-                provider: PROVIDER,
-                lock: SEV_GUEST_LOCK,
-                hints: TSM_HINTS,
-                inblob,
-                privlevel,
-                signal,
-            })
-            return { report: outblob, certificates: auxblob }
-        },
-        ioctl: ({ sevGuest }, reportData, { privilegeLevel: vmpl = 0, signal }) =>
-            sevGuest.extendedReport({ reportData, vmpl, signal }),
-    }
+/** The kernel interfaces that serve SNP. */
+type SnpVia = Exclude<Via, 'vsock'>
+
+const REQUESTS: Readonly<
+    Record<SnpVia, (doors: Doors, reportData: Buffer, options: EvidenceOptions) => Promise<Answer>>
+> = {
+    async configfs({ tsm }, inblob, { privilegeLevel: privlevel, signal }) {
+        const { outblob, auxblob } = await tsm.report({
+            provider: PROVIDER,
+            lock: SEV_GUEST_LOCK,
+            hints: TSM_HINTS,
+            inblob,
+            privlevel,
+            signal,
+        })
+        return { report: outblob, certificates: auxblob }
+    },
+    ioctl: ({ sevGuest }, reportData, { privilegeLevel: vmpl = 0, signal }) =>
+        sevGuest.extendedReport({ reportData, vmpl, signal }),
+}
 
 // What came back must be the answer to this question: another guest's, or an older one, would prove something else.
 function checked(

@@ -6,6 +6,7 @@ import { statSync } from 'node:fs'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import type { Logger } from '#core/log.ts'
 import { checkRoots, collateralFiles, readCollateral } from '#evidence/collateral.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { NamedBytes, Verifier } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { brokerError } from './errors.ts'
@@ -32,20 +33,22 @@ export interface CollateralFolder {
     readonly named: boolean
 }
 
+// Whether revocation may go unchecked is for the floor to say, under each rule; which statuses of a platform are accepted
+// beside the best, for each reference set.
+const LATER = { ...STRICT_TRUST, withoutRevocation: true } as const
+
 const LOOK_AGAIN_MS = 10_000
 
 /** What the operator trusts instead of the vendors must be roots, or nothing is opened. @throws AttestError ERR_EVIDENCE_TRUST */
 export async function requireRoots(plugins: readonly Plugin[], roots: readonly NamedBytes[]): Promise<void> {
-    const nothing = { certificates: [], revocationLists: [], withoutRevocation: true }
-    checkRoots(roots, await Promise.all(plugins.map((plugin) => plugin.verifier(nothing))))
+    checkRoots(roots, await Promise.all(plugins.map((plugin) => plugin.verifier(LATER))))
 }
 
 /** @throws AttestError ERR_BROKER_COLLATERAL, ERR_EVIDENCE_TRUST, ERR_FILE: at the start what is there must be readable */
 export async function openVerifiers({ plugins, roots, collateral, log }: TrustOptions): Promise<Verifiers> {
     const load = async (seen: string | null) => {
         const found = readCollateral(seen === null ? undefined : collateral.path)
-        // Whether revocation may go unchecked is for the floor to say, under each rule.
-        const trust = { ...found, ...(roots ? { roots } : {}), withoutRevocation: true }
+        const trust = { ...LATER, ...found, ...(roots ? { roots } : {}) }
         return new Map(
             await Promise.all(
                 plugins.map(async (plugin): Promise<[string, Verifier]> => [plugin.id, await plugin.verifier(trust)]),

@@ -3,9 +3,10 @@
 
 import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { FieldLine } from '#evidence/verifier.ts'
+import { PLUGINS } from '#plugins.ts'
 import { command as define, JSON_OPTION } from './command.ts'
-import { verifiersFor } from './options/trust.ts'
 import { columns, note, print, printJson } from './term.ts'
 
 export const command = define({
@@ -18,7 +19,7 @@ export const command = define({
     details:
         'Nothing is verified: whoever wrote the file may have invented every field. `guest-attest verify` judges it.',
     async run({ file, json }) {
-        const verifiers = await verifiersFor({ certs: [], trustRoot: [], offline: true })
+        const verifiers = await Promise.all(PLUGINS.map((plugin) => plugin.verifier(STRICT_TRUST)))
         const { verifier, evidence, form } = recognise(readInput(String(file), MAX_EVIDENCE_BYTES), verifiers)
         const fields = verifier.describe(evidence)
         if (json) printJson({ tee: verifier.tee, form, verified: false, fields })

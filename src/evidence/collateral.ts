@@ -1,4 +1,4 @@
-// Roots, certificates and revocation lists that an operator keeps in files: read and parsed before anything is judged, so
+// Roots, certificates, revocation lists and the vendor's signed statements that an operator keeps in files: read and parsed before anything is judged, so
 // that a file that is none of them is a mistake of whoever named it, and no verdict on evidence.
 // SPDX-License-Identifier: Apache-2.0
 
@@ -10,16 +10,20 @@ import { isRevocationList, parseCertificates, parseRevocationList } from '#core/
 import { evidenceError } from './errors.ts'
 import type { NamedBytes, Trust, Verifier } from './verifier.ts'
 
-const FILE_NAME = /\.(?:pem|crt|cer|der|crl)$/i
+const FILE_NAME = /\.(?:pem|crt|cer|der|crl|json)$/i
+
+export type Collateral = Pick<Trust, 'certificates' | 'revocationLists' | 'statements'>
 
 /**
- * PEM and DER files of a folder in the order of their names, or one file; told apart by what is in them.
+ * PEM, DER and JSON files of a folder in the order of their names, or one file; told apart by what is in them.
  * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE, ERR_EVIDENCE_TRUST
  */
-export function readCollateral(path: string | undefined): Pick<Trust, 'certificates' | 'revocationLists'> {
+export function readCollateral(path: string | undefined): Collateral {
     const files = path === undefined ? [] : collateralFiles(path).map((name) => ({ name, bytes: readInput(name) }))
-    const lists = new Set(files.filter((file) => expect(file, 'a certificate or a revocation list', isList)))
-    return { certificates: files.filter((file) => !lists.has(file)), revocationLists: [...lists] }
+    const statements = files.filter(isJson)
+    const others = files.filter((file) => !isJson(file))
+    const lists = new Set(others.filter((file) => expect(file, 'a certificate or a revocation list', isList)))
+    return { certificates: others.filter((file) => !lists.has(file)), revocationLists: [...lists], statements }
 }
 
 /** The files that `readCollateral` reads. @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE */
@@ -47,6 +51,9 @@ export function checkRoots(roots: readonly NamedBytes[], verifiers: readonly Ver
         })
     }
 }
+
+// The plugin that knows the statement reads it; here it is told apart from certificates alone.
+const isJson = ({ bytes }: NamedBytes): boolean => bytes.toString('latin1', 0, 64).trimStart().startsWith('{')
 
 function isList({ bytes, name }: NamedBytes): boolean {
     const is = isRevocationList(bytes, name)

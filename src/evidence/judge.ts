@@ -50,6 +50,7 @@ export function judge(verifier: Verifier, evidence: Evidence, expected: Expectat
     const appraises = expected.policy !== undefined
     const checks = new Checks([
         ...verifier.checkNames.authentic,
+        ...(verifier.checkNames.status ?? []),
         ...(expected.reportData ? ['report-data'] : []),
         ...(expected.nonce || (appraises && !expected.reportData) ? ['nonce'] : []),
         ...(appraises ? verifier.checkNames.appraisal : []),
@@ -57,6 +58,7 @@ export function judge(verifier: Verifier, evidence: Evidence, expected: Expectat
     let authentic: Authentic | undefined
     try {
         authentic = authenticate(verifier, evidence, at, checks)
+        verifier.judgeStatus?.(authentic, expected.policy ?? null, at, checks)
         appraise(verifier, authentic, expected, checks)
     } catch (error) {
         if (!(error instanceof AttestError)) throw error

@@ -19,8 +19,14 @@ export interface Trust {
     /** Certificates that help to lead from the signing key to a root, and are trusted for nothing. */
     readonly certificates: readonly NamedBytes[]
     readonly revocationLists: readonly NamedBytes[]
+    /** What the vendor signed of its platforms, as JSON: TDX's TCB info and QE identity, alone or in a bundle. */
+    readonly statements: readonly NamedBytes[]
     /** Go on where no revocation list was given; it is listed as not checked. */
     readonly withoutRevocation: boolean
+    /** Go on where the vendor's word on the platform is missing; it is listed as not checked. */
+    readonly withoutStatus: boolean
+    /** Statuses of a platform that are accepted beside the best one, in the vendor's words. */
+    readonly acceptStatuses: readonly string[]
 }
 
 /** Evidence that is authentic: made by that vendor's hardware, at a time when its keys were good. */
@@ -82,7 +88,12 @@ export interface Verifier extends KbsEvidence {
     /** The inverse of toKbs. Null: not mine. @throws AttestError mine, and malformed */
     fromKbs(primary: unknown): Evidence | null
     /** The names of the checks of authenticity, and of appraisal, in their order. */
-    readonly checkNames: { readonly authentic: readonly string[]; readonly appraisal: readonly string[] }
+    readonly checkNames: {
+        readonly authentic: readonly string[]
+        /** Those of `judgeStatus`. */
+        readonly status?: readonly string[]
+        readonly appraisal: readonly string[]
+    }
     /** The claim that each check of appraisal judges, as a dotted path: what a guest may be told of its own. */
     readonly appraisedClaims: Readonly<Record<string, string>>
     /**
@@ -92,6 +103,13 @@ export interface Verifier extends KbsEvidence {
     recognise(bytes: Buffer): { readonly evidence: Evidence; readonly form: string } | null
     /** Asked by authenticate.ts alone. @throws AttestError of the first check that fails; what exits with 3 leaves the verdict open */
     authenticate(evidence: Evidence, at: Date, checks: Checks): Authentic
+    /**
+     * What the vendor says of the platform's firmware (TDX: its TCB status), and whether the trust or this policy
+     * accepts that. It belongs to authenticity, and stands apart because a broker knows the policy later than the
+     * evidence. Absent: the vendor says nothing.
+     * @throws AttestError where it is not accepted; with exit 3 where the vendor's word is missing or has expired
+     */
+    judgeStatus?(authentic: Authentic, policy: Policy | null, at: Date, checks: Checks): void
     /** An appraisal policy as TOML members. @throws AttestError of the plugin, naming the member */
     readPolicy(members: Readonly<Record<string, unknown>>, title: string): Policy
     /** The strictest policy that this evidence passes, as commented TOML. */

@@ -15,7 +15,7 @@ const pemList = `-----BEGIN X509 CRL-----\n${list.toString('base64')}\n-----END 
 const pem = certificatePem(certificates.ask)
 
 test('nothing named is nothing read', (t) =>
-    t.deepEqual(readCollateral(undefined), { certificates: [], revocationLists: [] }))
+    t.deepEqual(readCollateral(undefined), { certificates: [], revocationLists: [], statements: [] }))
 
 test('a folder: by the order of names, told apart by what is in them, other files left alone', (t) => {
     const folder = temporaryFolder(t)

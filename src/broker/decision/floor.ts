@@ -2,6 +2,8 @@
 // it knows. These are the findings that hold for every technology; each plugin adds its own.
 // SPDX-License-Identifier: Apache-2.0
 
+import { Checks } from '#core/checks.ts'
+import { AttestError, messageOf } from '#core/errors.ts'
 import type { Authentic, FloorFinding, Policy, Verifier } from '#evidence/verifier.ts'
 import { type BrokenReference, type Comparison, compare, type Mismatch, type ReferenceSet } from './references.ts'
 
@@ -10,6 +12,7 @@ export const COMMON_SWITCHES = {
     insecureCustomRoot: 'evidence that a root of the operator vouches for, not the vendor',
     insecureNoRevocation: 'evidence whose certificates were compared with no revocation list',
     insecureNoReference: 'a guest that no reference set knows: nobody can say what it runs',
+    insecureAnyStatus: 'a guest that no reference set knows, on a platform that its vendor does not call up to date',
     insecureUnmeasuredInitrd: 'a guest whose measurement covers the firmware alone: the host chooses its initrd',
 } as const satisfies Record<`insecure${string}`, string>
 
@@ -33,7 +36,7 @@ export function standingOf(
     const matching = comparisons.flatMap(({ reference, mismatch }) =>
         mismatch === null && !('broken' in reference) ? reference : [],
     )
-    const judged = (matching.length > 0 ? matching : [null]).map((set) => findingsUnder(verifier, authentic, set))
+    const judged = (matching.length > 0 ? matching : [null]).map((set) => findingsUnder(verifier, authentic, set, now))
     return {
         matched: matching.map(({ name }) => name),
         mismatches: comparisons.flatMap(({ mismatch }) => mismatch ?? []),
@@ -42,11 +45,19 @@ export function standingOf(
     }
 }
 
-function findingsUnder(verifier: Verifier, authentic: Authentic, set: ReferenceSet | null): readonly FloorFinding[] {
+function findingsUnder(
+    verifier: Verifier,
+    authentic: Authentic,
+    set: ReferenceSet | null,
+    now: Date,
+): readonly FloorFinding[] {
+    // A set that matches has judged the status by its own policy.
+    const status = set === null ? statusProblem(verifier, authentic, now) : null
     const common: readonly (FloorFinding & { switch: keyof typeof COMMON_SWITCHES; found: boolean })[] = [
         { switch: 'insecureCustomRoot', found: authentic.customRoot, detail: 'a root of the operator vouches for it' },
         { switch: 'insecureNoRevocation', found: !authentic.revocationChecked, detail: 'revocation was not checked' },
         { switch: 'insecureNoReference', found: set === null, detail: 'no reference set matches' },
+        { switch: 'insecureAnyStatus', found: status !== null, detail: status ?? '' },
         {
             switch: 'insecureUnmeasuredInitrd',
             found: set?.coverage === 'firmware',
@@ -58,4 +69,14 @@ function findingsUnder(verifier: Verifier, authentic: Authentic, set: ReferenceS
         ...common.flatMap(({ found, switch: name, detail }) => (found ? { switch: name, detail } : [])),
         ...verifier.floor(authentic, policy),
     ]
+}
+
+function statusProblem(verifier: Verifier, authentic: Authentic, now: Date): string | null {
+    try {
+        verifier.judgeStatus?.(authentic, null, now, new Checks(verifier.checkNames.status ?? []))
+        return null
+    } catch (error) {
+        if (error instanceof AttestError) return messageOf(error)
+        throw error
+    }
 }

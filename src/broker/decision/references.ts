@@ -112,7 +112,8 @@ export function compare(
     reference: ReferenceSet | BrokenReference,
     now: Date,
 ): Comparison {
-    const checks = new Checks(verifier.checkNames.appraisal)
+    const { status = [], appraisal } = verifier.checkNames
+    const checks = new Checks([...status, ...appraisal])
     const differs = (check: string, code: string | null, detail: string): Comparison => ({
         reference,
         mismatch: { reference: reference.name, check, code, detail },
@@ -127,6 +128,7 @@ export function compare(
     if (!measurements.includes(authentic.measurement))
         return differs('measurement', null, `expected ${measurements.join(' or ')}, got ${authentic.measurement}`)
     try {
+        verifier.judgeStatus?.(authentic, policy, now, checks)
         verifier.appraise(authentic, policy, checks)
         return { reference, mismatch: null, checks: checks.all() }
     } catch (error) {

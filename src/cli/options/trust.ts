@@ -18,6 +18,17 @@ export const TRUST_OPTIONS = {
         default: NONE,
         describe: "trust this root (PEM) instead of the vendor's: an emulator's, a laboratory's",
     },
+    'accept-status': {
+        type: 'array',
+        string: true,
+        default: NONE,
+        describe: 'a TCB status that is accepted beside UpToDate (TDX); several with commas',
+    },
+    'insecure-skip-tcb': {
+        type: 'boolean',
+        default: false,
+        describe: 'go on where nothing says which firmware the vendor calls up to date (TDX)',
+    },
     offline: { type: 'boolean', default: false, describe: 'go without a revocation list where none was given' },
 } as const
 
@@ -30,6 +41,8 @@ export interface TrustArgs {
     readonly certs: readonly string[]
     readonly collateral?: string | undefined
     readonly trustRoot: readonly string[]
+    readonly acceptStatus: readonly string[]
+    readonly insecureSkipTcb: boolean
     readonly offline: boolean
 }
 
@@ -45,13 +58,16 @@ export async function verifiersFor(args: TrustArgs): Promise<Verifier[]> {
     return verifiers
 }
 
-function readTrust({ certs, collateral, trustRoot, offline }: TrustArgs): Trust {
-    const { certificates, revocationLists } = readCollateral(collateral)
+function readTrust({ certs, collateral, trustRoot, acceptStatus, insecureSkipTcb, offline }: TrustArgs): Trust {
+    const { certificates, revocationLists, statements } = readCollateral(collateral)
     return {
         ...(trustRoot.length > 0 ? { roots: trustRoot.map(readCertificates) } : {}),
         certificates: [...certs.map(readCertificates), ...certificates],
         revocationLists,
+        statements,
         withoutRevocation: offline,
+        withoutStatus: insecureSkipTcb,
+        acceptStatuses: acceptStatus.flatMap((text) => text.split(',')),
     }
 }
 

@@ -16,6 +16,7 @@ import {
 import { requestNames } from '#emulator/faults.ts'
 import type { DeviceModel, Fault, TsmAnswer } from '#emulator/model.ts'
 import { judge } from '#evidence/judge.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import { parseCertTable } from '#plugins/snp/cert-table.ts'
 import { type SnpOptions, snpEmulator } from '#plugins/snp/emulate.ts'
 import { openVendor } from '#plugins/snp/emulated/vendor.ts'
@@ -129,10 +130,9 @@ function verdict(generation: GenerationName, report: Buffer, certificates: Buffe
     const folder = join(work, generation)
     const named = (name: string) => ({ name, bytes: readFileSync(join(folder, name)) })
     const verifier = snpVerifier({
+        ...STRICT_TRUST,
         roots: [named('ark.pem')],
-        certificates: [],
         revocationLists: [named('crl.der')],
-        withoutRevocation: false,
     })
     return judge(verifier, { tee: 'snp', report, certificates }, { reportData: Buffer.alloc(64, 0x11) }, now)
 }

@@ -10,6 +10,7 @@ import fc from 'fast-check'
 import { AttestError } from '#core/errors.ts'
 import { judge } from '#evidence/judge.ts'
 import { recognise } from '#evidence/recognise.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import { CERT_GUIDS, encodeCertTable } from '#plugins/snp/cert-table.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
 import { VECTORS, vectors } from '../../machine.ts'
@@ -49,8 +50,8 @@ const der = (bytes: Buffer): Buffer[] =>
 
 function judgeWith(report: Buffer, vek: Buffer, table?: Buffer) {
     const verifier = snpVerifier({
+        ...STRICT_TRUST,
         certificates: [{ name: 'vek', bytes: vek }],
-        revocationLists: [],
         withoutRevocation: true,
     })
     return judge(verifier, { tee: 'snp', report, ...(table ? { certificates: table } : {}) }, {}, AT)
@@ -111,7 +112,7 @@ for (const set of SETS) {
                 { guid: CERT_GUIDS.ASK, data: i % 2 === 0 ? bad : askDer },
                 { guid: CERT_GUIDS.ARK, data: i % 2 === 0 ? arkDer : bad },
             ])
-            const verifier = snpVerifier({ certificates: [], revocationLists: [], withoutRevocation: true })
+            const verifier = snpVerifier({ ...STRICT_TRUST, withoutRevocation: true })
             t.is(
                 judge(verifier, { tee: 'snp', report: read(report), certificates: table }, {}, AT).verdict,
                 'authentic',
@@ -124,7 +125,7 @@ type Outcome = 'authentic' | 'refused' | { readonly crash: unknown }
 
 /** Whatever is thrown must say what is wrong; anything else is a crash. */
 function outcomeOf(bytes: Buffer): Outcome {
-    const verifier = snpVerifier({ certificates: [], revocationLists: [], withoutRevocation: true })
+    const verifier = snpVerifier({ ...STRICT_TRUST, withoutRevocation: true })
     try {
         const { evidence } = recognise(bytes, [verifier])
         verifier.describe(evidence)

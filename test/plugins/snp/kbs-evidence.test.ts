@@ -7,6 +7,7 @@ import test from 'ava'
 import { parseJson, stringifyJson } from '#core/json.ts'
 import { judge } from '#evidence/judge.ts'
 import { recognise } from '#evidence/recognise.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import { toKbs } from '#plugins/snp/kbs-evidence.ts'
 import { fromKbs } from '#plugins/snp/kbs-evidence-schema.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
@@ -23,7 +24,7 @@ const REAL = 'kbs/trustee/attestation-service/tests/e2e/evidence.json'
 
 needs(vectors(REAL))("the reference implementation's evidence is authentic, and is written as it came", (t) => {
     const bytes = readFileSync(join(VECTORS, REAL))
-    const verifier = snpVerifier({ certificates: [], revocationLists: [], withoutRevocation: true })
+    const verifier = snpVerifier({ ...STRICT_TRUST, withoutRevocation: true })
     const { evidence } = recognise(bytes, [verifier])
     t.is(judge(verifier, evidence, {}, new Date('2026-06-01T00:00:00Z')).verdict, 'authentic')
     const original = JSON.parse(bytes.toString()) as { attestation_report: object; cert_chain: object }
@@ -130,7 +131,7 @@ for (const { name, value, code, message } of [
     test(`refused: ${name}`, (t) => {
         const judged = () => {
             const evidence = fromKbs(value)
-            const verifier = snpVerifier({ certificates: [], revocationLists: [], withoutRevocation: true })
+            const verifier = snpVerifier({ ...STRICT_TRUST, withoutRevocation: true })
             const { code, checks } = judge(verifier, evidence as never, {}, genoa.now)
             const detail = checks.find(({ result }) => result === 'fail')?.detail ?? ''
             if (code) throw Object.assign(new Error(detail), { code })

@@ -3,6 +3,7 @@
 
 import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
 import { encodeIa5, encodeInteger, mintCertificate, type NameParts } from '#core/mint.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { NamedBytes, Trust, Verifier } from '#evidence/verifier.ts'
 import { CERT_GUIDS, encodeCertTable } from '#plugins/snp/cert-table.ts'
 import { GENERATIONS, type Generation, type GenerationName } from '#plugins/snp/generations.ts'
@@ -157,10 +158,10 @@ export const named = (name: string, bytes: Buffer): NamedBytes => ({ name, bytes
 
 /** Trust in this vendor alone, with its revocation list. */
 export const trustIn = ({ certificates, list }: Vendor, changed: Partial<Trust> = {}): Trust => ({
+    ...STRICT_TRUST,
     roots: [named('ark', certificates.ark)],
     certificates: [named('ask', certificates.ask)],
     revocationLists: [named('crl', list)],
-    withoutRevocation: false,
     ...changed,
 })
 

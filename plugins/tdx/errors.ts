@@ -1,0 +1,38 @@
+// What can be wrong with a TDX quote, its certificates, Intel's collateral, and what they are compared with.
+// ERR_TDX_POLICY_* is appraisal: the quote is authentic, and not what was asked for.
+// SPDX-License-Identifier: Apache-2.0
+
+import { type ErrorTable, errorsOf } from '#core/errors.ts'
+
+export const TDX_ERRORS = {
+    ERR_TDX_QUOTE: { exit: 1, means: 'the quote is malformed, or has a version or type that is not supported' },
+    ERR_TDX_EVIDENCE: { exit: 1, means: "the evidence has not the shape of the key broker protocol's TDX evidence" },
+    ERR_TDX_CERTIFICATION: { exit: 1, means: 'the quote does not carry the certificates of its signing key' },
+    ERR_TDX_CHAIN: { exit: 1, means: 'a certificate does not lead to a root that is trusted' },
+    ERR_TDX_PCK: { exit: 1, means: "the PCK certificate's SGX extension is missing or malformed" },
+    ERR_TDX_TIME: { exit: 1, means: 'a certificate has expired, or is not valid yet' },
+    ERR_TDX_CRL: { exit: 1, means: 'a revocation list is not signed by whom it should be, or is malformed' },
+    ERR_TDX_CRL_MISSING: { exit: 3, means: 'no revocation list was given' },
+    ERR_TDX_REVOKED: { exit: 1, means: 'a certificate is revoked' },
+    ERR_TDX_COLLATERAL: {
+        exit: 1,
+        means: "Intel's statement is malformed, not signed by Intel, or for another platform",
+    },
+    ERR_TDX_COLLATERAL_MISSING: { exit: 3, means: "Intel's statements on this platform were not given" },
+    ERR_TDX_COLLATERAL_TIME: { exit: 3, means: "Intel's statements or lists have expired, or are not valid yet" },
+    ERR_TDX_MODULE: { exit: 1, means: 'the TDX module is not one that Intel names' },
+    ERR_TDX_QE: {
+        exit: 1,
+        means: 'the quoting enclave is not the one that Intel names, or its report does not verify',
+    },
+    ERR_TDX_SIGNATURE: { exit: 1, means: 'the signature of the quote does not verify' },
+    ERR_TDX_STATUS: { exit: 1, means: 'Intel does not call the firmware of this platform up to date' },
+    ERR_TDX_EVENT_LOG: {
+        exit: 1,
+        means: 'the event log is malformed, or does not replay to the registers of the quote',
+    },
+    ERR_TDX_WRONG_QUOTE: { exit: 3, means: 'the guest got a quote that does not carry what was asked for' },
+    ERR_TDX_POLICY_FILE: { exit: 2, means: 'the appraisal policy is malformed' },
+} as const satisfies ErrorTable
+
+export const tdxError = errorsOf(TDX_ERRORS)
