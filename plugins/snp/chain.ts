@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { EMULATION_OID } from '#core/emulation-mark.ts'
 import { AttestError } from '#core/errors.ts'
 import { type Certificate, parseCertificates, parseRevocationList, type RevocationList } from '#core/x509.ts'
 import type { Trust } from '#evidence/verifier.ts'
-import { EMULATION_OID } from './emulation-mark.ts'
 import { snpError } from './errors.ts'
 import { VENDOR_KEYS, type VendorKey } from './roots.ts'
 import { isProductLine, type ProductLineName } from './tcb.ts'

@@ -4,6 +4,7 @@
 
 import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
+import { EMULATION_OID } from '#core/emulation-mark.ts'
 import {
     encodeIa5,
     encodeInteger,
@@ -13,7 +14,6 @@ import {
     type NameParts,
     type Signer,
 } from '#core/mint.ts'
-import { EMULATION_OID } from './emulation-mark.ts'
 import type { Generation } from './generations.ts'
 import { PRODUCT_LINES, type TcbPart } from './tcb.ts'
 import { VEK_OIDS } from './vek.ts'

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { hash } from 'node:crypto'
+import { EMULATION_OID } from '#core/emulation-mark.ts'
 import { type Certificate, derInteger, derOctets, derText } from '#core/x509.ts'
-import { EMULATION_OID } from './emulation-mark.ts'
 import { snpError } from './errors.ts'
 import { isProductLine, PRODUCT_LINES, type ProductLineName, type Tcb, type TcbPart, tcbParts } from './tcb.ts'
 
