@@ -1,0 +1,27 @@
+// What can be wrong with SEV's certificates, sessions, measurements, secrets and reports.
+// SPDX-License-Identifier: Apache-2.0
+
+import { type ErrorTable, errorsOf } from '#core/errors.ts'
+
+export const SEV_ERRORS = {
+    ERR_SEV_CERTIFICATE: { exit: 1, means: 'a certificate of SEV is malformed, or not of the kind that was expected' },
+    ERR_SEV_ROOT: { exit: 1, means: "the root certificate is none of AMD's" },
+    ERR_SEV_CHAIN: { exit: 1, means: 'a certificate is not signed by the key that it must be signed by' },
+    ERR_SEV_CEK_UNSIGNED: {
+        exit: 3,
+        means: "the chip's certificate carries no signature of AMD, as hosts export it, and no signed one was given",
+    },
+    ERR_SEV_OWNER: { exit: 1, means: 'the platform belongs to another owner than the one that was expected' },
+    ERR_SEV_POLICY: { exit: 2, means: 'the policy of the launch is malformed' },
+    ERR_SEV_POLICY_WEAK: { exit: 1, means: 'the policy of the launch lacks a protection that is required' },
+    ERR_SEV_API: { exit: 1, means: "the platform's firmware is older than is accepted" },
+    ERR_SEV_MEASUREMENT: { exit: 1, means: 'the launch measurement is not the one that was expected' },
+    ERR_SEV_SESSION: { exit: 1, means: 'a session does not open with this key, or is for another policy' },
+    ERR_SEV_SECRET: { exit: 2, means: 'the secrets cannot be injected as they are: a GUID, a size' },
+    ERR_SEV_SECRET_TABLE: { exit: 1, means: 'a table of secrets is malformed' },
+    ERR_SEV_PACKET: { exit: 1, means: 'a packet of secrets is not authentic, or for another launch' },
+    ERR_SEV_REPORT: { exit: 1, means: 'the attestation report is malformed' },
+    ERR_SEV_SIGNATURE: { exit: 1, means: 'the signature of the attestation report does not verify' },
+} as const satisfies ErrorTable
+
+export const sevError = errorsOf(SEV_ERRORS)
