@@ -3,7 +3,17 @@
 
 import { type KeyObject, type webcrypto, X509Certificate } from 'node:crypto'
 import type { JsonNameParams } from '@peculiar/x509'
-import { IA5String, Integer, Utf8String } from 'asn1js'
+import {
+    Boolean as Asn1Boolean,
+    Enumerated,
+    fromBER,
+    IA5String,
+    Integer,
+    ObjectIdentifier,
+    OctetString,
+    Sequence,
+    Utf8String,
+} from 'asn1js'
 
 type X509 = typeof import('@peculiar/x509')
 type Extension = InstanceType<X509['Extension']>
@@ -88,10 +98,18 @@ export async function mintRevocationList(template: ListTemplate, signer: Signer)
     return Buffer.from(list.rawData)
 }
 
-/** DER of an INTEGER, an IA5String, a UTF8String: what vendors put into extensions of their own. */
+/** DER of an INTEGER, an IA5String and others: what vendors put into extensions of their own. */
 export const encodeInteger = (value: number): Buffer => Buffer.from(new Integer({ value }).toBER())
+export const encodeEnumerated = (value: number): Buffer => Buffer.from(new Enumerated({ value }).toBER())
+export const encodeBoolean = (value: boolean): Buffer => Buffer.from(new Asn1Boolean({ value }).toBER())
+export const encodeOctets = (value: Uint8Array): Buffer => Buffer.from(new OctetString({ valueHex: value }).toBER())
+export const encodeOid = (value: string): Buffer => Buffer.from(new ObjectIdentifier({ value }).toBER())
 export const encodeIa5 = (value: string): Buffer => Buffer.from(new IA5String({ value }).toBER())
 export const encodeUtf8 = (value: string): Buffer => Buffer.from(new Utf8String({ value }).toBER())
+
+/** DER of a SEQUENCE of members that are DER themselves. */
+export const encodeSequence = (...members: readonly Buffer[]): Buffer =>
+    Buffer.from(new Sequence({ value: members.map((member) => fromBER(member).result) }).toBER())
 
 /** PEM of a certificate, as every tool reads it. */
 export const certificatePem = (der: Buffer): string => new X509Certificate(der).toString()
