@@ -4,28 +4,13 @@
 import type { Checks } from '#core/checks.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import type { Authentic, FloorFinding, Policy } from '#evidence/verifier.ts'
-import { claimAt, MEMBER_ROWS, snpPolicy } from './policy.ts'
+import { SNP_POLICY, snpPolicy } from './policy.ts'
 import type { ProductLineName } from './tcb.ts'
 import type { switches } from './vocabulary.ts'
 
-/** The checks in their order. */
-export const APPRAISAL_CHECKS: readonly string[] = MEMBER_ROWS.map(([, { check }]) => check)
-
-/** The claim that each check judges. */
-export const APPRAISED_CLAIMS: Readonly<Record<string, string>> = Object.fromEntries(
-    MEMBER_ROWS.map(([, { check, claim }]) => [check, claim]),
-)
-
 /** @throws AttestError ERR_SNP_POLICY_* of the first check that fails */
-export function appraise({ claims }: Authentic, policy: Policy, checks: Checks): void {
-    const mine = snpPolicy(policy)
-    for (const [name, { check, claim, judge }] of MEMBER_ROWS) {
-        const wanted = mine[name]
-        checks.runIfNamed(check, 'the policy does not name it', () =>
-            wanted === undefined ? null : judge(wanted, claimAt(claims, claim), claims),
-        )
-    }
-}
+export const appraise = ({ claims }: Authentic, policy: Policy, checks: Checks): void =>
+    SNP_POLICY.appraise(snpPolicy(policy), claims, checks)
 
 /** What the floor of a broker has against this evidence under this policy (none: no reference set matched). */
 export function floor({ claims }: Authentic, policy: Policy | null): FloorFinding[] {

@@ -3,7 +3,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
-import type { Claims, ClaimValue } from '#evidence/verdict.ts'
+import {
+    allowed,
+    type Claims,
+    type ClaimValue,
+    isZeroHex,
+    itself,
+    itselfIfSet,
+    listOf,
+    lowerHex,
+    type Member,
+    member,
+    type Outcome,
+    oneOf,
+    svn,
+    switchedOff,
+} from '#core/policy-table.ts'
 import { type SNP_ERRORS, snpError } from './errors.ts'
 import { MAX_VMPL, PLATFORM_INFO } from './report.ts'
 import {
@@ -16,36 +31,7 @@ import {
     tcbParts,
 } from './tcb.ts'
 
-export type Outcome = { readonly detail: string }
-
-interface Row<S extends z.ZodMiniType> {
-    readonly schema: S
-    /** The check that judges it. */
-    readonly check: string
-    /** The claim that it is about, as a dotted path. */
-    readonly claim: string
-    /** @throws AttestError ERR_SNP_POLICY_* where the claim is not what the policy wants; absent members are not judged */
-    judge(wanted: NonNullable<z.output<S>>, claim: ClaimValue | undefined, claims: Claims): Outcome
-    /** What `policy init` says above it; absent where it belongs to the row before. */
-    readonly says?: string
-    /** What `policy init` writes; undefined leaves the example, as a comment. */
-    strictest(claim: ClaimValue | undefined, claims: Claims): z.input<S>
-    example?(claim: ClaimValue | undefined, claims: Claims): string
-}
-
-/** A row as everybody sees it who walks through the table. */
-export type Member = Row<z.ZodMiniType>
-
-const member = <S extends z.ZodMiniType>(row: Row<S>): Row<S> => row
-
-const lower = (bytes: number) =>
-    z.pipe(
-        z.string().check(z.regex(new RegExp(`^[0-9a-fA-F]{${2 * bytes}}$`), `${bytes} bytes in hex`)),
-        z.transform((text: string) => text.toLowerCase()),
-    )
-const listOf = <T extends z.ZodMiniType>(item: T) => z.optional(z.array(item).check(z.minLength(1)))
-const switchedOff = z._default(z.boolean(), false)
-const svn = z.int().check(z.gte(0), z.lte(255))
+const refuse = (code: keyof typeof SNP_ERRORS) => (text: string) => snpError(code, text)
 
 // All parts of a line must be named: a part that is forgotten would be a door.
 const minimumTcb = z.optional(
@@ -65,10 +51,10 @@ const platformBits = Object.keys(PLATFORM_INFO.table) as PlatformBit[]
 /** In the order of the checks. */
 export const MEMBERS = {
     measurements: member({
-        schema: listOf(lower(48)),
+        schema: listOf(lowerHex(48)),
         check: 'measurement',
         claim: 'measurement',
-        judge: oneOf('ERR_SNP_POLICY_MEASUREMENT', 'measurement'),
+        judge: oneOf(refuse('ERR_SNP_POLICY_MEASUREMENT'), 'measurement'),
         says: 'Digest of what the guest was launched with: the firmware, and with kernel hashes the kernel, initrd and command line.',
         strictest: itself,
     }),
@@ -76,7 +62,7 @@ export const MEMBERS = {
         schema: listOf(z.enum(PRODUCT_LINE_NAMES)),
         check: 'product-lines',
         claim: 'productLine',
-        judge: oneOf('ERR_SNP_POLICY_PRODUCT_LINE', 'product line'),
+        judge: oneOf(refuse('ERR_SNP_POLICY_PRODUCT_LINE'), 'product line'),
         says: `Lines of processors: ${PRODUCT_LINE_NAMES.join(', ')}. Milan's reports can be forged (\`inspect\` names the weaknesses).`,
         strictest: (line) => [line as ProductLineName],
     }),
@@ -84,7 +70,7 @@ export const MEMBERS = {
         schema: switchedOff,
         check: 'debug',
         claim: 'policy.debugAllowed',
-        judge: allowed('ERR_SNP_POLICY_DEBUG', 'debugging'),
+        judge: allowed(refuse('ERR_SNP_POLICY_DEBUG'), 'debugging'),
         says: "May the host read and write the guest's memory? Never true for a guest that keeps secrets.",
         strictest: () => false,
     }),
@@ -92,7 +78,7 @@ export const MEMBERS = {
         schema: switchedOff,
         check: 'migration',
         claim: 'policy.migrationAllowed',
-        judge: allowed('ERR_SNP_POLICY_MIGRATION', 'migration'),
+        judge: allowed(refuse('ERR_SNP_POLICY_MIGRATION'), 'migration'),
         says: 'May the guest be moved to another machine by a migration agent?',
         strictest: () => false,
     }),
@@ -116,7 +102,7 @@ export const MEMBERS = {
         schema: listOf(z.enum(['VCEK', 'VLEK'])),
         check: 'signing-keys',
         claim: 'signingKey',
-        judge: oneOf('ERR_SNP_POLICY_SIGNING_KEY', 'signing key'),
+        judge: oneOf(refuse('ERR_SNP_POLICY_SIGNING_KEY'), 'signing key'),
         says: 'Which kinds of key may sign: VCEK of a chip, VLEK of a cloud provider.',
         strictest: (kind) => [kind as 'VCEK' | 'VLEK'],
     }),
@@ -140,73 +126,41 @@ export const MEMBERS = {
         },
     }),
     hostData: member({
-        schema: listOf(lower(32)),
+        schema: listOf(lowerHex(32)),
         check: 'host-data',
         claim: 'hostData',
-        judge: oneOf('ERR_SNP_POLICY_HOST_DATA', 'host data'),
+        judge: oneOf(refuse('ERR_SNP_POLICY_HOST_DATA'), 'host data'),
         says: 'What the host put in at launch (32 bytes); a digest of initial data where the guest checks one.',
         strictest: itself,
     }),
     idKeyDigests: member({
-        schema: listOf(lower(48)),
+        schema: listOf(lowerHex(48)),
         check: 'id-keys',
         claim: 'idKeyDigest',
-        judge: oneOf('ERR_SNP_POLICY_ID_KEY', 'identity key'),
+        judge: oneOf(refuse('ERR_SNP_POLICY_ID_KEY'), 'identity key'),
         says: "Keys that signed the guest's identity block (SHA-384 of the key as AMD lays it out).",
         strictest: itselfIfSet,
     }),
     authorKeyDigests: member({
-        schema: listOf(lower(48)),
+        schema: listOf(lowerHex(48)),
         check: 'author-keys',
         claim: 'authorKeyDigest',
-        judge: oneOf('ERR_SNP_POLICY_ID_KEY', 'author key'),
+        judge: oneOf(refuse('ERR_SNP_POLICY_ID_KEY'), 'author key'),
         strictest: itselfIfSet,
     }),
     chipIds: member({
-        schema: listOf(z.union([lower(64), lower(8)])),
+        schema: listOf(z.union([lowerHex(64), lowerHex(8)])),
         check: 'chip-ids',
         claim: 'chipId',
         judge: ofChip,
         says: 'Only on this chip. Leave it out if the guest may start on another machine.',
         strictest: () => undefined,
         example: (id, { productLine, signingKey }) =>
-            signingKey === 'VLEK' || isZero(id)
+            signingKey === 'VLEK' || isZeroHex(id)
                 ? '[]'
                 : `["${String(id).slice(0, 2 * PRODUCT_LINES[productLine as ProductLineName].chipIdSize)}"]`,
     }),
 } as const satisfies Readonly<Record<string, Member>>
-
-type Code = keyof typeof SNP_ERRORS
-
-function itself(claim: ClaimValue | undefined): string[] {
-    return [String(claim)]
-}
-
-function itselfIfSet(claim: ClaimValue | undefined): string[] | undefined {
-    return isZero(claim) ? undefined : itself(claim)
-}
-
-function isZero(hex: ClaimValue | undefined): boolean {
-    return /^0*$/.test(String(hex))
-}
-
-function oneOf(code: Code, title: string) {
-    return (accepted: readonly string[], claim: ClaimValue | undefined): Outcome => {
-        if (accepted.some((value) => value === claim)) return { detail: String(claim) }
-        throw snpError(
-            code,
-            `${title}: expected ${accepted.length > 1 ? 'one of ' : ''}${accepted.join(', ')}, got ${String(claim)}`,
-        )
-    }
-}
-
-function allowed(code: Code, title: string) {
-    return (permitted: boolean, claim: ClaimValue | undefined): Outcome => {
-        if (claim === false) return { detail: `${title} is off` }
-        if (permitted) return { detail: `${title} is ON, and the policy allows it` }
-        throw snpError(code, `${title} is on, the policy does not allow it`)
-    }
-}
 
 function atMostVmpl(most: number, vmpl: ClaimValue | undefined): Outcome {
     if (typeof vmpl === 'number' && vmpl <= most) return { detail: `VMPL ${vmpl}` }
@@ -229,7 +183,7 @@ function atLeastTcb(
 function ofProvider(providers: readonly string[], claim: ClaimValue | undefined, { signingKey }: Claims): Outcome {
     if (signingKey !== 'VLEK') return { detail: 'signed by a VCEK' }
     const bare = (name: string): string => name.replace(/^CN=/, '')
-    return oneOf('ERR_SNP_POLICY_VLEK_PROVIDER', 'VLEK provider')(providers.map(bare), bare(String(claim)))
+    return oneOf(refuse('ERR_SNP_POLICY_VLEK_PROVIDER'), 'VLEK provider')(providers.map(bare), bare(String(claim)))
 }
 
 function hasPlatform(required: readonly string[], claim: ClaimValue | undefined): Outcome {
@@ -240,7 +194,7 @@ function hasPlatform(required: readonly string[], claim: ClaimValue | undefined)
 
 // On Turin and later eight bytes name the chip, and zeros follow.
 function ofChip(ids: readonly string[], claim: ClaimValue | undefined): Outcome {
-    return oneOf('ERR_SNP_POLICY_CHIP_ID', 'chip id')(
+    return oneOf(refuse('ERR_SNP_POLICY_CHIP_ID'), 'chip id')(
         ids.map((id) => id.padEnd(128, '0')),
         claim,
     )

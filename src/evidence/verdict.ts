@@ -2,18 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Check } from '#core/checks.ts'
+import type { Claims } from '#core/policy-table.ts'
+
+export type { Claims, ClaimValue } from '#core/policy-table.ts'
 
 /**
  * accepted: authentic, and everything that the caller named holds. authentic: made by that vendor's hardware; signature,
  * chain, revocation and time hold. rejected: one of these does not. undecided: something that decides is missing.
  */
 export type Verdict = 'accepted' | 'authentic' | 'rejected' | 'undecided'
-
-/** A value that evidence claims: text and numbers, words of 64 bits as lower-case hex. */
-export type ClaimValue = string | number | boolean | null | Claims | readonly ClaimValue[]
-export interface Claims {
-    readonly [name: string]: ClaimValue
-}
 
 /** A published attack on a platform, that a report of it cannot rule out. */
 export interface Weakness {

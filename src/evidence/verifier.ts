@@ -113,7 +113,7 @@ export interface Verifier extends KbsEvidence {
     /** An appraisal policy as TOML members. @throws AttestError of the plugin, naming the member */
     readPolicy(members: Readonly<Record<string, unknown>>, title: string): Policy
     /** The strictest policy that this evidence passes, as commented TOML. */
-    writePolicy(authentic: Authentic): string
+    writePolicy(authentic: Pick<Authentic, 'claims'>): string
     /** @throws AttestError of the first check that fails; checks that the policy does not name are skipped by name */
     appraise(authentic: Authentic, policy: Policy, checks: Checks): void
     /** The measurements that a policy accepts, lower-case hex; null where it accepts any. */

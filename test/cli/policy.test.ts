@@ -57,7 +57,7 @@ test('it is written for others to read, and every member is there', async (t) =>
     for (const line of ['debug = false', 'migration = false', 'maxVmpl = 0', 'signingKeys = ["VCEK"]'])
         t.true(text.includes(`\n${line}\n`), line)
     // As a line, in a comment where it is left out, or as a table.
-    for (const member of Object.keys(SNP_POLICY.shape))
+    for (const member of Object.keys(SNP_POLICY.schema.shape))
         t.regex(text, new RegExp(`^(?:(?:# )?${member} = .+|\\[${member}\\..+\\])$`, 'm'))
     t.notRegex(text, /NOTE/)
 })

@@ -7,7 +7,7 @@ import { parseTomlText } from '#core/config.ts'
 import { judge } from '#evidence/judge.ts'
 import { MEMBERS } from '#plugins/snp/members.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
-import { MEMBER_ROWS, SNP_POLICY } from '#plugins/snp/policy.ts'
+import { SNP_POLICY } from '#plugins/snp/policy.ts'
 import type { Report } from '#plugins/snp/report.ts'
 import { report, table, type Vendor, vendor, verifierOf, withVlek } from './minted.ts'
 
@@ -134,9 +134,9 @@ for (const one of CASES)
     })
 
 test('each member is judged by a check of its own, and a case above fails it, and another passes it', (t) => {
-    const members = Object.keys(SNP_POLICY.shape).filter((name) => name !== 'tee')
+    const members = Object.keys(SNP_POLICY.schema.shape).filter((name) => name !== 'tee')
     t.deepEqual(members, Object.keys(MEMBERS))
-    const checks = MEMBER_ROWS.map(([, { check }]) => check)
+    const checks = SNP_POLICY.rows.map(([, { check }]) => check)
     t.deepEqual([...new Set(checks)], checks)
     const seen = CASES.flatMap((one) => judged(one).checks.map(({ name, result }) => `${name}: ${result}`))
     const unseen = checks.flatMap((check) => [`${check}: fail`, `${check}: pass`]).filter((it) => !seen.includes(it))
