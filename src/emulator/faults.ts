@@ -70,9 +70,12 @@ export function readFaults(text: Uint8Array | string, title: string, model: Devi
 }
 
 /** What `on` can say for this model. */
-export const requestNames = ({ devices, tsm }: DeviceModel): string[] => [
-    ...Object.values(devices).flatMap(({ requests }) => Object.values(requests)),
-    ...(tsm ? [TSM_REQUEST] : []),
+export const requestNames = ({ devices, tsm, files = {} }: DeviceModel): string[] => [
+    ...new Set([
+        ...Object.values(devices).flatMap(({ requests }) => Object.values(requests)),
+        ...(tsm ? [TSM_REQUEST] : []),
+        ...Object.values(files).flatMap(({ requests = {} }) => Object.values(requests)),
+    ]),
 ]
 
 const COUNT = z.int().check(z.gte(1))

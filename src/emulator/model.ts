@@ -49,6 +49,8 @@ export interface DeviceModel {
     readonly devices: Readonly<Record<string, Device>>
     /** What answers behind configfs-tsm. Absent: no provider is registered. */
     readonly tsm?: TsmProvider
+    /** Further files by their absolute paths: what sysfs shows of the guest. Folders that are missing are made. */
+    readonly files?: Readonly<Record<string, AttributeFile>>
 }
 
 export type ErrnoName = keyof typeof constants.errno
@@ -79,6 +81,29 @@ export interface Device {
     /** The name of each ioctl, by its number: what a script of faults calls it. */
     readonly requests: Readonly<Record<number, string>>
     ioctl(call: IoctlCall, memory: UserMem): Answer
+}
+
+/** A binary attribute, as sysfs has them: each read(2) and write(2) reaches the model. */
+export interface AttributeFile {
+    /** Permission bits; they hold for root, too, as in sysfs. */
+    readonly mode: number
+    /** What stat(2) says. */
+    readonly size: number
+    /** What a script of faults calls reading and writing it. Absent: no script reaches it. */
+    readonly requests?: { readonly read?: string; readonly write?: string }
+    /** The whole content. Absent: it is not read. */
+    read?(call: Call): FileAnswer
+    /** Absent: it is not written. */
+    write?(write: FileWrite): Answer
+}
+
+export interface FileAnswer extends Answer {
+    readonly bytes: Buffer
+}
+
+export interface FileWrite extends Call {
+    readonly offset: number
+    readonly bytes: Buffer
 }
 
 export interface IoctlCall extends Call {

@@ -146,17 +146,20 @@ prepare() {
         mount -n --rbind "$new" "$1"
     }
 
-    # Makes a path appear; its folder is covered where it does not exist yet.
+    # Makes a path appear; its folder is covered where it does not exist yet. Folders that are made here need no cover.
     place() {
         if ! [ -e "$2" ]; then
             folder=${'$'}{2%/*}
             missing=
             while ! [ -d "$folder" ]; do
-                missing=1
+                missing="$missing$folder "
                 folder=${'$'}{folder%/*}
             done
             cover "$folder"
-            [ -z "$missing" ] || mkdir -p "${'$'}{2%/*}"
+            if [ "$missing" ]; then
+                mkdir -p "${'$'}{2%/*}"
+                covered="$covered$missing"
+            fi
             if [ -d "$1" ]; then mkdir "$2"; else : > "$2"; fi
         fi
         mount -n --bind "$1" "$2"

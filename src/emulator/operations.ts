@@ -190,11 +190,11 @@ export function fileOperations(root: Folder, startS: number): FileOperations {
             const handle = handleOf(fh)
             return handle.read ? [await handle.read(Number(offset), size, caller)] : fail('EINVAL')
         },
-        write({ body }) {
+        async write({ body, caller }) {
             const { fh, offset, size } = TRANSFER_IN.parse(body.subarray(0, TRANSFER_IN.size))
             const handle = handleOf(fh)
             if (!handle.write) return fail('EINVAL')
-            handle.write(Number(offset), body.subarray(TRANSFER_IN.size, TRANSFER_IN.size + size))
+            await handle.write(Number(offset), body.subarray(TRANSFER_IN.size, TRANSFER_IN.size + size), caller)
             return [WRITE_OUT.encode({ size })]
         },
         flush({ body }) {

@@ -5,6 +5,7 @@
 import { closeSync, fstatSync, readFileSync, type Stats, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { coreError } from '#core/errors.ts'
+import { attributeFile } from './attribute.ts'
 import { configfsFolder } from './configfs-tsm.ts'
 import { readMessages, sendReply } from './connection.ts'
 import { deviceFile } from './device.ts'
@@ -61,8 +62,15 @@ export async function serve(model: DeviceModel, plan: FaultPlan, complain: (text
     const devices = Object.entries(model.devices).map(
         ([name, device]) => [name, deviceFile(device, way, processMemory)] as const,
     )
+    // By their numbers: where they appear is another folder for each.
+    const files = Object.entries(model.files ?? {}).map(([path, file], index) => ({
+        name: String(index),
+        path,
+        file: attributeFile(file, way),
+    }))
     const root = folder({
         devices: folder(Object.fromEntries(devices)),
+        files: folder(Object.fromEntries(files.map(({ name, file }) => [name, file]))),
         configfs: configfsFolder(model.tsm, way),
     })
     const receive = fuseSession(
@@ -74,6 +82,7 @@ export async function serve(model: DeviceModel, plan: FaultPlan, complain: (text
     announce([
         ...devices.map(([name]) => `place devices/${name} ${PLACES.devices}/${name}`),
         ...(model.tsm ? [`place configfs ${PLACES.configfs}`] : []),
+        ...files.map(({ name, path }) => `place files/${name} ${path}`),
         'go',
     ])
     await ended

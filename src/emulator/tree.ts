@@ -27,7 +27,7 @@ export type Node = Folder | File
 /** An open file. What is absent, the file cannot do. */
 export interface Handle {
     read?(offset: number, size: number, caller: Caller): Promise<Buffer>
-    write?(offset: number, bytes: Buffer): void
+    write?(offset: number, bytes: Buffer, caller: Caller): void | Promise<void>
     /** close(2), of each descriptor that stands for the handle. */
     flush?(): void
     ioctl?(request: IoctlRequest, caller: Caller): Promise<IoctlReply>
