@@ -3,7 +3,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { constants, type KeyObject, type VerifyKeyObjectInput, verify, X509Certificate } from 'node:crypto'
-import { BitString, fromBER, GeneralizedTime, Integer, ObjectIdentifier, OctetString, Sequence, UTCTime } from 'asn1js'
+import {
+    Boolean as Asn1Boolean,
+    BitString,
+    fromBER,
+    GeneralizedTime,
+    Integer,
+    ObjectIdentifier,
+    OctetString,
+    Sequence,
+    UTCTime,
+} from 'asn1js'
 import { equalBytes, toHex } from './bytes.ts'
 import { coreError } from './errors.ts'
 
@@ -18,10 +28,16 @@ export interface Certificate {
     readonly notAfter: Date
     /** The content of each extension's OCTET STRING, by object identifier. */
     readonly extensions: ReadonlyMap<string, Buffer>
+    /** The subject's name in DER: what a revocation list of this subject has as its issuer, byte by byte. */
+    readonly subjectName: Buffer
 }
 
 export interface RevocationList {
     readonly issuerCn: string
+    /** In DER. */
+    readonly issuerName: Buffer
+    /** CRLNumber, decimal; null where it has none. */
+    readonly number: string | null
     readonly thisUpdate: Date
     readonly nextUpdate: Date | null
     /** Serial numbers as in `Certificate.serial`. */
@@ -58,6 +74,15 @@ const SIGNATURE_ALGORITHMS: Readonly<Record<string, SignatureAlgorithm>> = {
     },
 }
 
+/** id-ce-cRLNumber (RFC 5280 §5.2.3). */
+const CRL_NUMBER = '2.5.29.20'
+
+/** Extensions that make a list one of changes, or of some certificates alone: what is not in it may be revoked. */
+const NARROWING: Readonly<Record<string, string>> = {
+    '2.5.29.27': 'changes against another list',
+    '2.5.29.28': 'a list of some certificates',
+}
+
 const HEX_TEXT = /^(?:[0-9a-fA-F]{2})+$/
 
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g
@@ -75,7 +100,7 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
     } catch (cause) {
         throw coreError('ERR_CERTIFICATE', `${title}: not a certificate`, { cause })
     }
-    let extensions: ReadonlyMap<string, Buffer> | undefined
+    let inner: ReturnType<typeof readInner> | undefined
     // OpenSSL reads the first structure of a buffer; what it did not read, nobody has signed.
     if (!equalBytes(x509.raw, der)) throw coreError('ERR_CERTIFICATE', `${title}: not plain DER, or bytes follow it`)
     return {
@@ -88,8 +113,12 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
         notAfter: x509.validToDate,
         // Most certificates of a chain are never asked for theirs, and reading them costs more than all the rest.
         get extensions() {
-            extensions ??= readExtensions(der, title)
-            return extensions
+            inner ??= readInner(der, title)
+            return inner.extensions
+        },
+        get subjectName() {
+            inner ??= readInner(der, title)
+            return inner.subjectName
         },
     }
 }
@@ -135,11 +164,48 @@ export function derOctets(der: Uint8Array, title: string): Buffer {
     throw malformed(title)
 }
 
-// RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { …, [3] EXPLICIT Extensions }, …, … }
-function readExtensions(der: Uint8Array, title: string): Map<string, Buffer> {
+/** A DER BOOLEAN. @throws AttestError ERR_CERTIFICATE */
+export function derBoolean(der: Uint8Array, title: string): boolean {
+    const item = decode(der, title)
+    if (item instanceof Asn1Boolean) return item.getValue()
+    throw malformed(title)
+}
+
+/** The bits of a DER BIT STRING, the first one in the highest place; as in KeyUsage. @throws AttestError ERR_CERTIFICATE */
+export function derBits(der: Uint8Array, title: string): Buffer {
+    const item = decode(der, title)
+    if (item instanceof BitString) return Buffer.from(item.valueBlock.valueHexView)
+    throw malformed(title)
+}
+
+/**
+ * A DER SEQUENCE of { OBJECT IDENTIFIER, value }: the DER of each value.
+ * @throws AttestError ERR_CERTIFICATE, also where an identifier stands twice
+ */
+export function derValues(der: Uint8Array, title: string): Map<string, Buffer> {
     const out = new Map<string, Buffer>()
+    for (const pair of children(decode(der, title), title)) {
+        const [oid, value, more] = children(pair, title)
+        if (!(oid instanceof ObjectIdentifier) || !value || more) throw malformed(title)
+        const name = oid.getValue()
+        if (out.has(name)) throw coreError('ERR_CERTIFICATE', `${title}: ${name} stands twice`)
+        out.set(name, raw(value))
+    }
+    return out
+}
+
+// RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version, serialNumber, signature, issuer,
+// validity, subject, …, [3] EXPLICIT Extensions }, …, … }; version 1 has no [0] and no extensions.
+function readInner(der: Uint8Array, title: string): { subjectName: Buffer; extensions: Map<string, Buffer> } {
     const tbs = children(children(decode(der, title), title)[0], title)
+    const subject = tbs[tbs[0]?.idBlock.tagClass === 3 ? 5 : 4]
+    if (!subject) throw malformed(title)
     const wrapper = tbs.find((item) => item.idBlock.tagClass === 3 && item.idBlock.tagNumber === 3)
+    return { subjectName: raw(subject), extensions: readExtensions(wrapper, title) }
+}
+
+function readExtensions(wrapper: Asn1 | undefined, title: string): Map<string, Buffer> {
+    const out = new Map<string, Buffer>()
     if (!wrapper) return out
     for (const extension of children(children(wrapper, title)[0], title)) {
         const parts = children(extension, title)
@@ -172,11 +238,18 @@ function readList(der: Buffer, title: string): RevocationList {
         revoked.add(normalSerial(toHex(new Uint8Array(serial.valueBlock.valueHexView))))
     }
     const algorithm = children(outerAlgorithm, title)[0]
-    if (!(algorithm instanceof ObjectIdentifier)) throw malformed(title)
+    if (!issuer || !(algorithm instanceof ObjectIdentifier)) throw malformed(title)
+    const last = dates.at(-1)
+    const extensions = readExtensions(last?.idBlock.tagClass === 3 ? last : undefined, title)
+    for (const [oid, means] of Object.entries(NARROWING))
+        if (extensions.has(oid)) throw coreError('ERR_CERTIFICATE', `${title}: ${means}, not a whole list`)
+    const number = extensions.get(CRL_NUMBER)
     const signed = raw(tbs)
     const bits = Buffer.from(signature.valueBlock.valueHexView)
     return {
         issuerCn: nameCn(issuer, title),
+        issuerName: raw(issuer),
+        number: number ? derNumber(number, title) : null,
         thisUpdate,
         nextUpdate: hasNext ? time(dates[1], title) : null,
         revoked,
@@ -213,6 +286,13 @@ const raw = (item: Asn1): Buffer => Buffer.from(item.valueBeforeDecodeView)
 function time(item: Asn1 | undefined, title: string): Date {
     if (item instanceof UTCTime || item instanceof GeneralizedTime) return item.toDate()
     throw malformed(title)
+}
+
+// An INTEGER of up to 20 bytes (RFC 5280 §5.2.3), decimal.
+function derNumber(der: Uint8Array, title: string): string {
+    const item = decode(der, title)
+    if (!(item instanceof Integer) || item.valueBlock.valueHexView.length > 20) throw malformed(title)
+    return BigInt(`0x${toHex(new Uint8Array(item.valueBlock.valueHexView)) || '0'}`).toString()
 }
 
 const CN = '2.5.4.3'
