@@ -5,13 +5,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPrivateKey, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
-import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import * as z from 'zod/mini'
 import { fromHex, toHex } from '#core/bytes.ts'
-import { coreError, errnoOf } from '#core/errors.ts'
-import { createFile, fileError, readInput, syncFolder, writeFileAtomic } from '#core/files.ts'
+import { coreError } from '#core/errors.ts'
+import { readInput, writeFileAtomic } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
+import { certificatePem } from '#core/mint.ts'
+import { namesIn, writeNewFolder } from '#core/new-folder.ts'
 import { shape } from '#core/schema.ts'
 import { parseRevocationList } from '#core/x509.ts'
 import { GENERATIONS, type GenerationName, isGeneration } from '../generations.ts'
@@ -95,7 +96,7 @@ async function makeVendor(generation: GenerationName, { now, progress }: VendorO
 
 // Null: no such folder, or an empty one.
 async function readVendor(folder: string, { generation, now }: VendorOptions): Promise<EmulatedVendor | null> {
-    const names = listFolder(folder)
+    const names = namesIn(folder, `--trust-dir ${folder}`)
     if (names.length === 0) return null
     if (!names.includes('private')) throw notOurs(folder)
     const read = (name: string) => readInput(join(folder, name))
@@ -121,41 +122,20 @@ async function readVendor(folder: string, { generation, now }: VendorOptions): P
     }
 }
 
-// The whole folder appears at once, in place of none or of an empty one. False where somebody else's has appeared.
+// False where somebody else's has appeared.
 function writeVendor(folder: string, { vendor, keys, list }: MadeVendor): boolean {
     const { generation, chipId, secret, certificates } = vendor
     const chip = { version: 1, generation, chipId: toHex(chipId), secret: toHex(secret) }
     const roles = ['ark', 'ask', 'vcek'] as const
-    const temporary = `${folder}.new-${toHex(randomBytes(6))}`
-    try {
-        mkdirSync(dirname(folder), { recursive: true })
-        mkdirSync(temporary, { mode: 0o755 })
-        mkdirSync(join(temporary, 'private'), { mode: 0o700 })
-        const write = (name: string, bytes: Buffer | string, mode: number) =>
-            createFile(join(temporary, name), bytes, mode)
-        for (const role of roles) {
-            write(KEY_FILES[role], keys[role].export({ type: 'pkcs8', format: 'pem' }), 0o600)
-            write(CERTIFICATE_FILES[role], new X509Certificate(certificates[role]).toString(), 0o644)
-        }
-        write(LIST_FILE, list, 0o644)
-        write(CHIP_FILE, `${JSON.stringify(chip)}\n`, 0o600)
-        renameSync(temporary, folder)
-        syncFolder(dirname(folder))
-        return true
-    } catch (cause) {
-        rmSync(temporary, { recursive: true, force: true })
-        if (errnoOf(cause) === 'ENOTEMPTY' || errnoOf(cause) === 'EEXIST') return false
-        throw fileError(`--trust-dir ${folder}`, cause)
-    }
-}
-
-function listFolder(folder: string): string[] {
-    try {
-        return readdirSync(folder)
-    } catch (cause) {
-        if (errnoOf(cause) === 'ENOENT') return []
-        throw fileError(`--trust-dir ${folder}`, cause)
-    }
+    const files = [
+        ...roles.flatMap((role) => [
+            { path: KEY_FILES[role], bytes: keys[role].export({ type: 'pkcs8', format: 'pem' }), mode: 0o600 },
+            { path: CERTIFICATE_FILES[role], bytes: certificatePem(certificates[role]), mode: 0o644 },
+        ]),
+        { path: LIST_FILE, bytes: list, mode: 0o644 },
+        { path: CHIP_FILE, bytes: `${JSON.stringify(chip)}\n`, mode: 0o600 },
+    ]
+    return writeNewFolder(folder, { private: 0o700 }, files, `--trust-dir ${folder}`)
 }
 
 const notOurs = (folder: string) =>
