@@ -13,7 +13,7 @@ export const SEV_ERRORS = {
     },
     ERR_SEV_OWNER: { exit: 1, means: 'the platform belongs to another owner than the one that was expected' },
     ERR_SEV_POLICY: { exit: 2, means: 'the policy of the launch is malformed' },
-    ERR_SEV_POLICY_WEAK: { exit: 1, means: 'the policy of the launch lacks a protection that is required' },
+    ERR_SEV_POLICY_WEAK: { exit: 2, means: 'the policy of the launch lacks a protection that is required' },
     ERR_SEV_API: { exit: 1, means: "the platform's firmware is older than is accepted" },
     ERR_SEV_MEASUREMENT: { exit: 1, means: 'the launch measurement is not the one that was expected' },
     ERR_SEV_SESSION: { exit: 1, means: 'a session does not open with this key, or is for another policy' },

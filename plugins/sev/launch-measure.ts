@@ -1,0 +1,83 @@
+// LAUNCH_MEASURE: what the firmware says of a launch before the guest runs, authenticated by the session's TIK.
+// AMD 55766 (Secure Encrypted Virtualization API). The form of API 0.17 and later; before it a packet of secrets is not
+// bound to its launch, and nothing of that age is accepted.
+// SPDX-License-Identifier: Apache-2.0
+
+import { equalBytes } from '#core/bytes.ts'
+import { bytes, layout, u8, u32 } from '#core/layout.ts'
+import { sevError } from './errors.ts'
+import { hmac256 } from './kdf.ts'
+
+export const DIGEST_SIZE = 32
+
+/** The measurement as hosts hand it on: base64 of these 48 bytes. */
+export const LAUNCH_MEASURE = layout('launch measurement', 48, { measure: bytes(0, 32), nonce: bytes(32, 16) })
+
+const MESSAGE = layout('measured message', 56, {
+    context: u8(0),
+    apiMajor: u8(1),
+    apiMinor: u8(2),
+    buildId: u8(3),
+    policy: u32(4),
+    digest: bytes(8, DIGEST_SIZE),
+    nonce: bytes(40, 16),
+})
+
+const CONTEXT = 0x04
+
+/** The firmware of a platform. Its word comes through the host; the measurement covers it. */
+export interface FirmwareVersion {
+    readonly apiMajor: number
+    readonly apiMinor: number
+    readonly buildId: number
+}
+
+/** The first API whose packets are bound to their launch. */
+export const LEAST_API = { apiMajor: 0, apiMinor: 17, buildId: 0 } as const satisfies FirmwareVersion
+
+export interface Measured extends FirmwareVersion {
+    readonly policy: number
+    /** SHA-256 over firmware, hashes and processors. */
+    readonly digest: Buffer
+    /** 16 bytes that the firmware chose. */
+    readonly nonce: Buffer
+}
+
+/** What the firmware computes. @throws AttestError ERR_SEV_API, ERR_LENGTH */
+export function launchMeasure(tik: Uint8Array, measured: Measured): Buffer {
+    requireFirmware(measured, LEAST_API)
+    return hmac256(tik, MESSAGE.encode({ ...measured, context: CONTEXT }))
+}
+
+/** @throws AttestError ERR_SEV_API where the firmware is older than `least`, or than API 0.17 */
+export function requireFirmware(version: FirmwareVersion, least: FirmwareVersion): void {
+    const numbers = [version.apiMajor, version.apiMinor, version.buildId]
+    if (!numbers.every((number) => Number.isInteger(number) && number >= 0 && number <= 0xff))
+        throw sevError('ERR_SEV_API', `firmware ${textOf(version)}: expected three numbers from 0 to 255`)
+    if (orderOf(version) < orderOf(LEAST_API))
+        throw sevError(
+            'ERR_SEV_API',
+            `firmware ${textOf(version)}: before API 0.17 a packet of secrets is not bound to its launch`,
+        )
+    if (orderOf(version) < orderOf(least))
+        throw sevError('ERR_SEV_API', `firmware ${textOf(version)}: expected at least ${textOf(least)}`)
+}
+
+/** The digest of those that are expected which was measured, or null. Each is compared, whichever it is. */
+export function measuredDigest(
+    tik: Uint8Array,
+    blob: Buffer,
+    state: Omit<Measured, 'digest' | 'nonce'>,
+    digests: readonly Buffer[],
+): Buffer | null {
+    const { measure, nonce } = LAUNCH_MEASURE.parse(blob)
+    let found: Buffer | null = null
+    for (const digest of digests)
+        if (equalBytes(launchMeasure(tik, { ...state, digest, nonce }), measure)) found = digest
+    return found
+}
+
+const textOf = ({ apiMajor, apiMinor, buildId }: FirmwareVersion): string => `${apiMajor}.${apiMinor} build ${buildId}`
+
+const orderOf = ({ apiMajor, apiMinor, buildId }: FirmwareVersion): number =>
+    apiMajor * 0x10000 + apiMinor * 0x100 + buildId

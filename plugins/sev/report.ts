@@ -1,0 +1,47 @@
+// The report of ATTESTATION, which a host can ask for while a guest runs. AMD 55766 (Secure Encrypted Virtualization API).
+// Little-endian, 208 bytes. It says what some guest was launched as: the host chooses which guest, and the nonce.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { KeyObject } from 'node:crypto'
+import { bytes, layout, type Parsed, u32, zero } from '#core/layout.ts'
+import { ALGORITHMS, EC_SIGNATURE_SIZE, verifySignature } from './algorithms.ts'
+import { USAGES } from './certs.ts'
+import { sevError } from './errors.ts'
+
+export const REPORT_SIZE = 208
+
+/** What the signature is over. */
+const SIGNED_SIZE = 0x34
+
+export const REPORT = layout('ATTESTATION report', REPORT_SIZE, {
+    nonce: bytes(0x00, 16),
+    digest: bytes(0x10, 32),
+    policy: u32(0x30),
+    signatureUsage: u32(0x34),
+    signatureAlgorithm: u32(0x38),
+    reserved3c: zero(0x3c, 4),
+    signature: bytes(0x40, EC_SIGNATURE_SIZE),
+})
+
+export type Report = Parsed<typeof REPORT.fields>
+
+/**
+ * Exactly one report; what the signature does not cover has the only values that it may have.
+ * @throws AttestError ERR_LENGTH, ERR_RESERVED, ERR_SEV_REPORT
+ */
+export function parseReport(raw: Uint8Array): Report {
+    const report = REPORT.parse(raw)
+    const { signatureUsage: usage, signatureAlgorithm: algorithm } = report
+    if (usage !== USAGES.PEK)
+        throw sevError('ERR_SEV_REPORT', `signed by a key of usage 0x${usage.toString(16)}, expected PEK`)
+    if (algorithm !== ALGORITHMS.ECDSA_SHA256.id)
+        throw sevError('ERR_SEV_REPORT', `signed by the algorithm 0x${algorithm.toString(16)}, expected ECDSA_SHA256`)
+    return report
+}
+
+/** @throws AttestError ERR_SEV_SIGNATURE */
+export function verifyReport(raw: Uint8Array, pek: KeyObject): Report {
+    const report = parseReport(raw)
+    if (verifySignature(raw.subarray(0, SIGNED_SIZE), report.signature, 'ECDSA_SHA256', pek)) return report
+    throw sevError('ERR_SEV_SIGNATURE', 'the report is not signed by the PEK of this platform')
+}

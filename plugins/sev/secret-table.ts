@@ -1,0 +1,105 @@
+// The table of secrets in guest memory, as OVMF publishes it and Linux reads it (drivers/virt/coco/efi_secret): a GUID and
+// a length of the table, then a GUID and a length for each entry; each length counts its own head.
+// SPDX-License-Identifier: Apache-2.0
+
+import { type Secret, secret } from '#core/bytes.ts'
+import { GUID_SIZE, guidBytes, guidText, NULL_GUID } from '#core/guid.ts'
+import { sevError } from './errors.ts'
+
+const TABLE_GUID = '1e74f542-71dd-4d66-963e-ef4287ff173b'
+
+/** The passphrase of a disk, as GRUB, libvirt and this program know it. */
+export const DISK_GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
+
+/** Names for GUIDs on a command line; libvirt's. */
+export const SECRET_ALIASES: Readonly<Record<string, string>> = { 'luks-key': DISK_GUID }
+
+/** GUID and length. */
+const HEAD_SIZE = GUID_SIZE + 4
+
+/** The firmware takes whole blocks. */
+const BLOCK = 16
+
+/** What the firmware takes at once. */
+export const MAX_PACKET = 0x4000
+
+/** The area of OVMF's AmdSev builds, where nobody says how large it is. */
+export const USUAL_AREA = 0xc00
+
+/** Linux shows no more of them. */
+const MAX_SECRETS = 64
+
+export interface LaunchSecret {
+    /** Text, either case. */
+    readonly guid: string
+    readonly data: Uint8Array
+}
+
+/**
+ * The table, padded to whole blocks. Wipe it.
+ * @throws AttestError ERR_SEV_SECRET for what a guest could not read: it would see none of its secrets
+ */
+export function encodeSecretTable(secrets: readonly LaunchSecret[], area: number): Secret {
+    checkGuids(secrets)
+    const length = HEAD_SIZE + secrets.reduce((sum, { data }) => sum + HEAD_SIZE + data.length, 0)
+    const size = Math.ceil(length / BLOCK) * BLOCK
+    if (area === 0) throw sevError('ERR_SEV_SECRET', 'this firmware has no area for secrets', { hint: NO_AREA })
+    const room = Math.min(area, MAX_PACKET)
+    if (size > room)
+        throw sevError('ERR_SEV_SECRET', `the secrets need ${size} bytes, the firmware has room for ${room}`)
+    const table = Buffer.alloc(size) as Secret
+    let at = writeHead(table, 0, TABLE_GUID, length)
+    for (const { guid, data } of secrets) {
+        at = writeHead(table, at, guid, HEAD_SIZE + data.length)
+        table.set(data, at)
+        at += data.length
+    }
+    return table
+}
+
+/**
+ * The entries of a table; those that were wiped (null GUID) are left out. As strict as Linux, which shows nothing of a
+ * table with a fault.
+ * @throws AttestError ERR_SEV_SECRET_TABLE
+ */
+export function parseSecretTable(table: Buffer): { readonly guid: string; readonly data: Secret }[] {
+    if (table.length < HEAD_SIZE || guidText(table.subarray(0, GUID_SIZE)) !== TABLE_GUID)
+        throw sevError('ERR_SEV_SECRET_TABLE', 'no table of secrets begins here')
+    const end = table.readUInt32LE(GUID_SIZE)
+    if (end < HEAD_SIZE || end > table.length)
+        throw sevError('ERR_SEV_SECRET_TABLE', `the table says it has ${end} bytes, and there are ${table.length}`)
+    const out = new Map<string, Secret>()
+    // Less than a head at the end is padding that somebody counted.
+    for (let at = HEAD_SIZE; at + HEAD_SIZE <= end; ) {
+        const guid = guidText(table.subarray(at, at + GUID_SIZE))
+        const length = table.readUInt32LE(at + GUID_SIZE)
+        if (length < HEAD_SIZE || length > end - at)
+            throw sevError('ERR_SEV_SECRET_TABLE', `the entry at byte ${at} says it has ${length} bytes`)
+        if (out.has(guid)) throw sevError('ERR_SEV_SECRET_TABLE', `two entries are called ${guid}`)
+        if (guid !== NULL_GUID) out.set(guid, secret(Buffer.from(table.subarray(at + HEAD_SIZE, at + length))))
+        at += length
+    }
+    return [...out].map(([guid, data]) => ({ guid, data }))
+}
+
+const NO_AREA = 'OVMF has one in its AmdSev builds; Debian ships none of those'
+
+function checkGuids(secrets: readonly LaunchSecret[]): void {
+    if (secrets.length === 0) throw sevError('ERR_SEV_SECRET', 'no secret was given')
+    if (secrets.length > MAX_SECRETS)
+        throw sevError('ERR_SEV_SECRET', `${secrets.length} secrets: Linux shows ${MAX_SECRETS} at most`)
+    const seen = new Set<string>()
+    for (const { guid } of secrets) {
+        const text = guidText(guidBytes(guid, 'secret'))
+        if (text === NULL_GUID) throw sevError('ERR_SEV_SECRET', 'the null GUID marks a secret that was wiped')
+        if (text === TABLE_GUID) throw sevError('ERR_SEV_SECRET', `${text} is the GUID of the table itself`)
+        if (seen.has(text))
+            throw sevError('ERR_SEV_SECRET', `${text} stands twice: Linux would show none of the secrets`)
+        seen.add(text)
+    }
+}
+
+function writeHead(table: Buffer, at: number, guid: string, length: number): number {
+    table.set(guidBytes(guid), at)
+    return table.writeUInt32LE(length, at + GUID_SIZE)
+}
