@@ -36,6 +36,8 @@ export interface Guest {
     deriveKey?(selector: KeySelector): Promise<Secret>
     /** What the guest itself measures after its launch: TDX's RTMRs. */
     readonly registers?: MeasurementRegisters
+    /** What the firmware measured after the launch, up to its end. @throws AttestError of drivers/errors.ts */
+    eventLog?(): Buffer
     close(): void
 }
 
@@ -58,7 +60,7 @@ export interface EvidenceOptions {
     readonly privilegeLevel?: number
     /** Ends the wait for the device. A request that the device has begun is never abandoned. */
     readonly signal?: AbortSignal
-    /** Send the log of what was measured after the launch, where this guest has one. */
+    /** Hand over the log of what was measured after the launch as well, where this guest has one. */
     readonly eventLog?: boolean
 }
 

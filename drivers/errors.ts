@@ -27,6 +27,19 @@ export const DRIVER_ERRORS = {
     ERR_TSM_RACE: { exit: 3, passes: true, means: 'somebody else wrote to the same configfs-tsm entry' },
     ERR_TSM_EMPTY: { exit: 3, passes: true, means: 'the host answered with an empty report' },
     ERR_TSM_TOO_LARGE: { exit: 1, means: 'a report is larger than the kernel can hand over' },
+    ERR_DEVICE_TIMEOUT: { exit: 3, passes: true, means: 'the host did not answer a request in time' },
+    ERR_QUOTE_IN_FLIGHT: { exit: 3, passes: true, means: 'the host still works on a quote' },
+    ERR_QUOTE_EMPTY: { exit: 3, passes: true, means: 'the host answered with an empty quote' },
+    ERR_QUOTE_FAILED: { exit: 3, passes: true, means: 'the host could not make a quote' },
+    ERR_QUOTE_UNAVAILABLE: { exit: 3, passes: true, means: 'the host has no quoting service, or it cannot be reached' },
+    ERR_QUOTE_MESSAGE: { exit: 3, means: 'what the quoting service answered is malformed, too large, or cut off' },
+    ERR_REGISTER: {
+        exit: 2,
+        means: 'a measurement register is not there, may not be extended, or a digest has not its size',
+    },
+    ERR_REGISTER_RACE: { exit: 3, means: 'a measurement register was extended by somebody else as well' },
+    ERR_EVENT_LOG: { exit: 1, means: 'the event log of the firmware is malformed, or larger than is handed on' },
+    ERR_EVENT_LOG_MISSING: { exit: 1, means: 'this guest has no event log' },
     ERR_LOCK: { exit: 3, means: 'the lock that serialises requests could not be taken' },
 } as const satisfies ErrorTable
 

@@ -24,6 +24,8 @@ export interface TsmRequest {
     readonly lock: string
     /** What can be done, by the name of an errno, where that depends on the technology. */
     readonly hints?: TsmHints
+    /** The code of an errno where it means something else than the table below says. */
+    readonly codes?: TsmCodes
     /** 1 to 64 bytes; SNP and TDX demand 64. */
     readonly inblob: Uint8Array
     /** SNP's VMPL. The lowest that the kernel permits unless told; absent where the provider has no levels. */
@@ -32,6 +34,9 @@ export interface TsmRequest {
 }
 
 export type TsmHints = Readonly<Record<string, string>>
+export type TsmCodes = Readonly<Record<string, DriverCode>>
+
+type DriverCode = Parameters<typeof driverError>[0]
 
 export interface TsmReport {
     readonly outblob: Buffer
@@ -76,12 +81,12 @@ export function tsmReports(
     fs: ConfigFs = realConfigFs,
     path = TSM_REPORT_FOLDER,
 ): TsmReports {
-    async function withEntry<T>(use: (entry: string) => Promise<T>, hints: TsmHints = {}): Promise<T> {
+    async function withEntry<T>(use: (entry: string) => Promise<T>, means: Meanings = {}): Promise<T> {
         system.requireFilesystem(path, CONFIGFS_MAGIC, 'configfs')
         // A name of our own, so that nobody else writes to the entry by accident.
         const entry = `${path}/guest-attest-${randomBytes(8).toString('hex')}`
         await fs.mkdir(entry).catch((cause: unknown) => {
-            throw tsmError(path, cause, hints)
+            throw tsmError(path, cause, means)
         })
         try {
             return await use(entry)
@@ -90,13 +95,17 @@ export function tsmReports(
         }
     }
     const readText = async (file: string) => (await fs.read(file)).toString('latin1').trim()
+    // Each driver asks for it; the kernel is asked once. A request looks again whether it is still the same.
+    let found: string | undefined
 
     return {
         path,
         async provider() {
+            if (found !== undefined) return found
             if (!system.exists(path)) return null
             try {
-                return await withEntry((entry) => readText(`${entry}/provider`))
+                found = await withEntry((entry) => readText(`${entry}/provider`))
+                return found
             } catch (error) {
                 if (errnoOf(error) === 'ERR_DEVICE_GONE') return null // ENXIO: no provider is registered
                 throw error
@@ -105,7 +114,7 @@ export function tsmReports(
         report: (request) =>
             lock.hold(
                 request.lock,
-                () => withEntry((entry) => readReport(fs, readText, entry, request), request.hints),
+                () => withEntry((entry) => readReport(fs, readText, entry, request), request),
                 request.signal,
             ),
     }
@@ -115,7 +124,7 @@ async function readReport(
     fs: ConfigFs,
     readText: (file: string) => Promise<string>,
     entry: string,
-    { provider, inblob, privlevel, hints = {} }: TsmRequest,
+    { provider, inblob, privlevel, hints, codes }: TsmRequest,
 ): Promise<TsmReport> {
     try {
         const got = await readText(`${entry}/provider`)
@@ -137,7 +146,7 @@ async function readReport(
             return { outblob, auxblob }
         }
     } catch (cause) {
-        throw tsmError(entry, cause, hints)
+        throw tsmError(entry, cause, { hints, codes })
     }
     throw driverError('ERR_TSM_RACE', `${entry}: the request was overwritten ${MAX_TRIES} times`)
 }
@@ -154,7 +163,7 @@ function absent(cause: unknown): Buffer {
     throw cause
 }
 
-const ERRORS: Readonly<Record<string, { code: Parameters<typeof driverError>[0]; text: string; hint?: string }>> = {
+const ERRORS: Readonly<Record<string, { code: DriverCode; text: string; hint?: string }>> = {
     EINVAL: { code: 'ERR_DEVICE_REQUEST', text: 'the kernel or the firmware refuses the request (EINVAL)' },
     EBUSY: { code: 'ERR_DEVICE_BUSY', text: 'an earlier request is still with the host (EBUSY)' },
     EAGAIN: { code: 'ERR_DEVICE_BUSY', text: 'the host is busy (EAGAIN)' },
@@ -171,10 +180,17 @@ const ERRORS: Readonly<Record<string, { code: Parameters<typeof driverError>[0];
     EPERM: { code: 'ERR_DEVICE_ACCESS', text: 'this user may not use it', hint: 'run this as root' },
 }
 
-function tsmError(path: string, cause: unknown, hints: TsmHints): Error {
+/** What an errno means to the technology that asks. */
+interface Meanings {
+    readonly hints?: TsmHints | undefined
+    readonly codes?: TsmCodes | undefined
+}
+
+function tsmError(path: string, cause: unknown, { hints = {}, codes = {} }: Meanings): Error {
     const errno = errnoOf(cause)
     if (errno?.startsWith('ERR_')) return cause as Error
     const row = ERRORS[errno ?? '']
     if (!row) return driverError('ERR_DEVICE_IO', `${path}: ${messageOf(cause)}`, { cause })
-    return driverError(row.code, `${path}: ${row.text}`, { cause, hint: hints[errno ?? ''] ?? row.hint })
+    const code = codes[errno ?? ''] ?? row.code
+    return driverError(code, `${path}: ${row.text}`, { cause, hint: hints[errno ?? ''] ?? row.hint })
 }

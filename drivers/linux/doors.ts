@@ -4,16 +4,24 @@
 import * as z from 'zod/mini'
 import { section, setting, type Values } from '#core/config.ts'
 import { RUN_FOLDER } from '#core/role.ts'
+import { type FirmwareLog, firmwareLog } from './ccel.ts'
 import { type TsmReports, tsmReports } from './configfs-tsm.ts'
 import { deviceLock } from './device-lock.ts'
 import { libc } from './libc.ts'
+import { type Measurements, measurements } from './measurements.ts'
+import { type QuotingService, quotingService } from './quoting-service.ts'
 import { type SevGuest, sevGuest } from './sev-guest.ts'
 import { type System, system } from './system.ts'
+import { type TdxGuest, tdxGuest } from './tdx-guest.ts'
 
 export interface Doors {
     readonly system: System
     readonly tsm: TsmReports
     readonly sevGuest: SevGuest
+    readonly tdxGuest: TdxGuest
+    readonly quotingService: QuotingService
+    readonly measurements: Measurements
+    readonly firmwareLog: FirmwareLog
 }
 
 export const DRIVERS_CONFIG = section('drivers', {
@@ -27,5 +35,13 @@ export const DRIVERS_CONFIG = section('drivers', {
 export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors {
     const lock = deviceLock(libc, RUN_FOLDER, spacingMs)
     const kernel = system()
-    return { system: kernel, tsm: tsmReports(kernel, lock), sevGuest: sevGuest(libc, lock) }
+    return {
+        system: kernel,
+        tsm: tsmReports(kernel, lock),
+        sevGuest: sevGuest(libc, lock),
+        tdxGuest: tdxGuest(libc, lock),
+        quotingService: quotingService(),
+        measurements: measurements(kernel, lock),
+        firmwareLog: firmwareLog(kernel.exists),
+    }
 }

@@ -26,8 +26,8 @@ export interface CallResult {
 }
 
 export interface Libc {
-    /** ioctl(2) on a thread of its own: a host that keeps it waiting for a minute blocks nothing else. */
-    ioctl(fd: number, request: number, argument: Buffer): Promise<CallResult>
+    /** ioctl(2) on a thread of its own: a host that keeps it waiting for a minute blocks nothing else. Null: a null pointer. */
+    ioctl(fd: number, request: number, argument: Buffer | null): Promise<CallResult>
     /** Where a buffer lies. It stays there as long as the caller holds the buffer. */
     addressOf(buffer: Buffer): bigint
     /** flock(2) LOCK_EX | LOCK_NB: false where another process holds the lock. */

@@ -2,13 +2,11 @@
 // Linux include/uapi/linux/sev-guest.h, drivers/virt/coco/sev-guest; AMD 56860 rev 1.58, chapter 7. Little-endian.
 // SPDX-License-Identifier: Apache-2.0
 
-import { closeSync, fstatSync, openSync, type Stats, statSync } from 'node:fs'
 import { constants } from 'node:os'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
-import { errnoOf, messageOf } from '#core/errors.ts'
 import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
-import { EMULATED } from '#core/role.ts'
 import { driverError } from '../errors.ts'
+import { deviceExists, withDevice } from './device-file.ts'
 import type { DeviceLock } from './device-lock.ts'
 import type { Ioctls } from './libc.ts'
 import { firmwareError } from './sev-firmware.ts'
@@ -112,11 +110,7 @@ export function sevGuest(libc: () => Ioctls, lock: DeviceLock, path = '/dev/sev-
 
     return {
         path,
-        exists() {
-            const stat = statSync(path, { throwIfNoEntry: false })
-            if (stat) requireDevice(path, stat)
-            return stat !== undefined
-        },
+        exists: () => deviceExists(path),
         async report({ reportData, vmpl, signal }) {
             const payload = REPORT_REQ.encode({ userData: Buffer.from(reportData), vmpl })
             const response = Buffer.alloc(REPORT_RESP_SIZE)
@@ -169,8 +163,7 @@ async function guestRequest(
     payload: Buffer,
     response: Buffer,
 ): Promise<boolean> {
-    const fd = openDevice(path)
-    try {
+    return withDevice(path, async (fd) => {
         const argument = GUEST_REQUEST.encode({
             msgVersion: MSG_VERSION,
             reqData: libc.addressOf(payload),
@@ -184,35 +177,7 @@ async function guestRequest(
         // Kernels before 6.2 leave these words as they found them unless errno is EIO.
         if (errno === ERRNO.EIO && vmmError === VMM_ERROR.invalidLength) return true
         throw ioctlError(path, name, errno, fwError, vmmError)
-    } finally {
-        closeSync(fd)
-    }
-}
-
-function openDevice(path: string): number {
-    let fd: number
-    try {
-        fd = openSync(path, 'r+')
-    } catch (cause) {
-        if (errnoOf(cause) === 'EACCES' || errnoOf(cause) === 'EPERM')
-            throw driverError('ERR_DEVICE_ACCESS', `${path}: this user may not open it`, {
-                cause,
-                hint: 'run this as root',
-            })
-        throw driverError('ERR_DEVICE_GONE', `${path}: ${messageOf(cause)}`, { cause })
-    }
-    try {
-        requireDevice(path, fstatSync(fd))
-        return fd
-    } catch (error) {
-        closeSync(fd)
-        throw error
-    }
-}
-
-function requireDevice(path: string, stat: Stats): void {
-    if (EMULATED || stat.isCharacterDevice()) return
-    throw driverError('ERR_DEVICE_KIND', `${path} is not a character device: it is not the kernel that answers there`)
+    })
 }
 
 function ioctlError(path: string, name: string, errno: number, fwError: number, vmmError: number) {

@@ -8,7 +8,12 @@ import type { DeviceLock } from '#drivers/linux/device-lock.ts'
 import type { System } from '#drivers/linux/system.ts'
 
 const noLock: DeviceLock = { hold: (_device, request) => request() }
-const anySystem: System = { kernelRelease: '6.12.0', exists: () => true, requireFilesystem: () => undefined }
+const anySystem: System = {
+    kernelRelease: '6.12.0',
+    exists: () => true,
+    hasCpuFlag: () => false,
+    requireFilesystem: () => undefined,
+}
 
 const errno = (code: string): Error => Object.assign(new Error(code), { code })
 

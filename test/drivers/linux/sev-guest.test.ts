@@ -38,7 +38,8 @@ function kernel(answers: Answer[]) {
     const at = (address: bigint): Buffer => memory[Number(address) - 1] ?? Buffer.alloc(0)
     const libc: Ioctls & Pick<Libc, 'tryLock'> = {
         addressOf: (buffer) => BigInt(memory.push(buffer)),
-        async ioctl(_fd, request, argument) {
+        async ioctl(_fd, request, given) {
+            const argument = given ?? Buffer.alloc(0)
             const { reqData, respData } = GUEST_REQUEST.parse(argument)
             requests.push({ request, payload: Buffer.from(at(reqData)) })
             const { result = 0, errno = 0, fwError = 0, vmmError = 0, response, certsLen } = answers.shift() ?? {}

@@ -26,6 +26,9 @@ interface Kernel {
     readonly answer?: (reportData: Buffer, vmpl: number) => { report: Buffer; certificates: Buffer }
 }
 
+/** The doors of another technology: whoever opens one of them here fails. */
+const { tdxGuest, quotingService, measurements, firmwareLog } = {} as Doors
+
 function doors({ provider = null, device = false, platformDevice = false, release = '6.12.0', answer }: Kernel): Doors {
     const make =
         answer ??
@@ -37,6 +40,7 @@ function doors({ provider = null, device = false, platformDevice = false, releas
         system: {
             kernelRelease: release,
             exists: (path) => platformDevice && path.includes('sev-guest'),
+            hasCpuFlag: () => false,
             requireFilesystem: () => undefined,
         },
         tsm: {
@@ -56,6 +60,10 @@ function doors({ provider = null, device = false, platformDevice = false, releas
                 throw driverError('ERR_DEVICE_IO', 'not here')
             },
         },
+        tdxGuest,
+        quotingService,
+        measurements,
+        firmwareLog,
     }
 }
 

@@ -1,0 +1,358 @@
+// /dev/tdx_guest: a TDREPORT, and where the kernel is not an upstream one a quote of it.
+// Linux include/uapi/linux/tdx-guest.h (6.2); the forms before and beside it as Intel's libtdx_attest and go-tdx-guest
+// called them; Intel GHCI for TDX 1.5, TDG.VP.VMCALL<GetQuote>. Little-endian.
+// SPDX-License-Identifier: Apache-2.0
+
+import { constants } from 'node:os'
+import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
+import { monotonicMs, pause } from '#core/wait.ts'
+import { driverError } from '../errors.ts'
+import { deviceExists, withDevice } from './device-file.ts'
+import type { DeviceLock } from './device-lock.ts'
+import type { Ioctls } from './libc.ts'
+import { encodeQuoteRequest, isMessage, LENGTH_SIZE, readQuoteResponse } from './quoting-messages.ts'
+
+export interface TdxGuest {
+    /** The device of upstream kernels. */
+    readonly path: string
+    /** The device that is here; null where there is none. @throws AttestError ERR_DEVICE_KIND */
+    find(): string | null
+    /** Whether the kernel makes quotes through the device, which no upstream kernel does. Nothing is sent to the host. */
+    makesQuotes(): Promise<boolean>
+    /** A TDREPORT, 1024 bytes. @throws AttestError ERR_DEVICE_* */
+    report(request: TdReportRequest): Promise<Buffer>
+    /** A quote, perhaps with bytes behind it that are none of its own. @throws AttestError ERR_DEVICE_*, ERR_QUOTE_* */
+    quote(request: TdReportRequest): Promise<Buffer>
+}
+
+export interface TdReportRequest {
+    /** 64 bytes that the report carries. */
+    readonly reportData: Uint8Array
+    /** Ends the wait for the device. */
+    readonly signal?: AbortSignal | undefined
+}
+
+/** How a kernel takes a request for a TDREPORT. */
+type ReportShape =
+    /** REPORTDATA, and behind it room for the report. */
+    | 'request'
+    /** REPORTDATA at the start of the room for the report. */
+    | 'inPlace'
+    /** The addresses and sizes of both. */
+    | 'pointers'
+
+/** What the GetQuote buffer holds behind its header: the report itself, or a message to the quoting service. */
+type Payload = 'report' | 'message'
+
+export interface Era {
+    readonly name: string
+    readonly device: string
+    readonly report: { readonly request: number; readonly shape: ReportShape }
+    /** Absent: the kernel makes no quotes through its device. */
+    readonly quote?: { readonly request: number; readonly payload: Payload; readonly bufferSize: number }
+}
+
+const DEVICE = '/dev/tdx_guest'
+const REPORT0 = { request: 0xc4405401, shape: 'request' } as const
+const INTEL_BUFFER = 16 * 1024
+
+/** The forms that there were, by device; of one device the newest first. The ioctl numbers are of type byte 'T'. */
+export const TDX_ERAS: readonly Era[] = [
+    {
+        name: 'DCAP 1.21, third driver',
+        device: DEVICE,
+        report: REPORT0,
+        quote: { request: 0xc0105404, payload: 'message', bufferSize: INTEL_BUFFER },
+    },
+    {
+        name: 'DCAP 1.18',
+        device: DEVICE,
+        report: REPORT0,
+        quote: { request: 0x80105404, payload: 'message', bufferSize: INTEL_BUFFER },
+    },
+    {
+        name: 'as go-tdx-guest calls it',
+        device: DEVICE,
+        report: REPORT0,
+        quote: { request: 0xc0105402, payload: 'report', bufferSize: 16 * 1024 },
+    },
+    {
+        name: 'DCAP 1.17',
+        device: DEVICE,
+        report: REPORT0,
+        quote: { request: 0x80105402, payload: 'message', bufferSize: INTEL_BUFFER },
+    },
+    { name: 'Linux 6.2', device: DEVICE, report: REPORT0 },
+    {
+        name: 'DCAP 1.16',
+        device: '/dev/tdx-guest',
+        report: { request: 0xc0085401, shape: 'pointers' },
+        quote: { request: 0x80085402, payload: 'message', bufferSize: INTEL_BUFFER },
+    },
+    {
+        name: 'DCAP 1.14',
+        device: '/dev/tdx-attest',
+        report: { request: 0xc0085401, shape: 'inPlace' },
+        quote: { request: 0x80085402, payload: 'message', bufferSize: INTEL_BUFFER },
+    },
+]
+
+export const REPORT_DATA_SIZE = 64
+export const TD_REPORT_SIZE = 1024
+
+/** struct tdx_report_req, of TDX_CMD_GET_REPORT0. */
+export const REPORT_REQ = layout('tdx_report_req', REPORT_DATA_SIZE + TD_REPORT_SIZE, {
+    reportData: bytes(0, REPORT_DATA_SIZE),
+    tdReport: bytes(REPORT_DATA_SIZE, TD_REPORT_SIZE),
+})
+
+/** The same of 2023: addresses in the caller's memory. */
+export const REPORT_POINTERS = layout('tdx_report_req of DCAP 1.16', 40, {
+    subtype: u8(0),
+    pad1: zero(1, 7),
+    reportData: u64(8),
+    reportDataSize: u32(16),
+    pad20: zero(20, 4),
+    tdReport: u64(24),
+    tdReportSize: u32(32),
+    pad36: zero(36, 4),
+})
+
+/** struct tdx_quote_req. */
+export const QUOTE_REQ = layout('tdx_quote_req', 16, { buffer: u64(0), length: u64(8) })
+
+/** struct tdx_quote_hdr, at the start of the buffer; the payload, and then the quote, follow. */
+export const QUOTE_HEADER = layout('tdx_quote_hdr', 24, {
+    version: u64(0),
+    status: u64(8),
+    inLength: u32(16),
+    outLength: u32(20),
+})
+
+export const QUOTE_STATUS = {
+    done: 0n,
+    inFlight: 0xffff_ffff_ffff_ffffn,
+    error: 0x8000_0000_0000_0000n,
+    unavailable: 0x8000_0000_0000_0001n,
+} as const
+
+const QUOTE_VERSION = 1n
+
+/** How often a host that still works on a quote is asked again, and for how long. */
+const POLL_MS = 1000
+const PATIENCE_MS = 30_000
+
+const ERRNO = constants.errno
+
+/** What a kernel says of a number that it does not know. */
+const UNKNOWN_REQUEST: readonly number[] = [ERRNO.ENOTTY, ERRNO.EINVAL]
+
+/** What passes: another request is under way. */
+const PASSING: readonly number[] = [ERRNO.EBUSY, ERRNO.EAGAIN, ERRNO.EINTR]
+
+/** The name of its lock, for whoever reaches the same driver through another door. */
+export const TDX_GUEST_LOCK = 'tdx-guest'
+
+export interface TdxGuestOptions {
+    readonly eras?: readonly Era[]
+    readonly pollMs?: number
+    readonly patienceMs?: number
+}
+
+export function tdxGuest(
+    libc: () => Ioctls,
+    lock: DeviceLock,
+    { eras = TDX_ERAS, pollMs = POLL_MS, patienceMs = PATIENCE_MS }: TdxGuestOptions = {},
+): TdxGuest {
+    const devices = [...new Set(eras.map(({ device }) => device))]
+    const find = () => devices.find(deviceExists) ?? null
+    const here = (): { device: string; rows: readonly Era[] } => {
+        const device = find()
+        if (device === null) throw driverError('ERR_DEVICE_GONE', `there is none of ${devices.join(', ')}`)
+        return { device, rows: eras.filter((era) => era.device === device) }
+    }
+    const hold = <T>({ signal = new AbortController().signal }: TdReportRequest, use: (open: Open) => Promise<T>) =>
+        lock.hold(
+            TDX_GUEST_LOCK,
+            async () => {
+                const { device, rows } = here()
+                return await withDevice(device, (fd) =>
+                    use({ libc: libc(), fd, device, rows, wait: { signal, pollMs, patienceMs } }),
+                )
+            },
+            signal,
+        )
+    return {
+        path: devices[0] ?? DEVICE,
+        find,
+        async makesQuotes() {
+            const { device, rows } = here()
+            // A null pointer: whoever knows the number fails when he reads the argument.
+            return await withDevice(device, async (fd) => {
+                for (const { quote } of rows)
+                    if (quote && !isUnknown((await libc().ioctl(fd, quote.request, null)).errno)) return true
+                return false
+            })
+        },
+        report: (request) => hold(request, (open) => getReport(open, request.reportData)),
+        quote: (request) => hold(request, async (open) => getQuote(open, await getReport(open, request.reportData))),
+    }
+}
+
+interface Waiting {
+    readonly signal: AbortSignal
+    readonly pollMs: number
+    readonly patienceMs: number
+}
+
+/** An open device, the forms that it may have, and how long to wait for it. */
+interface Open {
+    readonly libc: Ioctls
+    readonly fd: number
+    readonly device: string
+    readonly rows: readonly Era[]
+    readonly wait: Waiting
+}
+
+const isUnknown = (errno: number): boolean => UNKNOWN_REQUEST.includes(errno)
+
+/** What a request has come to: its result, or why it must be asked again. */
+type Attempted<T> = { readonly result: T } | { readonly again: Error }
+
+// Again and again until it is done, each time with a buffer of its own: what the host still works on is the kernel's.
+async function patiently<T>({ signal, pollMs, patienceMs }: Waiting, attempt: () => Promise<Attempted<T>>): Promise<T> {
+    const end = monotonicMs() + patienceMs
+    for (;;) {
+        const attempted = await attempt()
+        if ('result' in attempted) return attempted.result
+        if (monotonicMs() + pollMs > end) throw attempted.again
+        await pause(pollMs, signal)
+    }
+}
+
+/** One ioctl. @throws AttestError ERR_DEVICE_* */
+async function call({ libc, fd, device }: Open, request: number, name: string, argument: Buffer) {
+    const { result, errno } = await libc.ioctl(fd, request, argument)
+    if (result === 0) return null
+    const what = `${name} on ${device}`
+    if (PASSING.includes(errno))
+        return driverError('ERR_DEVICE_BUSY', `${what}: an earlier request is still with the host (errno ${errno})`)
+    const row = ERRNO_ERRORS[errno]
+    throw row
+        ? Object.assign(driverError(row.code, `${what}: ${row.text}`, { hint: row.hint }), { errno })
+        : driverError('ERR_DEVICE_IO', `${what}: errno ${errno}, result ${result}`)
+}
+
+const ERRNO_ERRORS: Readonly<
+    Record<number, { code: Parameters<typeof driverError>[0]; text: string; hint?: string | undefined }>
+> = {
+    [ERRNO.EIO]: { code: 'ERR_DEVICE_IO', text: 'the TDX module or the host refuses the request (EIO)' },
+    [ERRNO.EFAULT]: { code: 'ERR_DEVICE_REQUEST', text: 'the kernel could not read the request (EFAULT)' },
+    [ERRNO.EINVAL]: { code: 'ERR_DEVICE_REQUEST', text: 'the kernel refuses the request (EINVAL)' },
+    [ERRNO.ENOTTY]: {
+        code: 'ERR_DEVICE_REQUEST',
+        text: 'the kernel does not know the request (ENOTTY)',
+        hint: 'upstream kernels make quotes through configfs-tsm (Linux 6.7): --via configfs',
+    },
+    [ERRNO.ENXIO]: { code: 'ERR_DEVICE_GONE', text: 'the device has gone (ENXIO)' },
+    [ERRNO.ETIMEDOUT]: { code: 'ERR_DEVICE_TIMEOUT', text: 'the host did not answer in time (ETIMEDOUT)' },
+    [ERRNO.ENOTCONN]: { code: 'ERR_DEVICE_GONE', text: 'whoever serves it has gone (ENOTCONN)' },
+    [ERRNO.ECONNABORTED]: { code: 'ERR_DEVICE_GONE', text: 'whoever served it has gone (ECONNABORTED)' },
+}
+
+const SHAPES: Readonly<
+    Record<ReportShape, (libc: Ioctls, reportData: Buffer) => { argument: Buffer; report: () => Buffer }>
+> = {
+    request(_, reportData) {
+        const argument = REPORT_REQ.encode({ reportData, tdReport: Buffer.alloc(TD_REPORT_SIZE) })
+        return { argument, report: () => REPORT_REQ.parse(argument).tdReport }
+    },
+    inPlace(_, reportData) {
+        const argument = Buffer.alloc(TD_REPORT_SIZE)
+        argument.set(reportData)
+        return { argument, report: () => argument }
+    },
+    pointers(libc, reportData) {
+        const tdReport = Buffer.alloc(TD_REPORT_SIZE)
+        const argument = REPORT_POINTERS.encode({
+            subtype: 0,
+            reportData: libc.addressOf(reportData),
+            reportDataSize: reportData.length,
+            tdReport: libc.addressOf(tdReport),
+            tdReportSize: tdReport.length,
+        })
+        return { argument, report: () => tdReport }
+    },
+}
+
+// Every form of one device asks for its report in the same way.
+async function getReport(open: Open, given: Uint8Array): Promise<Buffer> {
+    const reportData = Buffer.from(given)
+    const [era] = open.rows
+    if (!era) throw new TypeError(`no form is known of ${open.device}`)
+    return patiently(open.wait, async () => {
+        const { argument, report } = SHAPES[era.report.shape](open.libc, reportData)
+        const busy = await call(open, era.report.request, 'the request for a TDREPORT', argument)
+        return busy ? { again: busy } : { result: report() }
+    })
+}
+
+// Which form the kernel knows is seen when it is asked: some kernels say EINVAL of a number that they do not know.
+async function getQuote(open: Open, tdReport: Buffer): Promise<Buffer> {
+    let refusal: unknown
+    for (const { quote } of open.rows) {
+        if (!quote) continue
+        try {
+            return await patiently(open.wait, () => submit(open, quote, tdReport))
+        } catch (error) {
+            if (!isUnknown((error as { errno?: number }).errno ?? 0)) throw error
+            refusal = error
+        }
+    }
+    throw refusal ?? driverError('ERR_DEVICE_REQUEST', `${open.device}: the kernel makes no quotes through its device`)
+}
+
+async function submit(
+    open: Open,
+    { request, payload, bufferSize }: NonNullable<Era['quote']>,
+    tdReport: Buffer,
+): Promise<Attempted<Buffer>> {
+    const input = payload === 'message' ? encodeQuoteRequest(tdReport) : tdReport
+    const buffer = Buffer.alloc(bufferSize)
+    const room = bufferSize - QUOTE_HEADER.size
+    const header = { version: QUOTE_VERSION, status: 0n, inLength: input.length, outLength: 0 }
+    buffer.set(QUOTE_HEADER.encode(header))
+    buffer.set(input, QUOTE_HEADER.size)
+    const argument = QUOTE_REQ.encode({ buffer: open.libc.addressOf(buffer), length: BigInt(bufferSize) })
+    const busy = await call(open, request, 'the request for a quote', argument)
+    if (busy) return { again: busy }
+    const { status, outLength } = QUOTE_HEADER.parse(buffer.subarray(0, QUOTE_HEADER.size))
+    if (status === QUOTE_STATUS.inFlight)
+        return { again: driverError('ERR_QUOTE_IN_FLIGHT', `${open.device}: the host still works on the quote`) }
+    if (status !== QUOTE_STATUS.done) throw statusError(open.device, status)
+    if (outLength === 0)
+        throw driverError('ERR_QUOTE_EMPTY', `${open.device}: the host answered with an empty quote`, {
+            hint: NO_SERVICE,
+        })
+    if (outLength > room)
+        throw driverError(
+            'ERR_DEVICE_RESPONSE',
+            `${open.device}: the host says that the quote has ${outLength} bytes, there is room for ${room}`,
+        )
+    const output = buffer.subarray(QUOTE_HEADER.size, QUOTE_HEADER.size + outLength)
+    return { result: isMessage(output) ? readQuoteResponse(messageOf(output)) : Buffer.from(output) }
+}
+
+// Bytes behind the message are nobody's.
+const messageOf = (output: Buffer): Buffer => output.subarray(LENGTH_SIZE, LENGTH_SIZE + output.readUInt32BE(0))
+
+const NO_SERVICE = "the host's quoting service is not set up, or cannot reach Intel's: tell the operator of the host"
+
+function statusError(device: string, status: bigint) {
+    if (status === QUOTE_STATUS.unavailable)
+        return driverError('ERR_QUOTE_UNAVAILABLE', `${device}: the host has no quoting service`, { hint: NO_SERVICE })
+    const word = `0x${status.toString(16)}`
+    return driverError('ERR_QUOTE_FAILED', `${device}: the host could not make a quote (status ${word})`, {
+        hint: NO_SERVICE,
+    })
+}
