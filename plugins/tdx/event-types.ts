@@ -163,11 +163,17 @@ function tagText(data: Buffer): string {
     return data.length < 8 || data.readUInt32LE(4) !== data.length - 8 ? printable(data) : printable(data.subarray(8))
 }
 
-// UEFI_IMAGE_LOAD_EVENT: four words, then the device path, which ends with the file's name in UTF-16.
+// UEFI_IMAGE_LOAD_EVENT: four words, then the device path (UEFI 2.10 §10.3), whose nodes of type 4.4 name a file.
 function imageText(data: Buffer): string {
-    const path = data.subarray(32).toString('latin1')
-    const names = path.match(/(?:[\x20-\x7e]\0){4,}/g) ?? []
-    return names.map((name) => name.replaceAll('\0', '')).join(' ') || sizeOf(data)
+    const names: string[] = []
+    let at = 32
+    while (at + 4 <= data.length) {
+        const size = data.readUInt16LE(at + 2)
+        if (size < 4) break
+        if (data[at] === 4 && data[at + 1] === 4) names.push(printable(data.subarray(at + 4, at + size)))
+        at += size
+    }
+    return names.join(' ') || sizeOf(data)
 }
 
 // A byte that counts, and as many of text.
