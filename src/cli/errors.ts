@@ -4,6 +4,7 @@
 import { BROKER_ERRORS } from '#broker/errors.ts'
 import { CLEVIS_ERRORS } from '#clevis/errors.ts'
 import { CORE_ERRORS, type ErrorTable } from '#core/errors.ts'
+import { LAUNCH_ERRORS } from '#core/launch/errors.ts'
 import { DRIVER_ERRORS } from '#drivers/errors.ts'
 import { FIRMWARE_ERRORS } from '#drivers/linux/sev-firmware.ts'
 import { EMULATOR_ERRORS } from '#emulator/errors.ts'
@@ -15,6 +16,7 @@ import { UNLOCK_ERRORS } from '#unlock/errors.ts'
 
 const TABLES: readonly ErrorTable[] = [
     CORE_ERRORS,
+    LAUNCH_ERRORS,
     DRIVER_ERRORS,
     FIRMWARE_ERRORS,
     EVIDENCE_ERRORS,

@@ -1,0 +1,36 @@
+// The launch digest of SEV and SEV-ES: SHA-256 over what the host encrypts before launch, in the order in which QEMU does.
+// AMD 55766 (SEV API), LAUNCH_UPDATE_DATA and LAUNCH_UPDATE_VMSA. Addresses are not part of it.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createHash, type Hash } from 'node:crypto'
+import { launchError } from '#core/launch/errors.ts'
+import { hashTable, type KernelHashes, wantHashArea } from '#core/launch/kernel-hashes.ts'
+import type { Firmware } from '#core/launch/ovmf.ts'
+
+export const DIGEST_SIZE = 32
+
+/** What is encrypted at once. */
+const BLOCK = 16
+
+/**
+ * The hash after firmware and kernel, ready for the pages of processors.
+ * @throws AttestError ERR_FIRMWARE, ERR_FIRMWARE_LACKS
+ */
+export function memoryHash(firmware: Firmware, hashes: KernelHashes | null): Hash {
+    const { name, image } = firmware
+    if (image.length === 0 || image.length % BLOCK !== 0)
+        throw launchError('ERR_FIRMWARE', `${name} has ${image.length} bytes: no whole blocks of ${BLOCK}`)
+    const hash = createHash('sha256').update(image)
+    if (hashes) {
+        wantHashArea(firmware)
+        hash.update(hashTable(hashes))
+    }
+    return hash
+}
+
+/** With SEV-ES the pages of the processors, in their order; without it none. */
+export function launchDigest(firmware: Firmware, hashes: KernelHashes | null, pages: readonly Buffer[]): Buffer {
+    const hash = memoryHash(firmware, hashes)
+    for (const page of pages) hash.update(page)
+    return hash.digest()
+}

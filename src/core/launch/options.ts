@@ -1,0 +1,162 @@
+// The options that calculators of SEV's launch digests share, and what they come to: the hashes of a kernel, and the pages
+// of initial processor state.
+// SPDX-License-Identifier: Apache-2.0
+
+import { coreError } from '../errors.ts'
+import { launchError } from './errors.ts'
+import { hashCmdline, type KernelHashes, NO_INITRD } from './kernel-hashes.ts'
+import { type Firmware, resetAddress } from './ovmf.ts'
+import { signature, typeSignature } from './vcpu.ts'
+import {
+    applicationVmsa,
+    bootVmsa,
+    PROFILES,
+    type ProfileName,
+    profileName,
+    profileRow,
+    type VcpuState,
+    wantVmsa,
+} from './vmsa.ts'
+
+interface Hashed {
+    readonly sha256: Buffer
+}
+
+interface Named {
+    readonly name: string
+    readonly bytes: Buffer
+}
+
+export const KERNEL_OPTIONS = {
+    kernel: { type: 'hashed', describe: 'the kernel of QEMU’s -kernel, whose hashes are measured (kernel-hashes=on)' },
+    initrd: { type: 'hashed', describe: 'the initrd of -initrd' },
+    append: { type: 'text', describe: 'the command line of -append, taken as it is' },
+} as const
+
+export interface KernelValues {
+    readonly kernel?: Hashed
+    readonly initrd?: Hashed
+    readonly append?: string
+}
+
+/** Null: no hashes are measured. @throws AttestError ERR_USAGE */
+export function readKernel({ kernel, initrd, append }: KernelValues): KernelHashes | null {
+    if (kernel)
+        return { kernel: kernel.sha256, initrd: initrd?.sha256 ?? NO_INITRD, cmdline: hashCmdline(append ?? '') }
+    const stray = Object.entries({ initrd, append }).find(([, value]) => value !== undefined)
+    if (stray) throw coreError('ERR_USAGE', `--${stray[0]} is nothing without --kernel`)
+    return null
+}
+
+const PROFILE_NAMES = Object.keys(PROFILES).filter((name) => name.startsWith('kvm-'))
+
+export const VCPU_OPTIONS = {
+    vcpus: { type: 'number', describe: 'how many processors the guest has [1]' },
+    vcpuType: { type: 'text', describe: 'their type, as QEMU calls it: EPYC-Milan, EPYC-Genoa-v1 …' },
+    vcpuSig: { type: 'word', describe: 'or their signature in hex: CPUID(1).EAX' },
+    cpuFamily: { type: 'number', describe: 'or their family …' },
+    cpuModel: { type: 'number', describe: '… their model …' },
+    cpuStepping: { type: 'number', describe: '… and their stepping' },
+    vmm: { type: 'choice', choices: ['QEMU', 'ec2', 'gce'], describe: 'who starts the guest' },
+    guestFeatures: { type: 'word', describe: 'SEV_FEATURES in hex' },
+    profile: {
+        type: 'text',
+        describe: `how QEMU’s KVM prepares the processors: ${PROFILE_NAMES.join(', ')} [kvm-init2]`,
+    },
+    vmsa: {
+        type: 'files',
+        describe:
+            'the pages of initial state instead: of the first processor and of each other one, or one for each of them',
+    },
+    dumpVmsa: { type: 'text', describe: 'a folder that the pages are written to: vmsa0.bin, vmsa1.bin …' },
+} as const
+
+export interface VcpuValues {
+    readonly vcpus?: number
+    readonly vcpuType?: string
+    readonly vcpuSig?: bigint
+    readonly cpuFamily?: number
+    readonly cpuModel?: number
+    readonly cpuStepping?: number
+    readonly vmm: string
+    readonly guestFeatures?: bigint
+    readonly profile?: string
+    readonly vmsa?: readonly Named[]
+}
+
+/** KVM's own limit is 4096. */
+const MAX_VCPUS = 4096
+
+/** The pages, one for each processor in their order. */
+export interface Vcpus {
+    readonly pages: readonly Buffer[]
+    /** Null where the pages were given. */
+    readonly state: VcpuState | null
+}
+
+/**
+ * @param defaultFeatures what SEV_FEATURES are where neither the option nor the profile says
+ * @throws AttestError ERR_USAGE, ERR_VCPU, ERR_VMSA, ERR_FIRMWARE, ERR_FIRMWARE_LACKS
+ */
+export function readVcpus(values: VcpuValues, firmware: Firmware, defaultFeatures: bigint): Vcpus {
+    const { vmsa = [] } = values
+    const count = values.vcpus ?? (vmsa.length || 1)
+    if (count < 1 || count > MAX_VCPUS)
+        throw coreError('ERR_USAGE', `--vcpus ${count}: expected 1 to ${MAX_VCPUS} processors`)
+    if (vmsa.length > 0) return { pages: givenPages(values, vmsa, count), state: null }
+    const state = readState(values, defaultFeatures)
+    return { pages: vmsaPages(state, resetAddress(firmware), count), state }
+}
+
+/** The first processor and its like, which share one page. */
+export function vmsaPages(state: VcpuState, reset: number, count: number): Buffer[] {
+    const application = applicationVmsa(state, reset)
+    return [bootVmsa(state), ...Array.from({ length: count - 1 }, () => application)]
+}
+
+function givenPages(values: VcpuValues, files: readonly Named[], count: number): Buffer[] {
+    for (const option of ['vcpuType', 'vcpuSig', 'cpuFamily', 'guestFeatures', 'profile'] as const)
+        if (values[option] !== undefined)
+            throw coreError('ERR_USAGE', '--vmsa says all of the processors: no other option may, but --vcpus')
+    const pages = files.map(({ name, bytes }) => wantVmsa(bytes, name))
+    if (pages.length === count) return pages
+    const [first, other] = pages
+    if (pages.length === 2 && first && other && count > 2)
+        return [first, ...Array.from({ length: count - 1 }, () => other)]
+    throw launchError('ERR_VMSA', `${pages.length} pages for ${count} processors: expected two, or one for each`)
+}
+
+function readState(values: VcpuValues, defaultFeatures: bigint): VcpuState {
+    const { vmm, guestFeatures, profile: named } = values
+    if (vmm !== 'QEMU' && named !== undefined) throw coreError('ERR_USAGE', `--profile is QEMU’s: ${vmm} has its own`)
+    const profile = vmm === 'QEMU' ? profileName(named ?? 'kvm-init2') : profileName(vmm)
+    if (vmm === 'QEMU' && !PROFILE_NAMES.includes(profile))
+        throw coreError('ERR_USAGE', `--profile ${profile}: say --vmm ${profile}`)
+    return {
+        profile,
+        signature: readSignature(values, profile),
+        features: guestFeatures ?? defaultFeatures | (profileRow(profile).features ?? 0n),
+    }
+}
+
+function readSignature(values: VcpuValues, profile: ProfileName): number {
+    const { vcpuType, vcpuSig, cpuFamily, cpuModel, cpuStepping } = values
+    const parts = [cpuFamily, cpuModel, cpuStepping].filter((part) => part !== undefined)
+    const given = [vcpuType, vcpuSig, parts.length > 0 ? parts : undefined].filter((value) => value !== undefined)
+    if (given.length > 1)
+        throw coreError('ERR_USAGE', 'say once what the processors are: --vcpu-type, --vcpu-sig, or --cpu-family …')
+    if (vcpuType !== undefined) return typeSignature(vcpuType)
+    if (vcpuSig !== undefined) {
+        if (vcpuSig > 0xffff_ffffn) throw launchError('ERR_VCPU', '--vcpu-sig: a signature has 32 bits')
+        return Number(vcpuSig)
+    }
+    if (cpuFamily !== undefined && cpuModel !== undefined && cpuStepping !== undefined)
+        return signature({ family: cpuFamily, model: cpuModel, stepping: cpuStepping })
+    if (parts.length > 0) throw coreError('ERR_USAGE', '--cpu-family, --cpu-model and --cpu-stepping stand together')
+    // What clouds write is the same for every processor.
+    const { rdx } = profileRow(profile)
+    if (rdx !== undefined) return rdx
+    throw coreError('ERR_USAGE', 'say what the processors are: --vcpu-type, --vcpu-sig, or --cpu-family …', {
+        hint: 'QEMU’s -cpu names the type; under -cpu host it is the chip’s own: take `cpuid -1 -l 1` there',
+    })
+}
