@@ -32,6 +32,8 @@ export const TDX_ERRORS = {
         means: 'the event log is malformed, or does not replay to the registers of the quote',
     },
     ERR_TDX_WRONG_QUOTE: { exit: 3, means: 'the guest got a quote that does not carry what was asked for' },
+    ERR_TDX_FIRMWARE: { exit: 1, means: 'the firmware has no TDX metadata, or metadata that is malformed' },
+    ERR_TDX_KERNEL: { exit: 1, means: 'the kernel is none that a TD can be booted with directly' },
     ERR_TDX_POLICY_FILE: { exit: 2, means: 'the appraisal policy is malformed' },
 } as const satisfies ErrorTable
 

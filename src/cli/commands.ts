@@ -14,6 +14,7 @@ export const COMMANDS: readonly CommandRow[] = [
     { signature: 'derive-key', describe: 'a key that only this guest has', load: () => import('./derive-key.ts') },
     { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
     { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
+    { signature: 'measure', describe: 'what a guest should measure', load: () => import('./measure/group.ts') },
     { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy/group.ts') },
     { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust/group.ts') },
     { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },

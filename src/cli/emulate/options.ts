@@ -6,6 +6,7 @@ import { coreError } from '#core/errors.ts'
 import type { Emulator, OptionRow, OptionRows, OptionTypes, OptionValues } from '#emulator/model.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { readHex, readWord } from '../options/bytes.ts'
+import { spelled } from '../options/spelled.ts'
 
 /** A technology that can be emulated. */
 export interface Emulated extends Pick<Plugin, 'id' | 'title'> {
@@ -60,6 +61,3 @@ const PARSERS: { readonly [K in OptionRow['type']]: Parser<OptionTypes[K]> } = {
     number: (value: number) => value,
     text: (value: string) => value,
 }
-
-/** `hostData` is `--host-data`. */
-const spelled = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
