@@ -27,6 +27,10 @@ export const SNP_ERRORS = {
     ERR_SNP_SIGNATURE: { exit: 1, means: 'the signature of the report does not verify' },
     ERR_SNP_HOST_REQUESTED: { exit: 1, means: 'the host asked for the report, not the guest' },
     ERR_SNP_WRONG_REPORT: { exit: 3, means: 'the device returned a report that does not carry what was asked for' },
+    ERR_SNP_ID_BLOCK: {
+        exit: 1,
+        means: 'an ID block or its authentication is malformed, or its signatures do not verify',
+    },
     ERR_SNP_POLICY_FILE: { exit: 2, means: 'the appraisal policy is malformed' },
     ERR_SNP_POLICY_MEASUREMENT: { exit: 1, means: 'the measurement is none of those that are accepted' },
     ERR_SNP_POLICY_PRODUCT_LINE: { exit: 1, means: 'the product line is not accepted' },
