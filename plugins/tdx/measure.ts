@@ -44,12 +44,15 @@ function hashPages(hash: Hash, { memoryAddress, memoryDataSize, data }: Section,
     if (measure) for (let at = added; at < stream.length; at += RECORD + CHUNK) stream.write('MR.EXTEND', at, 'latin1')
     for (let offset = 0; offset < Number(memoryDataSize); offset += PAGE_SIZE) {
         const address = memoryAddress + BigInt(offset)
+        const [low, high] = [Number(address & 0xffff_ffffn), Number(address >> 32n)]
         if (add) stream.writeBigUInt64LE(address, 16)
+        // A page does not cross a multiple of 4 GiB: the upper half of an address is the same in all of it.
         for (let chunk = 0, at = added; at < stream.length; chunk += CHUNK, at += RECORD + CHUNK) {
-            stream.writeBigUInt64LE(address + BigInt(chunk), at + 16)
-            const part = data.subarray(offset + chunk, offset + chunk + CHUNK)
-            stream.set(part, at + RECORD)
-            stream.fill(0, at + RECORD + part.length, at + RECORD + CHUNK)
+            stream.writeUInt32LE(low + chunk, at + 16)
+            stream.writeUInt32LE(high, at + 20)
+            const from = offset + chunk
+            const copied = from < data.length ? data.copy(stream, at + RECORD, from, from + CHUNK) : 0
+            if (copied < CHUNK) stream.fill(0, at + RECORD + copied, at + RECORD + CHUNK)
         }
         hash.update(stream)
     }
