@@ -2,7 +2,7 @@
 // Virtualization API): a head of 64 bytes, exponent, modulus, signature; little-endian, 832 bytes (Naples) or 1600.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { KeyObject } from 'node:crypto'
+import { hash, type KeyObject } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import { bytes, layout, u32, zero } from '#core/layout.ts'
 import { type AlgorithmName, parseRsaKey, verifySignature } from './algorithms.ts'
@@ -78,6 +78,18 @@ export function isIssuedBy(certificate: AmdCertificate, issuer: KeyObject): bool
     return algorithm !== undefined && verifySignature(certificate.body, certificate.signature, algorithm, issuer)
 }
 
-/** How a key of AMD's signs, by its size. */
-export const amdAlgorithm = (key: KeyObject): AlgorithmName | undefined =>
-    SIGNS[key.asymmetricKeyDetails?.modulusLength ?? 0]
+/** What is signed of a certificate for this key, for what is minted; a key's id is the beginning of its digest. */
+export function encodeAmdCertificate(usage: 'ARK' | 'ASK', subject: KeyObject, issuer: KeyObject): Buffer {
+    const n = modulusOf(subject)
+    const bits = n.length * 8
+    const exponent = Buffer.alloc(n.length)
+    exponent.writeUInt32LE(65_537)
+    const [keyId, certifyingId] = [n, modulusOf(issuer)].map((id) => hash('sha256', id, 'buffer').subarray(0, 16)) as [
+        Buffer,
+        Buffer,
+    ]
+    const head = { version: VERSION, keyId, certifyingId, usage: USAGES[usage], exponentBits: bits, modulusBits: bits }
+    return Buffer.concat([HEAD.encode(head), exponent, Buffer.from(n).reverse()])
+}
+
+const modulusOf = (key: KeyObject): Buffer => Buffer.from(key.export({ format: 'jwk' }).n ?? '', 'base64url')
