@@ -20,6 +20,8 @@ export interface Plugin {
     readonly coverage: string
     /** What the keys of its guests can be bound to. Absent: there are no such keys. */
     readonly keyFields?: KeyFields
+    /** What its guests call a level of privilege, of which evidence and keys speak. Absent: they have none. */
+    readonly privilegeLevels?: string
     /** Loaded when a guest is looked for. */
     driver(): Promise<Driver>
     /** The forms of its evidence; loaded by whoever sends it. */

@@ -17,6 +17,7 @@ export const snp = {
     coverage:
         'its measurement covers the firmware; kernel, initrd and command line only where the guest is launched with their hashes (QEMU: kernel-hashes=on), or the firmware carries them',
     keyFields: KEY_FIELDS,
+    privilegeLevels: 'VMPL',
     driver: async () => (await import('./driver.ts')).snpDriver,
     forms: () => import('./forms.ts'),
     vocabulary: () => import('./vocabulary.ts'),

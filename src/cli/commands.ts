@@ -12,6 +12,11 @@ export const COMMANDS: readonly CommandRow[] = [
     },
     { signature: 'evidence', describe: 'prove what this guest is', load: () => import('./evidence.ts') },
     { signature: 'derive-key', describe: 'a key that only this guest has', load: () => import('./derive-key.ts') },
+    {
+        signature: 'registers',
+        describe: 'what this guest measures while it runs',
+        load: () => import('./registers/group.ts'),
+    },
     { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
     { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
     { signature: 'measure', describe: 'what a guest should measure', load: () => import('./measure/group.ts') },

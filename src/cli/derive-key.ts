@@ -27,7 +27,7 @@ const LABEL = 'guest-attest/derived-key/v1'
 
 export const command = define({
     options: {
-        tee: GUEST_OPTIONS.tee,
+        tee: { ...GUEST_OPTIONS.tee, choices: KEYED.map(({ id }) => id) },
         label: { type: 'string', demandOption: true, describe: 'what the key is for: another label is another key' },
         out: { type: 'string', demandOption: true, describe: 'write the 32 bytes to this new file (mode 0600)' },
         bind: {

@@ -1,9 +1,10 @@
 // `detect`: what this guest is, and through which interface of its kernel.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Guest } from '#drivers/driver.ts'
+import type { Guest, MeasurementRegister } from '#drivers/driver.ts'
 import { command as define, JSON_OPTION } from './command.ts'
 import { findGuest, GUEST_OPTIONS } from './guest.ts'
+import { registerJson } from './registers/registers.ts'
 import { columns, print, printJson } from './term.ts'
 
 export const command = define({
@@ -21,8 +22,9 @@ export const command = define({
             return 1
         }
         try {
-            if (args.json) printJson({ tee: guest.tee, ...guest.probe, can: abilities(guest) })
-            else show(guest)
+            const registers = guest.registers ? await guest.registers.read() : undefined
+            if (args.json) printJson({ tee: guest.tee, ...guest.probe, can: abilities(guest), ...members(registers) })
+            else show(guest, registers)
             return 0
         } finally {
             guest.close()
@@ -34,14 +36,21 @@ export const command = define({
 const abilities = (guest: Guest): string[] => [
     ...(guest.evidence ? ['evidence'] : []),
     ...(guest.deriveKey ? ['derive-key'] : []),
+    ...(guest.registers ? ['registers'] : []),
+    ...(guest.eventLog ? ['event-log'] : []),
 ]
 
-function show(guest: Guest): void {
+type Registers = readonly MeasurementRegister[] | undefined
+
+const members = (registers: Registers) => (registers ? { registers: registers.map(registerJson) } : {})
+
+function show(guest: Guest, registers: Registers): void {
     const { via, path, tried } = guest.probe
     const rows = [
         ['technology', guest.tee],
         ['interface', `${via} (${path})`],
         ['can', abilities(guest).join(', ')],
+        ...(registers ? [['registers', registers.map(({ name }) => name).join(', ')]] : []),
         ...tried.map((attempt) => [`${attempt.via}`, `${attempt.path}: ${attempt.found}`]),
     ]
     for (const line of columns(rows)) print(line)

@@ -7,19 +7,32 @@ import { parseJson, stringifyJson } from '#core/json.ts'
 import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
-import { pluginOf } from '#plugins.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
 import { type Args, command as define } from './command.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
 import { BYTES_FORMS, readBytes } from './options/bytes.ts'
 import { requireNewFile } from './options/new-file.ts'
 import { note, printBytes } from './term.ts'
 
+/** The technologies whose evidence speaks for a privilege level. */
+const LEVELLED = PLUGINS.filter(({ privilegeLevels }) => privilegeLevels)
+    .map(({ id, privilegeLevels }) => `${id}: ${privilegeLevels}`)
+    .join(', ')
+
 const OPTIONS = {
     ...GUEST_OPTIONS,
     'report-data': { type: 'string', describe: `1 to 64 bytes to bind, padded with zeros (${BYTES_FORMS})` },
     nonce: { type: 'string', describe: `a challenge to bind, 16 to 64 bytes (${BYTES_FORMS})` },
     'runtime-data': { type: 'string', describe: 'a JSON file: SHA-384 of its canonical form (RFC 8785) is bound' },
-    vmpl: { type: 'number', describe: 'privilege level to speak for; the lowest that the kernel permits unless told' },
+    vmpl: {
+        type: 'number',
+        describe: `privilege level to speak for (${LEVELLED}); the lowest that the kernel permits unless told`,
+    },
+    'event-log': {
+        type: 'boolean',
+        default: false,
+        describe: 'send the log of what the firmware and the boot loader measured as well',
+    },
     format: {
         type: 'string',
         choices: ['kbs', 'raw'],
@@ -34,15 +47,25 @@ export const command = define({
     examples: [
         ['--nonce hex:7f3a… --out evidence.json', 'evidence that answers a challenge'],
         ['--report-data @digest.bin --format raw --out report.bin', 'bytes for another verifier'],
+        ['--nonce hex:7f3a… --event-log --out evidence.json', 'with what was measured on the way to this system'],
     ],
     async run(args) {
         const binding = readBinding(args)
+        if (args.eventLog && args.format === 'raw')
+            throw coreError('ERR_USAGE', '--event-log: it has no place in the bytes of --format raw')
+        if (args.tee !== undefined) checkLevel(args, args.tee)
         if (args.out !== undefined) requireNewFile(args.out)
         const guest = await openGuest(args)
         try {
             if (!guest.evidence)
                 throw driverError('ERR_NO_TEE', `a guest of ${guest.tee} has no evidence of its own on this kernel`)
-            const evidence = await guest.evidence(binding, args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl })
+            checkLevel(args, guest.tee)
+            if (args.eventLog && !guest.eventLog)
+                throw driverError('ERR_EVENT_LOG_MISSING', `this guest of ${guest.tee} has no event log`)
+            const evidence = await guest.evidence(binding, {
+                ...(args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl }),
+                eventLog: args.eventLog,
+            })
             const { toKbs, toRaw, notes } = await pluginOf(evidence.tee).forms()
             for (const text of notes(evidence)) note(text)
             const bytes = args.format === 'raw' ? toRaw(evidence) : Buffer.from(`${stringifyJson(toKbs(evidence))}\n`)
@@ -53,6 +76,12 @@ export const command = define({
         }
     },
 })
+
+function checkLevel({ vmpl }: Args<typeof OPTIONS>, tee: string): void {
+    const { title, privilegeLevels } = pluginOf(tee)
+    if (vmpl !== undefined && privilegeLevels === undefined)
+        throw coreError('ERR_USAGE', `--vmpl: guests of ${title} have no privilege levels`)
+}
 
 function readBinding(args: Args<typeof OPTIONS>): Buffer {
     const { reportData, nonce, runtimeData } = args

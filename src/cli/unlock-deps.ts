@@ -28,5 +28,6 @@ export async function openAttester(config: Config): Promise<Attester> {
     const guest = await openGuest({}, config)
     const plugin = pluginOf(guest.tee)
     const [kbsName = guest.tee] = plugin.kbsNames
-    return { guest, kbsName, form: await plugin.forms(), [Symbol.dispose]: () => guest.close() }
+    const { sendEventLog: eventLog } = config.get(UNLOCK_CONFIG)
+    return { guest, kbsName, form: await plugin.forms(), eventLog, [Symbol.dispose]: () => guest.close() }
 }

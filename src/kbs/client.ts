@@ -45,6 +45,8 @@ export interface Attester extends Disposable {
     readonly guest: Guest
     readonly kbsName: string
     readonly form: KbsEvidence
+    /** Whether the event log is sent too, where the guest has one: a broker judges its claims. */
+    readonly eventLog: boolean
 }
 
 export interface Broker {
@@ -158,7 +160,7 @@ async function request(send: Send, tee: string, log: Logger) {
 // The evidence binds the nonce and the public key of this handshake (src/evidence/binding.ts).
 async function prove(
     send: Send,
-    { guest, form }: Attester,
+    { guest, form, eventLog }: Attester,
     nonce: string,
     publicKey: KeyObject,
     cookie: string,
@@ -167,7 +169,7 @@ async function prove(
     if (!guest.evidence) throw new TypeError(`a guest of ${guest.tee} cannot attest`)
     const teePubkey = ecJwk(publicKey)
     const binding = runtimeDigest({ nonce, teePubkey, additionalEvidence: '' })
-    const evidence = await guest.evidence(binding, { signal })
+    const evidence = await guest.evidence(binding, { signal, eventLog })
     const body = stringifyJson({
         'init-data': null,
         'runtime-data': { nonce, 'tee-pubkey': teePubkey },

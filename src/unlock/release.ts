@@ -33,6 +33,11 @@ export const UNLOCK_CONFIG = section('unlock', {
         2000,
         'how long a broker may be silent before the next one is asked as well',
     ),
+    sendEventLog: setting(
+        () => z.boolean(),
+        true,
+        'send the log of what the firmware measured (TDX) to the broker, which judges its claims',
+    ),
 })
 
 /** What is asked for, as a disk's header or the volume table names it. */

@@ -20,6 +20,7 @@ export const ATTESTER: Attester = {
         close: () => undefined,
     },
     form: { toKbs: () => ({ made: 'up' }) },
+    eventLog: true,
     [Symbol.dispose]: () => undefined,
 }
 
