@@ -6,7 +6,7 @@
 export type Provenance = 'hardware' | 'host' | 'guest' | 'verifier'
 
 export interface ClaimRow {
-    readonly type: 'string' | 'long' | 'bool' | ClaimTable
+    readonly type: 'string' | 'strings' | 'long' | 'bool' | ClaimTable
     /** Absent in evidence that lacks it. */
     readonly optional?: true
     readonly from: Provenance

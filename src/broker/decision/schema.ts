@@ -35,7 +35,7 @@ const BY: Readonly<Record<Provenance, string>> = {
     verifier: 'this broker',
 }
 
-const TYPES = { string: 'String', long: 'Long', bool: 'Bool' } as const
+const TYPES = { string: 'String', strings: 'Set<String>', long: 'Long', bool: 'Bool' } as const
 
 /** The schema as Cedar's text; the comments say who chose a value and what it means. */
 export const cedarSchema = (
