@@ -1,6 +1,8 @@
 // What Intel says of a platform that made a quote: the result of the check of authenticity beside the quote itself.
 // SPDX-License-Identifier: Apache-2.0
 
+import type { Authentic } from '#evidence/verifier.ts'
+
 /** Intel's words for a TCB, from the best to the worst, and the absence of any. */
 export const TCB_STATUSES = [
     'UpToDate',
@@ -61,4 +63,16 @@ export interface Platform {
     readonly rootCrlNumber: string | null
     /** True where a certificate is marked as an emulator's. */
     readonly emulated: boolean
+}
+
+/** What `authenticate` returns of a TD. */
+export interface TdxAuthentic extends Authentic {
+    readonly platform: Platform
+}
+
+/** The platform that was found authentic; only what `authenticate` of this technology returned has one. */
+export function platformOf(authentic: Authentic): Platform {
+    const { platform } = authentic as Partial<TdxAuthentic>
+    if (platform) return platform
+    throw new TypeError('this evidence was not authenticated as that of a TD')
 }

@@ -37,6 +37,33 @@ export function parseJson(source: string | Uint8Array, limits: JsonLimits): unkn
     }
 }
 
+/**
+ * The text of one member's value in the object that a whole text is, exactly as it stands there: what a signature over
+ * it is made of. Undefined where no member is written with that name. The text must have passed `parseJson`.
+ */
+export function memberText(text: string, name: string): string | undefined {
+    const token = /["[\]{},]/g
+    let depth = 0
+    let start = -1
+    for (let match = token.exec(text); match !== null; match = token.exec(text)) {
+        const [found] = match
+        if (found === '"') {
+            const end = stringEnd(text, match.index)
+            const colon = /\s*:\s*/y
+            colon.lastIndex = end
+            if (depth === 1 && start < 0 && text.slice(match.index + 1, end - 1) === name && colon.test(text))
+                start = colon.lastIndex
+            token.lastIndex = Math.max(start, end)
+            continue
+        }
+        if (start >= 0 && depth === 1 && (found === ',' || found === '}'))
+            return text.slice(start, match.index).trimEnd()
+        if (found === '{' || found === '[') depth++
+        else if (found !== ',') depth--
+    }
+    return undefined
+}
+
 /** JSON whose bigints are written as integers: the inverse of what parseJson does with wide ones. */
 export function stringifyJson(value: unknown): string {
     return JSON.stringify(value, (_key, v: unknown) =>

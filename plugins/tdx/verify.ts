@@ -1,0 +1,298 @@
+// Is it authentic? A quote of a TD, the certificates of its platform, and what Intel says of them, as a list of named
+// checks. Intel TDX DCAP Quoting Library API rev 0.9; the order is that of Intel's quote verification library. Whether
+// the status that comes out is acceptable is status.ts, and what of the TD is, appraise.ts.
+// SPDX-License-Identifier: Apache-2.0
+
+import { hash, type KeyObject, verify } from 'node:crypto'
+import { toHex } from '#core/bytes.ts'
+import type { Checks } from '#core/checks.ts'
+import type { Evidence } from '#drivers/driver.ts'
+import type { Trust } from '#evidence/verifier.ts'
+import { type Anchors, chainReader, checkTime, type PckChain, readAnchors } from './chain.ts'
+import { claimsOf } from './claims.ts'
+import { choose, readStatements, type Statements, statementVerifier, type Verified } from './collateral.ts'
+import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
+import { tdxError } from './errors.ts'
+import type { Platform, TdxAuthentic } from './platform.ts'
+import { attestationKeyOf, checkQeIdentity, checkQeReport } from './qe.ts'
+import { parseQuote, type QeReport, type Quote } from './quote.ts'
+import { checkRevocation, type Revocation, type RevocationLists, readLists } from './revocation.ts'
+import { checkModule, type Evaluation, evaluateTcb } from './tcb.ts'
+import { weaknessesOf } from './weaknesses.ts'
+
+/** The checks in their order. */
+export const AUTHENTIC_CHECKS = [
+    'format',
+    'chain',
+    'validity',
+    'revocation',
+    'collateral',
+    'module',
+    'quoting-enclave',
+    'qe-identity',
+    'signature',
+    'tcb',
+] as const
+
+/** Everything that the trust says, read once. */
+interface Trusted {
+    readonly anchors: Anchors
+    readonly lists: RevocationLists
+    readonly statements: Statements
+    readonly readChain: ReturnType<typeof chainReader>
+    readonly verifyStatement: ReturnType<typeof statementVerifier>
+}
+
+/** A quoting enclave whose chain and report have been verified: that does not change, so it is worth keeping. */
+interface Signer {
+    readonly chain: PckChain
+    readonly qe: QeReport
+    /** The attestation key. */
+    readonly key: KeyObject
+}
+
+/** What is said of a platform; null for what was not given. */
+interface Said {
+    readonly tcbInfo: Verified<TcbInfo> | null
+    readonly qeIdentity: Verified<QeIdentity> | null
+}
+
+/** Quoting enclaves that are kept: a platform each. */
+const MAX_KEPT = 1024
+
+/**
+ * The check of authenticity under one trust. It keeps the quoting enclaves that it has verified, by the digest of their
+ * keys, report and certificates; time, revocation and the statements' dates are checked each time.
+ */
+export function authenticator(trust: Trust) {
+    let trusted: Trusted | undefined
+    const kept = new Map<string, Signer>()
+
+    return function authenticate(evidence: Evidence, at: Date, checks: Checks): TdxAuthentic {
+        const raw = evidence.report
+        const quote = checks.run('format', () => describeFormat(parseQuote(raw)))
+        const id = identify(quote, raw)
+        const known = kept.get(id)
+        const chain = checks.run('chain', () => {
+            trusted ??= readTrust(trust)
+            const chain = known?.chain ?? trusted.readChain(quote.certification.data)
+            return { ...chain, detail: describeChain(chain, trusted.anchors) }
+        })
+        const { lists, statements, verifyStatement, anchors } = trusted as Trusted
+        checks.run('validity', () => checkValidity(chain, at))
+        const revocation = runRevocation(checks, chain, lists, at, trust.withoutRevocation)
+        const said = runCollateral(checks, chain, { statements, verifyStatement, at })
+        checks.run('module', () => ({ detail: checkModule(quote.body, said.tcbInfo?.body ?? null) }))
+        const signer = checks.run('quoting-enclave', () => {
+            const signer = known ?? {
+                chain,
+                qe: checkQeReport(quote, chain.key),
+                key: attestationKeyOf(quote),
+            }
+            keep(kept, id, signer)
+            return { ...signer, detail: `MRENCLAVE ${toHex(signer.qe.mrEnclave)}, ISVSVN ${signer.qe.isvSvn}` }
+        })
+        const identity = said.qeIdentity?.body
+        if (identity)
+            checks.run('qe-identity', () => {
+                checkQeIdentity(signer.qe, identity)
+                return { detail: `MRSIGNER ${toHex(identity.mrsigner)}` }
+            })
+        else checks.skip('qe-identity', 'no identity of the quoting enclave was given')
+        checks.run('signature', () => checkSignature(raw, quote, signer.key))
+        const evaluation = runTcb(checks, quote, signer, said)
+
+        const platform = platformFrom(signer, evaluation, said, revocation, at)
+        const claims = claimsOf(quote, platform)
+        return {
+            tee: evidence.tee,
+            claims,
+            platform,
+            reportData: quote.body.reportData,
+            measurement: toHex(quote.body.mrTd),
+            guestId: null,
+            customRoot: anchors.custom,
+            revocationChecked: [revocation.root, revocation.pck].every((list) => list && at <= list.nextUpdate),
+            emulated: platform.emulated,
+            weaknesses: weaknessesOf(claims),
+        }
+    }
+}
+
+function readTrust(trust: Trust): Trusted {
+    const statements = readStatements(trust.statements)
+    const anchors = readAnchors(trust, statements.certificates)
+    const lists = readLists([...trust.revocationLists, ...statements.revocationLists])
+    return {
+        anchors,
+        lists,
+        statements,
+        readChain: chainReader(anchors),
+        verifyStatement: statementVerifier(anchors, lists),
+    }
+}
+
+const describeFormat = (quote: Quote) => ({ ...quote, detail: `version ${quote.version}, body type ${quote.bodyType}` })
+
+// Everything but what the attestation key has signed, and its signature: the same in each quote of one platform.
+const identify = ({ signedSize, size }: Quote, raw: Buffer): string =>
+    hash('sha256', raw.subarray(signedSize + SIGNATURE_END, size), 'base64')
+
+/** The size of the signature data, and the signature. */
+const SIGNATURE_END = 4 + 64
+
+function describeChain({ pck, ca }: PckChain, { custom }: Anchors): string {
+    const anchor = custom ? 'a root that the caller gave' : "Intel's key, built in"
+    const mark = isEmulated({ pck, ca }) ? '; EMULATED: these keys were made by an emulator' : ''
+    return `PCK of FMSPC ${pck.fmspc} ← ${ca.cn} ← ${ca.root.cn} (${anchor}${mark})`
+}
+
+const isEmulated = ({ pck, ca }: Pick<PckChain, 'pck' | 'ca'>): boolean =>
+    pck.emulated || ca.emulated || ca.root.emulated
+
+function checkValidity({ pck, ca }: PckChain, at: Date) {
+    const { certificate } = pck
+    checkTime('the PCK certificate', certificate, at)
+    checkTime(ca.cn, ca, at)
+    checkTime(ca.root.cn, ca.root, at)
+    return { detail: `PCK until ${certificate.notAfter.toISOString()}` }
+}
+
+// That a list has expired is for status.ts to judge: a policy may give grace.
+function runRevocation(
+    checks: Checks,
+    chain: PckChain,
+    lists: RevocationLists,
+    at: Date,
+    without: boolean,
+): Revocation {
+    const answer: { found?: Revocation } = {}
+    checks.runIfNamed('revocation', 'no revocation list of root or PCK CA was given, or one only: not checked', () => {
+        const found = checkRevocation(chain, lists, at)
+        answer.found = found
+        const { root, pck } = found
+        if (root && pck) return { detail: [root, pck].map((list) => describeList(list, at)).join(', ') }
+        if (without) return null
+        const missing = [...(root ? [] : [chain.ca.root.cn]), ...(pck ? [] : [chain.ca.cn])]
+        throw tdxError('ERR_TDX_CRL_MISSING', `no revocation list of ${missing.join(' or ')} was given`, {
+            hint: 'give it with --collateral, or go without it with --offline',
+        })
+    })
+    return answer.found as Revocation
+}
+
+const describeList = ({ name, nextUpdate }: NonNullable<Revocation['root']>, at: Date): string =>
+    at <= nextUpdate ? `not in ${name}` : `not in ${name}, WHICH HAS EXPIRED`
+
+function runCollateral(
+    checks: Checks,
+    { pck }: PckChain,
+    { statements, verifyStatement, at }: Pick<Trusted, 'statements' | 'verifyStatement'> & { readonly at: Date },
+): Said {
+    const answer: { said: Said } = { said: { tcbInfo: null, qeIdentity: null } }
+    const others = statements.others.length > 0 ? ` (of no use here: ${statements.others.join(', ')})` : ''
+    const missing = `no TCB info for FMSPC ${pck.fmspc}, or no identity of the TD QE, was given${others}: not checked`
+    checks.runIfNamed('collateral', missing, () => {
+        const ofFmspc = statements.tcbInfos.filter(({ body }) => toHex(body.fmspc) === pck.fmspc)
+        const ofPce = ofFmspc.filter(({ body }) => toHex(body.pceId) === pck.pceId)
+        const [other] = ofFmspc
+        if (other && ofPce.length === 0)
+            throw tdxError(
+                'ERR_TDX_COLLATERAL',
+                `${other.name}: PCE-ID: expected ${pck.pceId}, got ${toHex(other.body.pceId)}`,
+            )
+        const tcbInfo = choose(ofPce, at)
+        const qeIdentity = choose(statements.qeIdentities, at)
+        answer.said = {
+            tcbInfo: tcbInfo ? verifyStatement(tcbInfo, at) : null,
+            qeIdentity: qeIdentity ? verifyStatement(qeIdentity, at) : null,
+        }
+        if (!tcbInfo || !qeIdentity) return null
+        return { detail: [tcbInfo, qeIdentity].map(describeStatement).join(', ') }
+    })
+    return answer.said
+}
+
+const describeStatement = ({ name, body }: { readonly name: string; readonly body: TcbInfo | QeIdentity }): string =>
+    `${body.id} of ${name}: number ${body.tcbEvaluationDataNumber}, issued ${body.issueDate.toISOString()}`
+
+function checkSignature(raw: Buffer, { signedSize, signature }: Quote, key: KeyObject) {
+    const signed = raw.subarray(0, signedSize)
+    if (verify('sha256', signed, { key, dsaEncoding: 'ieee-p1363' }, signature))
+        return { detail: 'ECDSA P-256, SHA-256' }
+    throw tdxError('ERR_TDX_SIGNATURE', 'the attestation key has not signed this quote')
+}
+
+function runTcb(checks: Checks, { body }: Quote, { chain, qe }: Signer, said: Said): Evaluation | null {
+    const { tcbInfo, qeIdentity } = said
+    if (!tcbInfo || !qeIdentity) {
+        checks.skip('tcb', 'nothing was given to judge it by')
+        return null
+    }
+    return checks.run('tcb', () => {
+        const evaluation = evaluateTcb({ pck: chain.pck, body, qe }, tcbInfo.body, qeIdentity.body)
+        return { ...evaluation, detail: evaluation.tcbStatus as string }
+    })
+}
+
+const NOTHING_SAID: Evaluation = {
+    tcbStatus: null,
+    platformStatus: null,
+    moduleStatus: null,
+    qeStatus: null,
+    tcbDate: null,
+    advisoryIds: [],
+    relaunchAdvised: false,
+}
+
+function platformFrom(
+    { chain, qe }: Signer,
+    evaluation: Evaluation | null,
+    { tcbInfo, qeIdentity }: Said,
+    { root, pck }: Revocation,
+    at: Date,
+): Platform {
+    const { certificate, sgxSvns, emulated, ...named } = chain.pck
+    const statements = [tcbInfo, qeIdentity].flatMap((statement) => statement ?? [])
+    const fresh = [
+        ...statements.map(({ name, body }) => ({ what: `${body.id} of ${name}`, at: body.nextUpdate })),
+        ...[root, pck].flatMap((list) => (list ? { what: `the list ${list.name}`, at: list.nextUpdate } : [])),
+    ].toSorted((a, b) => a.at.getTime() - b.at.getTime())
+    const ends = [
+        certificate,
+        chain.ca,
+        chain.ca.root,
+        ...statements.flatMap(({ signer }) => [signer, signer.root]),
+    ].map(({ notAfter }) => notAfter.getTime())
+    const [first] = fresh
+    const info = tcbInfo?.body.tcbEvaluationDataNumber ?? null
+    const identity = qeIdentity?.body.tcbEvaluationDataNumber ?? null
+    const { tcbStatus, platformStatus, moduleStatus, qeStatus, tcbDate, advisoryIds, relaunchAdvised } =
+        evaluation ?? NOTHING_SAID
+    return {
+        ...named,
+        tcbStatus,
+        platformStatus,
+        moduleStatus,
+        qeStatus,
+        tcbDate,
+        advisoryIds,
+        relaunchAdvised,
+        tcbEvaluationDataNumber: info === null || identity === null ? null : Math.min(info, identity),
+        tcbInfoEvaluationDataNumber: info,
+        qeIdentityEvaluationDataNumber: identity,
+        earliestExpiry: new Date(Math.min(...ends, ...fresh.map(({ at }) => at.getTime()))),
+        collateralExpired: first && first.at < at ? first : null,
+        qeIsvSvn: qe.isvSvn,
+        pckCrlNumber: pck?.number ?? null,
+        rootCrlNumber: root?.number ?? null,
+        emulated: isEmulated(chain) || statements.some(({ signer }) => signer.emulated || signer.root.emulated),
+    }
+}
+
+function keep(kept: Map<string, Signer>, key: string, value: Signer): void {
+    kept.delete(key) // to the end: the one that was not used for the longest time goes first
+    kept.set(key, value)
+    const [oldest] = kept.keys()
+    if (kept.size > MAX_KEPT && oldest !== undefined) kept.delete(oldest)
+}
