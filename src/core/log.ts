@@ -2,7 +2,7 @@
 // The long-lived side logs with pino through the same interface (log-pino.ts).
 // SPDX-License-Identifier: Apache-2.0
 
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, writeSync } from 'node:fs'
 import { CONTROLS } from './text.ts'
 
 export type LogFields = Readonly<Record<string, unknown>>
@@ -65,6 +65,9 @@ export function lineLogger(program: string, sinks: readonly Sink[], verbose = fa
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 export type Sink = (level: Level, line: string) => void
 
+/** syslog(3), as the kernel's log has them. */
+export const PRIORITY: Readonly<Record<Level, number>> = { debug: 7, info: 6, warn: 4, error: 3 }
+
 export const stderrSink: Sink = (_level, line) => void writeQuietly(2, Buffer.from(`${line}\n`))
 
 /** The kernel's log, for an initrd whose callers throw standard error away. Nothing if it cannot be opened. */
@@ -82,14 +85,24 @@ export const kernelSink: Sink = (level, line) => {
     }
 }
 
+/** Whether a caller has led standard error there: two sinks would say everything twice. */
+export function stderrIsKernelLog(fd = 2): boolean {
+    try {
+        const status = fstatSync(fd)
+        return status.isCharacterDevice() && status.rdev === KERNEL_LOG
+    } catch {
+        return false // closed
+    }
+}
+
 /** Logs nothing. */
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
+// /dev/kmsg, 1:11 in Documentation/admin-guide/devices.txt
+const KERNEL_LOG = (1 << 8) | 11
+
 // Of a record with more bytes the kernel writes nothing at all: 1024 with the line's end, in older ones 976.
 const KERNEL_RECORD = 960
-
-// syslog(3) priorities
-const PRIORITY: Record<Level, number> = { debug: 7, info: 6, warn: 4, error: 3 }
 
 function writeQuietly(fd: number, record: Buffer): void {
     try {

@@ -33,6 +33,15 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
     }
 }
 
+/** Waits for an event, or for the signal. @throws the signal's reason */
+export function interruptible<T>(event: Promise<T>, signal: AbortSignal): Promise<T> {
+    signal.throwIfAborted()
+    const stopped = Promise.withResolvers<never>()
+    const stop = () => stopped.reject(signal.reason)
+    signal.addEventListener('abort', stop, { once: true })
+    return Promise.race([event, stopped.promise]).finally(() => signal.removeEventListener('abort', stop))
+}
+
 /** Milliseconds of CLOCK_MONOTONIC, which every process of a boot shares: the clock of the day is the host's. */
 export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n)
 

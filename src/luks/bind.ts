@@ -8,6 +8,7 @@ import {
     bindingKeys,
     bindingsTo,
     checkDigest,
+    digestHolds,
     formatBinding,
     headerDigest,
     type LuksBinding,
@@ -90,24 +91,18 @@ export async function openedBy(device: string, copy: Buffer, resource: Resource)
     for (const binding of bindingsTo(copy, resource.path)) {
         if (binding.version !== resource.version) continue
         const { passphrase, headerKey } = bindingKeys(resource.bytes, binding)
+        let returned = false
         try {
-            if (await opens(device, passphrase, { keyslot: binding.keyslot }))
-                return { binding, passphrase, intact: isIntact(copy, binding, headerKey) }
+            if (!(await opens(device, passphrase, { keyslot: binding.keyslot }))) continue
+            const intact = digestHolds(copy, binding, headerKey)
+            returned = true
+            return { binding, passphrase, intact }
         } finally {
             wipe(headerKey)
+            if (!returned) wipe(passphrase)
         }
-        wipe(passphrase)
     }
     return null
-}
-
-function isIntact(copy: Buffer, binding: LuksBinding, headerKey: Uint8Array): boolean {
-    try {
-        checkDigest(copy, binding, headerKey)
-        return true
-    } catch {
-        return false
-    }
 }
 
 /** Key slots of the bindings to a path, but for these. */

@@ -136,10 +136,14 @@ export function headerDigest(copy: Buffer, headerKey: Uint8Array): Buffer {
     return mac.digest()
 }
 
+/** Whether a header is the one that was bound. @throws AttestError as `headerDigest` */
+export const digestHolds = (copy: Buffer, { digest }: LuksBinding, headerKey: Uint8Array): boolean =>
+    equalBytes(headerDigest(copy, headerKey), digest)
+
 /** @throws AttestError ERR_LUKS_HEADER_DIGEST, as `headerDigest` */
-export function checkDigest(copy: Buffer, { id, digest }: LuksBinding, headerKey: Uint8Array): void {
-    if (equalBytes(headerDigest(copy, headerKey), digest)) return
-    throw luksError('ERR_LUKS_HEADER_DIGEST', `token ${id}: the header is not the one that was bound`, {
+export function checkDigest(copy: Buffer, binding: LuksBinding, headerKey: Uint8Array): void {
+    if (digestHolds(copy, binding, headerKey)) return
+    throw luksError('ERR_LUKS_HEADER_DIGEST', `token ${binding.id}: the header is not the one that was bound`, {
         hint: 'if you changed a key slot or a flag yourself: `guest-attest luks rebind --accept-header` binds it as it is now',
     })
 }

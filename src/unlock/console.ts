@@ -2,10 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
-import type { Level, Sink } from '#core/log.ts'
-
-/** syslog(3) priorities, as src/core/log.ts gives them to the kernel. */
-const PRIORITY: Readonly<Record<Level, number>> = { debug: 7, info: 6, warn: 4, error: 3 }
+import { PRIORITY, type Sink } from '#core/log.ts'
 
 /** Writes to the console what the kernel keeps to itself. Nothing where there is none. */
 export const consoleSink: Sink = (level, line) => {

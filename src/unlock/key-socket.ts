@@ -6,8 +6,9 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Server, Socket } from 'node:net'
-import type { Secret } from '#core/bytes.ts'
+import { type Secret, secret } from '#core/bytes.ts'
 import type { Logger } from '#core/log.ts'
+import { interruptible } from '#core/wait.ts'
 import { LUKS_KEY_SIZE } from '#kbs/messages.ts'
 import type { Handover } from './unlock-volume.ts'
 
@@ -78,8 +79,9 @@ export function keySocket(name: string, server: Server, doors: SocketDoors, log:
             while (!(await hand(await nextConnection(signal), passphrase))) log.warn('who asked has gone')
         },
         async [Symbol.asyncDispose]() {
-            for (const socket of waiting) socket.end(randomBytes(LUKS_KEY_SIZE)) // systemd-cryptsetup goes on without us
             server.close()
+            // Sent before the process ends: systemd-cryptsetup goes on without us, and nothing would be the empty passphrase.
+            await Promise.all([...waiting].map((socket) => hand(socket, secret(randomBytes(LUKS_KEY_SIZE)))))
         },
     }
 }
@@ -92,14 +94,6 @@ function hand(socket: Socket, passphrase: Secret): Promise<boolean> {
         socket.once('close', () => resolve(false))
         socket.end(passphrase)
     })
-}
-
-function interruptible(event: Promise<void>, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted()
-    const stopped = Promise.withResolvers<never>()
-    const stop = () => stopped.reject(signal.reason)
-    signal.addEventListener('abort', stop, { once: true })
-    return Promise.race([event, stopped.promise]).finally(() => signal.removeEventListener('abort', stop))
 }
 
 // Node keeps the descriptor to itself; its handle has told it on Linux ever since there were handles.

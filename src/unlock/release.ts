@@ -12,10 +12,12 @@ import { backoff, deadline, pause } from '#core/wait.ts'
 import { type AttestedSession, type Attester, attest } from '#kbs/client.ts'
 import { formatResourcePath, LUKS_KEY, type ResourcePath } from '#kbs/messages.ts'
 import { type Anchor, requireAnchor } from './anchors.ts'
+import { decisive, hasNoNetwork, isDenial, lacks } from './answers.ts'
 import type { Denials } from './denials.ts'
 import { asDiskKey } from './disk-key.ts'
 import { unlockError } from './errors.ts'
 import { NO_STATUS, type Status } from './status.ts'
+import { type Trial, trial } from './trial.ts'
 
 export const UNLOCK_CONFIG = section('unlock', {
     deadlineMs: setting(
@@ -78,12 +80,11 @@ const LONGEST_PAUSE_MS = 8000
 
 /** Where the network is not up yet, nobody is asked by trying. */
 const NETWORK_PAUSE_MS = 150
-const NO_NETWORK: readonly (string | undefined)[] = ['ENETUNREACH', 'EHOSTUNREACH', 'EAI_AGAIN', 'ENETDOWN']
 
 /**
  * Gets the key from the first broker whose key opens what it is for, and returns what `use` makes of it. `use` throws
- * where the key does not open it. Each broker is asked with a TEE key of its own; the next one begins when the one before
- * has failed or has been silent for `staggerMs`.
+ * where the key does not open it, and never runs twice at a time, nor after a key that opened. Each broker is asked with a
+ * TEE key of its own; the next one begins when the one before has failed or has been silent for `staggerMs`.
  * @throws AttestError ERR_UNLOCK_*, what a broker said that decides
  */
 export async function release<T>(
@@ -96,12 +97,15 @@ export async function release<T>(
     const done = new AbortController()
     using signal = deadline(deps.deadlineMs, `the key ${formatResourcePath(request.path)}`, done.signal)
     using attester = opener(deps.attester)
+    const tried = trial(() => done.abort())
+    const asking: Asking = { ...deps, signal, trial: tried, attester: attester.open }
+    const useAlone = (released: Released) => tried.attempt(signal, () => use(released))
     const starts = anchors.map(() => Promise.withResolvers<void>())
     let last: unknown
     const ask = async (anchor: Anchor, index: number): Promise<T> => {
         await turn(starts[index]?.promise, index * deps.staggerMs, signal)
         try {
-            return await askUntilItEnds(anchor, request, { ...deps, signal, attester: attester.open }, use, (error) => {
+            return await askUntilItEnds(anchor, request, asking, useAlone, (error) => {
                 last = error
                 starts[index + 1]?.resolve()
             })
@@ -130,6 +134,7 @@ async function turn(before: Promise<void> | undefined, ms: number, signal: Abort
 
 interface Asking extends Omit<ReleaseDeps, 'attester'> {
     readonly signal: AbortSignal
+    readonly trial: Trial
     readonly attester: () => Promise<Attester>
 }
 
@@ -149,6 +154,7 @@ async function askUntilItEnds<T>(
     for (;;) {
         let released = false
         try {
+            await deps.trial.free(signal)
             denials.refuseIfDenied(origin, path)
             status.say('asking', `asking ${origin} for ${path}`)
             return await askOnce(anchor, request, deps, (given) => {
@@ -179,7 +185,7 @@ function tell(status: Status, error: unknown, origin: string): void {
 async function askOnce<T>(
     anchor: Anchor,
     { path, versions = [null] }: KeyRequest,
-    { log, requestTimeoutMs, signal, attester, dial }: Asking,
+    { log, requestTimeoutMs, signal, trial, attester, dial }: Asking,
     use: (released: Released) => T | Promise<T>,
 ): Promise<T> {
     const options = { log, signal, requestTimeoutMs, dial }
@@ -187,6 +193,7 @@ async function askOnce<T>(
     let retired: unknown
     for (const asked of versions)
         try {
+            await trial.free(signal)
             return await useOne(session, path, asked, use)
         } catch (error) {
             // In the middle of a rotation a header knows two versions, and the broker one of them.
@@ -213,22 +220,6 @@ async function useOne<T>(
         wipe(key)
     }
 }
-
-/** What a broker has decided about this guest. */
-const DENIALS: readonly (string | undefined)[] = ['ERR_KBS_DENIED', 'ERR_KBS_ATTESTATION', 'ERR_KBS_VERSION_RETIRED']
-
-/** What somebody has to put right at the broker. */
-const LACKS: readonly (string | undefined)[] = ['ERR_KBS_NOT_FOUND', 'ERR_KBS_RESOURCE', 'ERR_UNLOCK_KEY']
-
-const lacks = (error: unknown): boolean => LACKS.includes(errnoOf(error))
-
-const isDenial = (error: unknown): boolean => DENIALS.includes(errnoOf(error))
-
-const hasNoNetwork = (error: unknown): boolean =>
-    error instanceof AttestError && NO_NETWORK.includes(errnoOf(error.cause))
-
-/** Of what several brokers said, a denial says more than a broker that has no such path. */
-const decisive = (errors: readonly unknown[]): unknown => errors.find(isDenial) ?? errors.at(-1)
 
 /** Opens the guest once, and again after that failed: a busy device is not busy for ever. Closes it, opened or not yet. */
 function opener(open: () => Promise<Attester>) {

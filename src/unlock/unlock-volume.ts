@@ -35,7 +35,7 @@ export interface VolumeDeps extends Omit<ReleaseDeps, 'deadlineMs' | 'persistent
  * good, 2 the configuration is wrong, 3 the deadline has passed.
  */
 export async function unlockVolume(volume: Volume, handover: Handover, deps: VolumeDeps): Promise<number> {
-    const { status, log } = deps
+    const { status } = deps
     try {
         dropHeader(volume.name, deps.runFolder)
         if (volume.profile === 'strict') checkCommandLine(volume, deps.commandLine)
@@ -55,7 +55,6 @@ export async function unlockVolume(volume: Volume, handover: Handover, deps: Vol
     } catch (error) {
         if (!(error instanceof AttestError)) throw error
         status.say(error.exit === 1 ? 'refused' : 'failed', `${word(error)}: ${messageOf(error)}`)
-        log.error(messageOf(error), { code: error.code })
         return error.exit
     }
 }

@@ -2,12 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, constants, existsSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { secret } from '#core/bytes.ts'
-import { kernelSink, type Level, type LogFields, type Logger, lineLogger, SECRET_NAMES, silent } from '#core/log.ts'
+import {
+    kernelSink,
+    type Level,
+    type LogFields,
+    type Logger,
+    lineLogger,
+    SECRET_NAMES,
+    silent,
+    stderrIsKernelLog,
+} from '#core/log.ts'
 import { pinoLogger } from '#core/log-pino.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
@@ -214,3 +223,15 @@ function kernelLog(): string[] {
         closeSync(fd)
     }
 }
+
+test('standard error is the kernel’s log, or it is not', (t) => {
+    const opened = (path: string) => {
+        const fd = openSync(path, 'r')
+        t.teardown(() => closeSync(fd))
+        return fd
+    }
+    t.false(stderrIsKernelLog(opened('/dev/null')))
+    t.false(stderrIsKernelLog(opened('/etc/passwd')))
+    t.false(stderrIsKernelLog(4711))
+    if (existsSync('/dev/kmsg') && process.getuid?.() === 0) t.true(stderrIsKernelLog(opened('/dev/kmsg')))
+})

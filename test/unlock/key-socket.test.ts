@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -78,6 +78,23 @@ perl('at the deadline what is sent opens nothing; an empty answer would be the e
     await socket[Symbol.asyncDispose]()
     t.true((await got).length > 0)
     t.not(await got, PASSPHRASE)
+})
+
+perl('what opens nothing is sent to everybody who waits before the socket is gone', async (t) => {
+    const { path, server, socket } = await listening(t)
+    const sockets: Socket[] = []
+    const both = Promise.withResolvers<void>()
+    server.on('connection', (one: Socket) => {
+        if (sockets.push(one) === 2) both.resolve()
+    })
+    const got = [connectFrom(client(), path), connectFrom(client(), path)].map(({ stdout }) => text(stdout))
+    await both.promise
+    await socket[Symbol.asyncDispose]()
+    t.deepEqual(
+        sockets.map(({ writableFinished }) => writableFinished),
+        [true, true],
+    )
+    for (const one of await Promise.all(got)) t.true(one.length > 0)
 })
 
 perl('nobody asks: delivering ends with the deadline', async (t) => {

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import type { AttestError } from '#core/errors.ts'
 import { encryptTo } from '#core/jwe.ts'
@@ -176,6 +177,60 @@ test('two brokers: the first key that opens wins', async (t) => {
         return 'opened'
     })
     t.is(opened, 'opened')
+})
+
+/** Longer than a handshake takes on a machine that has much to do. */
+const TRYING_MS = 2000
+
+/** Two brokers; what the second one is asked while a key of the first is being tried, and what is used in which order. */
+async function whileTrying(t: ExecutionContext, opens: (key: Buffer) => boolean, staggerMs: number) {
+    const other = Buffer.alloc(32, 1)
+    const brokers = [await broker(t, GOOD), await broker(t, gives(other))]
+    const servers = brokers.map(({ url }) => url)
+    const askedMeanwhile: string[] = []
+    const used: string[] = []
+    let running = 0
+    const released = release({ servers, path: PATH }, deps(t, servers, { staggerMs }), async ({ key }) => {
+        t.is(++running, 1)
+        const own = Buffer.from(key)
+        used.push(other.equals(own) ? 'second' : 'first')
+        const before = brokers[1]?.asked.length ?? 0
+        await sleep(TRYING_MS)
+        askedMeanwhile.push(...(brokers[1]?.asked.slice(before) ?? []))
+        running--
+        if (!opens(own)) throw driverError('ERR_DEVICE_IO', 'does not open')
+        return own
+    })
+    const opened = await released.catch((error: unknown) => error)
+    await sleep(300) // whoever was held back would go on now
+    return { opened, used, askedMeanwhile, asked: brokers.map(({ asked }) => asked), other }
+}
+
+const resources = (asked: readonly string[] | undefined) => asked?.filter((line) => line.includes('/resource/')).length
+
+test('two brokers: while a key is tried nobody else is asked, and after it has opened neither', async (t) => {
+    const { opened, used, asked } = await whileTrying(t, () => true, TRYING_MS / 2)
+    t.deepEqual(opened, KEY)
+    t.deepEqual(used, ['first'])
+    t.deepEqual(asked[1], [])
+})
+
+test('two brokers at the same time: one key is tried', async (t) => {
+    const { opened, used } = await whileTrying(t, () => true, 0)
+    t.true(Buffer.isBuffer(opened))
+    t.is(used.length, 1)
+})
+
+test('two brokers: who was held back is asked after a key that does not open', async (t) => {
+    const { opened, used, askedMeanwhile, asked, other } = await whileTrying(
+        t,
+        (key) => !KEY.equals(key),
+        TRYING_MS / 2,
+    )
+    t.deepEqual(opened, other)
+    t.deepEqual(used, ['first', 'second'])
+    t.deepEqual(askedMeanwhile, [])
+    t.deepEqual(asked.map(resources), [1, 1])
 })
 
 test('a key that opens nothing is asked for once, however persistent', async (t) => {

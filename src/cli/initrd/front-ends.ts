@@ -4,11 +4,10 @@
 import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { coreError } from '#core/errors.ts'
-import { lineLogger, stderrSink } from '#core/log.ts'
-import { CONFIG_FOLDER } from '#core/role.ts'
+import { kernelSink, lineLogger, silent, stderrSink } from '#core/log.ts'
+import { CONFIG_FOLDER, RUN_FOLDER } from '#core/role.ts'
 import { writeStdout } from '#core/stdio.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { openVolume } from '#luks/cryptsetup.ts'
 import { passwordAgent } from '#unlock/ask-password.ts'
 import { keySocket } from '#unlock/key-socket.ts'
 import { bootStatus, type Status } from '#unlock/status.ts'
@@ -45,9 +44,13 @@ export function open(args: readonly string[]): Promise<number> {
     const volume = named(args)
     const handover: Handover = {
         ready: () => undefined,
-        deliver: (passphrase) => openVolume(deviceOf(volume), volume.name, passphrase, headerFile(volume.name)),
+        async deliver(passphrase) {
+            // No front end of a boot starts a process: what does is loaded for a person.
+            const { openVolume } = await import('#luks/cryptsetup.ts')
+            await openVolume(deviceOf(volume), volume.name, passphrase, headerFile(volume.name))
+        },
     }
-    return unlock(volume, handover, bootStatus(volume.name))
+    return unlock(volume, handover, bootStatus(volume.name, RUN_FOLDER, [kernelSink, stderrSink]))
 }
 
 /** `key-socket NAME`: a service that systemd starts with its listening socket. */
@@ -77,8 +80,8 @@ function named([name, ...more]: readonly string[]): Volume {
 
 function unlock(volume: Volume, handover: Handover, status: Status): Promise<number> {
     libc().forbidCoreDumps()
-    const log = lineLogger('guest-attest', [stderrSink])
-    return unlockVolume(volume, handover, { ...releaseDeps(readConfig(), log), log, status })
+    // The status says each change once; a log would say each try, and the scripts lead it to the same console.
+    return unlockVolume(volume, handover, { ...releaseDeps(readConfig(), silent), log: silent, status })
 }
 
 // The root is about to be switched, or the volume was opened by hand: that is no failure.

@@ -4,7 +4,7 @@
 
 import { basename } from 'node:path'
 import { AttestError, coreError, messageOf } from '#core/errors.ts'
-import { kernelSink, lineLogger, stderrSink } from '#core/log.ts'
+import { kernelSink, lineLogger, stderrIsKernelLog, stderrSink } from '#core/log.ts'
 import { DECRYPT_PIN, ENCRYPT_PIN } from '../clevis/pins.ts'
 import { startPin } from '../clevis/start.ts'
 import { key, keySocketOf, open, volumes } from './front-ends.ts'
@@ -37,7 +37,7 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
         process.stdout.write(`${usage()}\n`)
         return 0
     }
-    const log = lineLogger(INITRD_PROGRAM, [stderrSink, kernelSink])
+    const log = lineLogger(INITRD_PROGRAM, stderrIsKernelLog() ? [kernelSink] : [stderrSink, kernelSink])
     try {
         if (!command) throw coreError('ERR_USAGE', name === undefined ? 'a command is missing' : `unknown: ${name}`)
         return await command.run(args)

@@ -31,21 +31,27 @@ const ENTER = [0x0a, 0x0d]
 const INTERRUPT = [0x03, 0x04]
 const RUBOUT = [0x08, 0x7f]
 
-async function typed(question: string): Promise<Secret> {
-    const terminal = openTerminal()
+/** What of a terminal is used here. */
+export type Terminal = Pick<ReadStream, 'setRawMode' | 'destroy'> & AsyncIterable<Buffer>
+
+/** One line, with nothing of it shown; what the terminal gave is wiped. @throws AttestError ERR_USAGE, ERR_INTERRUPTED */
+export async function typed(question: string, terminal: Terminal = openTerminal()): Promise<Secret> {
     const out = Buffer.alloc(MAX_TYPED)
     let length = 0
     try {
         terminal.setRawMode(true)
         process.stderr.write(question)
-        for await (const chunk of terminal as AsyncIterable<Buffer>) {
-            for (const byte of chunk) {
-                if (INTERRUPT.includes(byte)) throw coreError('ERR_INTERRUPTED', 'no passphrase was typed')
-                if (ENTER.includes(byte)) return secret(Buffer.from(out.subarray(0, length)))
-                if (RUBOUT.includes(byte)) length = Math.max(0, length - 1)
-                else if (length < MAX_TYPED) out[length++] = byte
+        for await (const chunk of terminal) {
+            try {
+                for (const byte of chunk) {
+                    if (INTERRUPT.includes(byte)) throw coreError('ERR_INTERRUPTED', 'no passphrase was typed')
+                    if (ENTER.includes(byte)) return secret(Buffer.from(out.subarray(0, length)))
+                    if (RUBOUT.includes(byte)) length = Math.max(0, length - 1)
+                    else if (length < MAX_TYPED) out[length++] = byte
+                }
+            } finally {
+                wipe(chunk)
             }
-            wipe(chunk)
         }
         throw coreError('ERR_INTERRUPTED', 'no passphrase was typed')
     } finally {
