@@ -36,10 +36,13 @@ export interface Booted {
 const QEMU = [
     ...['qemu-system-x86_64', '-machine', 'q35,sata=off,usb=off', '-accel', 'tcg,thread=multi'],
     // cx16=off: QEMU 7.2 corrupts flags around cmpxchg16b, and the guest's kernel panics now and then.
-    // One processor: two machines at a time run faster than one with two, whose locks wait for each other.
     ...['-cpu', 'max,cx16=off', '-smp', '2', '-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng0'],
 ]
+
+// QEMU translates code anew for each virtual address that it runs at: with randomised addresses every process costs what
+// the first one did, and a boot takes a third longer.
+const WORDS = 'console=ttyS0 panic=-1 norandmaps'
 
 /** What a guest that was seen to wait may still do. */
 const GRACE_MS = 3000
@@ -61,7 +64,7 @@ export function boot(machine: Machine): Promise<Booted> {
     const { kernel, initrd, commandLine, drives, network, memoryMiB = 1536, timeoutS, types = [], resolver } = machine
     const qemu = [
         ...['timeout', '--kill-after=5', String(timeoutS), ...QEMU, '-m', String(memoryMiB)],
-        ...['-kernel', kernel, '-initrd', initrd, '-append', `console=ttyS0 panic=-1 ${commandLine}`],
+        ...['-kernel', kernel, '-initrd', initrd, '-append', `${WORDS} ${commandLine}`],
         ...drives.flatMap((drive) => ['-drive', drive]),
         ...network,
     ]
