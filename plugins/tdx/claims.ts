@@ -74,6 +74,7 @@ export const TDX_CLAIMS: ClaimTable = {
     tcbInfoEvaluationDataNumber: optional(number('verifier', 'number of the TCB info')),
     qeIdentityEvaluationDataNumber: optional(number('verifier', 'number of the QE identity')),
     earliestExpiry: text('verifier', 'when the first of certificates, lists and statements expires'),
+    collateralIssued: optional(text('verifier', "when the older of Intel's statements was issued")),
     collateralExpired: optional(text('verifier', "what of Intel's statements has expired")),
     pckCrlNumber: optional(text('verifier', 'number of the revocation list of PCK certificates')),
     rootCrlNumber: optional(text('verifier', 'number of the revocation list of the root')),
@@ -88,7 +89,7 @@ export const TDX_CLAIMS: ClaimTable = {
 /** What the quote says, and what Intel says of the platform that made it. The event log's claims are added by verify.ts. */
 export function claimsOf({ version, bodyType, header, body }: Quote, platform: Platform): Claims {
     const [rtmr0, rtmr1, rtmr2, rtmr3] = body.rtmrs
-    const { tcbDate, earliestExpiry, collateralExpired, ...rest } = platform
+    const { tcbDate, earliestExpiry, collateralIssued, collateralExpired, ...rest } = platform
     return {
         version,
         bodyType,
@@ -115,6 +116,7 @@ export function claimsOf({ version, bodyType, header, body }: Quote, platform: P
         ...withoutNull(rest),
         ...(tcbDate ? { tcbDate: tcbDate.toISOString() } : {}),
         earliestExpiry: earliestExpiry.toISOString(),
+        ...(collateralIssued ? { collateralIssued: collateralIssued.toISOString() } : {}),
         ...(collateralExpired
             ? { collateralExpired: `${collateralExpired.what}, since ${collateralExpired.at.toISOString()}` }
             : {}),

@@ -35,6 +35,18 @@ export const TDX_ERRORS = {
     ERR_TDX_FIRMWARE: { exit: 1, means: 'the firmware has no TDX metadata, or metadata that is malformed' },
     ERR_TDX_KERNEL: { exit: 1, means: 'the kernel is none that a TD can be booted with directly' },
     ERR_TDX_POLICY_FILE: { exit: 2, means: 'the appraisal policy is malformed' },
+    ERR_TDX_POLICY_MEASUREMENT: { exit: 1, means: 'the firmware (MRTD) is none of those that are accepted' },
+    ERR_TDX_POLICY_RTMR: { exit: 1, means: 'a register that the guest measures into has none of the accepted values' },
+    ERR_TDX_POLICY_CONFIG: { exit: 1, means: 'what the host gave at launch is not what is accepted' },
+    ERR_TDX_POLICY_SERVICE_TD: { exit: 1, means: 'a service TD is bound to the guest, and is not accepted' },
+    ERR_TDX_POLICY_DEBUG: { exit: 1, means: 'the host may look into the guest' },
+    ERR_TDX_POLICY_MIGRATION: { exit: 1, means: 'the guest may be migrated' },
+    ERR_TDX_POLICY_ATTRIBUTES: { exit: 1, means: 'the attributes or features of the guest are not accepted' },
+    ERR_TDX_POLICY_MODULE: { exit: 1, means: 'the TDX module is not accepted' },
+    ERR_TDX_POLICY_TCB: { exit: 1, means: 'firmware, enclaves or statements are older than what is accepted' },
+    ERR_TDX_POLICY_ADVISORY: { exit: 1, means: 'the platform is open to an advisory that is not accepted' },
+    ERR_TDX_POLICY_PLATFORM: { exit: 1, means: 'the platform is none of those that are accepted' },
+    ERR_TDX_POLICY_EVENT_LOG: { exit: 1, means: 'the event log is missing, or has an event that is not accepted' },
 } as const satisfies ErrorTable
 
 export const tdxError = errorsOf(TDX_ERRORS)

@@ -40,6 +40,8 @@ export interface Platform {
     readonly qeIdentityEvaluationDataNumber: number | null
     /** The first to expire of certificates, revocation lists and statements. */
     readonly earliestExpiry: Date
+    /** When the older of Intel's statements was issued; null where none was given. */
+    readonly collateralIssued: Date | null
     /** What of Intel's statements has expired, and when; null where nothing has. */
     readonly collateralExpired: { readonly what: string; readonly at: Date } | null
 

@@ -15,6 +15,8 @@ export const STATUS_CHECKS = ['collateral-time', 'tcb-status'] as const
 export interface StatusPolicy {
     readonly acceptStatuses?: readonly string[]
     readonly tcbGrace?: TcbGrace
+    /** Days since the older of Intel's statements was issued; they may hold for longer. */
+    readonly maximumCollateralAgeDays?: number
 }
 
 export interface TcbGrace {
@@ -55,9 +57,12 @@ export function statusJudge(trust: Pick<Trust, 'acceptStatuses' | 'withoutStatus
     /** @throws AttestError ERR_TDX_COLLATERAL_MISSING, ERR_TDX_COLLATERAL_TIME, ERR_TDX_STATUS */
     return function judgeStatus(authentic: Authentic, policy: Policy | null, at: Date, checks: Checks): void {
         const platform = platformOf(authentic)
-        const { acceptStatuses = [], tcbGrace = {} } = (policy ?? {}) as StatusPolicy
+        const { acceptStatuses = [], tcbGrace = {}, maximumCollateralAgeDays } = (policy ?? {}) as StatusPolicy
         const named = [...trust.acceptStatuses, ...acceptStatuses]
-        checks.run('collateral-time', () => checkFresh(platform, tcbGrace, at))
+        checks.run('collateral-time', () => {
+            if (maximumCollateralAgeDays !== undefined) checkAge(platform, maximumCollateralAgeDays, at)
+            return checkFresh(platform, tcbGrace, at)
+        })
         if (platform.tcbStatus === null && trust.withoutStatus)
             checks.skip('tcb-status', "Intel's statements on this platform were not given: not checked")
         else checks.run('tcb-status', () => checkStatus(platform, named, tcbGrace, at))
@@ -73,6 +78,14 @@ function checkFresh({ collateralExpired, earliestExpiry }: Platform, grace: TcbG
         return { detail: `GRACE: ${expired}; the policy accepts that for ${days} days` }
     throw tdxError('ERR_TDX_COLLATERAL_TIME', expired, {
         hint: "fetch Intel's current statements and revocation lists, and give them with --collateral",
+    })
+}
+
+function checkAge({ collateralIssued }: Platform, days: number, at: Date): void {
+    if (collateralIssued && at.getTime() - collateralIssued.getTime() <= days * DAY_MS) return
+    const issued = collateralIssued ? `were issued at ${collateralIssued.toISOString()}` : 'were not given'
+    throw tdxError('ERR_TDX_COLLATERAL_TIME', `Intel's statements ${issued}: the policy accepts ${days} days`, {
+        hint: "fetch Intel's current statements, and give them with --collateral",
     })
 }
 

@@ -7,12 +7,15 @@ import { hash, type KeyObject, verify } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import type { Checks } from '#core/checks.ts'
 import type { Evidence } from '#drivers/driver.ts'
+import type { Claims } from '#evidence/verdict.ts'
 import type { Trust } from '#evidence/verifier.ts'
 import { type Anchors, chainReader, checkTime, type PckChain, readAnchors } from './chain.ts'
 import { claimsOf } from './claims.ts'
 import { choose, readStatements, type Statements, statementVerifier, type Verified } from './collateral.ts'
 import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
+import { checkEventLog } from './event-log.ts'
+import { logClaims } from './event-log-claims.ts'
 import type { Platform, TdxAuthentic } from './platform.ts'
 import { attestationKeyOf, checkQeIdentity, checkQeReport } from './qe.ts'
 import { parseQuote, type QeReport, type Quote } from './quote.ts'
@@ -32,6 +35,7 @@ export const AUTHENTIC_CHECKS = [
     'qe-identity',
     'signature',
     'tcb',
+    'event-log',
 ] as const
 
 /** Everything that the trust says, read once. */
@@ -103,7 +107,8 @@ export function authenticator(trust: Trust) {
         const evaluation = runTcb(checks, quote, signer, said)
 
         const platform = platformFrom(signer, evaluation, said, revocation, at)
-        const claims = claimsOf(quote, platform)
+        const eventLog = runEventLog(checks, evidence, quote)
+        const claims = { ...claimsOf(quote, platform), ...(eventLog ? { eventLog } : {}) }
         return {
             tee: evidence.tee,
             claims,
@@ -235,6 +240,12 @@ function runTcb(checks: Checks, { body }: Quote, { chain, qe }: Signer, said: Sa
     })
 }
 
+function runEventLog(checks: Checks, { eventLog }: Evidence, quote: Quote): Claims | null {
+    if (eventLog) return logClaims(checks.run('event-log', () => checkEventLog(eventLog, quote)).log)
+    checks.skip('event-log', 'no event log was sent')
+    return null
+}
+
 const NOTHING_SAID: Evaluation = {
     tcbStatus: null,
     platformStatus: null,
@@ -282,6 +293,7 @@ function platformFrom(
         tcbInfoEvaluationDataNumber: info,
         qeIdentityEvaluationDataNumber: identity,
         earliestExpiry: new Date(Math.min(...ends, ...fresh.map(({ at }) => at.getTime()))),
+        collateralIssued: oldest(statements.map(({ body }) => body.issueDate)),
         collateralExpired: first && first.at < at ? first : null,
         qeIsvSvn: qe.isvSvn,
         pckCrlNumber: pck?.number ?? null,
@@ -289,6 +301,9 @@ function platformFrom(
         emulated: isEmulated(chain) || statements.some(({ signer }) => signer.emulated || signer.root.emulated),
     }
 }
+
+const oldest = (dates: readonly Date[]): Date | null =>
+    dates.length === 0 ? null : new Date(Math.min(...dates.map((date) => date.getTime())))
 
 function keep(kept: Map<string, Signer>, key: string, value: Signer): void {
     kept.delete(key) // to the end: the one that was not used for the longest time goes first

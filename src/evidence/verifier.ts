@@ -29,6 +29,9 @@ export interface Trust {
     readonly acceptStatuses: readonly string[]
 }
 
+/** What a measurement can cover, from the least on; the host chooses the rest. */
+export type Coverage = 'firmware' | 'firmware+kernel+initrd+cmdline'
+
 /** Evidence that is authentic: made by that vendor's hardware, at a time when its keys were good. */
 export interface Authentic {
     readonly tee: TeeId
@@ -61,6 +64,20 @@ export interface FieldLine {
     readonly name: string
     readonly value: string
     readonly means: string
+}
+
+/** What a boot measured, by its log. */
+export interface BootLog {
+    readonly events: readonly {
+        readonly register: string
+        readonly type: string
+        /** In words; `proven`: they are what was measured, not only the log's name for it. */
+        readonly text: string
+        readonly proven: boolean
+        /** Lower-case hex. */
+        readonly digest: string
+    }[]
+    readonly claims: Claims
 }
 
 /** Writes the primary evidence of the key broker protocol: a JSON value of the technology's own shape. */
@@ -120,6 +137,18 @@ export interface Verifier extends KbsEvidence {
     measurementsOf(policy: Policy): readonly string[] | null
     /** The same policy, but for these measurements (hex). @throws AttestError of the plugin */
     withMeasurements(policy: Policy, measurements: readonly string[], title: string): Policy
+    /**
+     * The most that a policy can cover: what is measured apart counts where the policy names it. Absent: the evidence
+     * cannot tell, and the operator's word is taken.
+     */
+    covers?(policy: Policy): Coverage
+    /**
+     * The log of a boot, to know guests before one of them has proved itself: what it says was measured, and the claims
+     * that its registers would be. It is nobody's word until a person has looked at it. Null: not mine. Absent: the
+     * technology has none.
+     * @throws AttestError mine, and malformed
+     */
+    readEventLog?(bytes: Buffer, measurement: string | null): BootLog | null
     /** What the floor of a broker has against this evidence under this policy. */
     floor(authentic: Authentic, policy: Policy | null): readonly FloorFinding[]
     /** Every field of evidence that nobody has verified. */
