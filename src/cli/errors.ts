@@ -13,6 +13,7 @@ import { KBS_ERRORS } from '#kbs/errors.ts'
 import { LUKS_ERRORS } from '#luks/errors.ts'
 import { PLUGINS } from '#plugins.ts'
 import { UNLOCK_ERRORS } from '#unlock/errors.ts'
+import { MACHINE_ERRORS } from './luks/errors.ts'
 
 const TABLES: readonly ErrorTable[] = [
     CORE_ERRORS,
@@ -24,6 +25,7 @@ const TABLES: readonly ErrorTable[] = [
     UNLOCK_ERRORS,
     CLEVIS_ERRORS,
     LUKS_ERRORS,
+    MACHINE_ERRORS,
     BROKER_ERRORS,
     EMULATOR_ERRORS,
     ...PLUGINS.map(({ errors }) => errors),

@@ -5,6 +5,7 @@ import test from 'ava'
 import { BROKER_ERRORS } from '#broker/errors.ts'
 import { CLEVIS_ERRORS } from '#clevis/errors.ts'
 import { ERRORS } from '#cli/errors.ts'
+import { MACHINE_ERRORS } from '#cli/luks/errors.ts'
 import {
     AttestError,
     CORE_ERRORS,
@@ -16,6 +17,7 @@ import {
     errorsOf,
     messageOf,
 } from '#core/errors.ts'
+import { LAUNCH_ERRORS } from '#core/launch/errors.ts'
 import { DRIVER_ERRORS } from '#drivers/errors.ts'
 import { FIRMWARE_ERRORS } from '#drivers/linux/sev-firmware.ts'
 import { EMULATOR_ERRORS } from '#emulator/errors.ts'
@@ -35,6 +37,8 @@ const TABLES: Readonly<Record<string, ErrorTable>> = {
     unlock: UNLOCK_ERRORS,
     clevis: CLEVIS_ERRORS,
     luks: LUKS_ERRORS,
+    machine: MACHINE_ERRORS,
+    launch: LAUNCH_ERRORS,
     broker: BROKER_ERRORS,
     emulator: EMULATOR_ERRORS,
     ...Object.fromEntries(PLUGINS.map(({ id, errors }) => [id, errors])),

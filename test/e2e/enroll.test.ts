@@ -196,7 +196,7 @@ for (const { name, dracut, words, because } of [
         name: 'the initrd is not built',
         dracut: 'echo no space >&2; exit 1',
         words: ['--root'],
-        because: /^next boot opens: no, because dracut --force: exit status 1\n$/,
+        because: /^next boot opens: no, because dracut --force: exit status 1 \(ERR_INITRD_BUILD\)\n$/,
     },
     {
         name: 'the initrd is left alone',

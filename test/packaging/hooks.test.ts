@@ -20,7 +20,7 @@ const UUID = '11111111-2222-4333-8444-555555555555'
 
 const SCRIPTS = {
     sh: [
-        'sh/volumes.sh',
+        'sh/boot.sh',
         'sh/build.sh',
         'sh/on-failure',
         'sh/check-root',
@@ -106,7 +106,7 @@ for (const { name, text, want } of TABLES)
         mkdirSync(join(folder, 'volumes.d'))
         writeFileSync(join(folder, 'volumes.d', 'x.toml'), text)
         writeFileSync(join(folder, 'volumes.d', 'no-name.toml'), text)
-        const script = `. ${join(PACKAGING, 'sh/volumes.sh')}; volumes`
+        const script = `. ${join(PACKAGING, 'sh/boot.sh')}; volumes`
         t.is((await run('sh', ['-c', script], { env: { ATTEST_CONFIG: folder } })).stdout, want)
     })
 
@@ -137,6 +137,12 @@ const GENERATED: readonly { name: string; volume: Volume; initrd: 'yes' | 'no'; 
         want: [...IN_INITRD, `${KEY}/50-network.conf`],
     },
     { name: 'initrd, keyscript', volume: volume('x', { frontEnd: 'keyscript' }), initrd: 'yes', want: [] },
+    {
+        name: 'initrd, clevis',
+        volume: volume('x', { frontEnd: 'clevis', profile: 'compat' }),
+        initrd: 'yes',
+        want: [CRYPTSETUP],
+    },
     { name: 'running system, its root', volume: volume('x'), initrd: 'no', want: [] },
     {
         name: 'running system, a data volume',
@@ -146,11 +152,18 @@ const GENERATED: readonly { name: string; volume: Volume; initrd: 'yes' | 'no'; 
     },
 ]
 
+const ABOVE_THE_PROMPT =
+    /^\[Service\]\nExecStartPre=-\/bin\/sh -c 'echo "<2>guest-attest: x: the host can read this console: rotate this key after use" >\/dev\/kmsg'\n$/
+
 for (const { name, volume: one, initrd, want } of GENERATED)
     test(`generator: ${name}`, async (t) => {
         const { files, out } = await generated(t, [one], initrd)
         t.deepEqual(inOrder(files), inOrder(want))
         if (!want.includes(CRYPTSETUP)) return
+        if (one.frontEnd === 'clevis') {
+            t.regex(readFileSync(join(out, CRYPTSETUP), 'utf8'), ABOVE_THE_PROMPT)
+            return
+        }
         // Not Requires=: whoever stops the key service would close the open volume.
         t.regex(readFileSync(join(out, CRYPTSETUP), 'utf8'), /^After=guest-attest-key@x.service$/m)
         t.notRegex(readFileSync(join(out, CRYPTSETUP), 'utf8'), /Requires|BindsTo/)
@@ -236,7 +249,7 @@ for (const { profile, want } of [
         // Its last part, with the folders of this test in the place of its own.
         const source = readFileSync(join(PACKAGING, 'initramfs-tools/scripts/init-bottom/guest-attest'), 'utf8')
         const last = source.slice(source.indexOf('\nroot_volume &&')).replaceAll('/run/', `${run_}/`)
-        const script = `. ${join(PACKAGING, 'sh/volumes.sh')}\n${last.replaceAll('/conf/param.conf', conf)}`
+        const script = `. ${join(PACKAGING, 'sh/boot.sh')}\n${last.replaceAll('/conf/param.conf', conf)}`
         t.is((await run('sh', ['-ec', script], { env: { ATTEST_CONFIG: config } })).code, 0)
         // As the init of initramfs-tools reads that file, and then runs the init of the root.
         const chain = `[ ! -e ${conf} ] || . ${conf}; exec env`
@@ -268,7 +281,7 @@ test('what the network answered is not run as shell', async (t) => {
 test('what was started in the background ends, with what it started', async (t) => {
     const mark = `9${process.pid}`
     const sleeps = `for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <"$file"; echo; done 2>/dev/null | grep -c "^sleep ${mark}"`
-    const script = `. ${join(PACKAGING, 'sh/volumes.sh')}
+    const script = `. ${join(PACKAGING, 'sh/boot.sh')}
         { sleep ${mark}1 | sh -c "sleep ${mark}2; echo the child has failed"; } >/dev/null 2>&1 & top=$!
         until [ "$(${sleeps})" = 2 ]; do sleep 0.1; done
         end_tree $top

@@ -73,7 +73,7 @@ attest_programs() {
     done
     inst_multiple modprobe ip tr cat sed grep ln mkdir mv rm sync sleep true poweroff reboot ||
         attest_fail 'a program that the initrd needs is missing'
-    inst_multiple "$ATTEST_LIB"/{volumes.sh,on-failure,check-root} || attest_fail 'the installation is incomplete'
+    inst_multiple "$ATTEST_LIB"/{boot.sh,on-failure,check-root} || attest_fail 'the installation is incomplete'
     # shellcheck disable=SC2154
     inst_multiple "$systemdsystemunitdir"/guest-attest-key@.{socket,service} \
         "$systemdsystemunitdir/modprobe@.service" "$systemdsystemunitdir/sys-kernel-config.mount" \

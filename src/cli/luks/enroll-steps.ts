@@ -165,7 +165,7 @@ async function rebuildInitrd({ volume, builder, options }: Enrollment): Promise<
     } catch (error) {
         if (!(error instanceof AttestError)) throw error
         if (error.hint) hint(error.hint)
-        return [messageOf(error)]
+        return [`${messageOf(error)} (${error.code})`]
     }
 }
 

@@ -4,9 +4,9 @@
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { coreError } from '#core/errors.ts'
 import type { FrontEnd } from '#unlock/volumes.ts'
 import { findProgram } from '../doctor/programs.ts'
+import { machineError } from './errors.ts'
 
 export interface Builder {
     readonly name: string
@@ -37,14 +37,14 @@ const BUILDERS: readonly (Builder & { readonly program: string })[] = [
 /** What builds the initrd here; null where nothing is known. */
 export const findBuilder = (): Builder | null => BUILDERS.find(({ program }) => findProgram(program) !== null) ?? null
 
-/** Builds it anew, and shows what that program says. @throws AttestError ERR_FILE */
+/** Builds it anew, and shows what that program says. @throws AttestError ERR_INITRD_BUILD */
 export function rebuild({ command: [program = '', ...args] }: Builder): Promise<void> {
     return new Promise((resolve, reject) => {
         // Standard output is for the result.
         const child = spawn(program, args, { stdio: ['ignore', process.stderr, process.stderr] })
         const fail = (why: string) =>
             reject(
-                coreError('ERR_FILE', `${[program, ...args].join(' ')}: ${why}`, {
+                machineError('ERR_INITRD_BUILD', `${[program, ...args].join(' ')}: ${why}`, {
                     hint: 'the initrd is the old one: it does not open the volume',
                 }),
             )

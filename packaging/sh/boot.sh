@@ -1,12 +1,16 @@
-# The volume table for shell scripts. In an initrd it is ready-made, /etc/guest-attest/volumes.tsv, written when the
-# initrd was built by `guest-attest-initrd volumes`; on the running system it is read from volumes.d.
-# One line a volume: NAME UUID FRONT_END PROFILE ON_FAILURE ROOT NETWORK DEADLINE_S, separated by tabs.
+# What scripts share that run at boot: the volume table, what they started, a line for a person.
+# The table is ready-made in an initrd, /etc/guest-attest/volumes.tsv, written when the initrd was built by
+# `guest-attest-initrd volumes`; on the running system it is read from volumes.d. One line a volume: NAME UUID FRONT_END PROFILE ON_FAILURE ROOT NETWORK DEADLINE_S, separated by tabs.
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh
 
 ATTEST_CONFIG=${ATTEST_CONFIG:-/etc/guest-attest}
 ATTEST_TABLE=$ATTEST_CONFIG/volumes.tsv
 TAB=$(printf '\t')
+
+# Above every prompt.
+# shellcheck disable=SC2034
+CONSOLE_IS_READ='the host can read this console: rotate this key after use'
 
 # Prints the table. What a service manager's generator may not do is start a program that takes its time.
 volumes() {
