@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Plugin } from '#plugins/plugin.ts'
+import { SEV_MEASURES } from '#plugins/sev/measures.ts'
 import { snp } from '#plugins/snp/index.ts'
 
 export const PLUGINS: readonly Plugin[] = [snp]
@@ -12,3 +13,12 @@ export function pluginOf(id: string): Plugin {
     if (!found) throw new TypeError(`no plugin is called ${id}`)
     return found
 }
+
+/** What the owner of an SEV guest does before it runs. */
+export const sevOwner = () => import('#plugins/sev/owner.ts')
+
+/** Technologies whose measurements can be predicted; plain SEV is no guest that proves itself, and has two of them. */
+export const MEASURED: readonly (Pick<Plugin, 'id' | 'title' | 'measure'> & Partial<Pick<Plugin, 'verifier'>>)[] = [
+    ...PLUGINS,
+    ...SEV_MEASURES,
+]

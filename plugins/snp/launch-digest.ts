@@ -46,6 +46,10 @@ export class LaunchDigest {
         return Buffer.from(this.#info.subarray(0, DIGEST_SIZE))
     }
 
+    is(digest: Buffer): boolean {
+        return this.#info.compare(digest, 0, DIGEST_SIZE, 0, DIGEST_SIZE) === 0
+    }
+
     /** One page; of a page that is not measured its kind and address count. */
     add(type: PageType, address: number, contents: Uint8Array = NO_CONTENTS): void {
         const info = this.#info

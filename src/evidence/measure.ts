@@ -12,6 +12,28 @@ export interface Measure<Rows extends MeasureRows = MeasureRows> {
     readonly examples: readonly (readonly [line: string, what: string])[]
     /** @throws AttestError of the plugin, or ERR_USAGE where options do not go together */
     measure(values: MeasureValues<Rows>): Prediction
+    /** There is one measurement: a person gets it alone on standard output, as from the tools that others wrote. */
+    readonly alone?: true
+    /** Looks for what was measured: `--match`. Absent: nothing can be searched. */
+    readonly search?: Search<Rows>
+}
+
+export interface Search<Rows extends MeasureRows = MeasureRows> {
+    /** Bytes of the measurement. */
+    readonly size: number
+    /** What is searched, for `--help` and where nothing fits. */
+    readonly searched: string
+    /** The measurement that evidence in its own binary form carries; null: not mine. @throws AttestError malformed */
+    reported(evidence: Buffer): Buffer | null
+    /** What stands in the values is tried first. @throws AttestError as `measure` */
+    search(values: MeasureValues<Rows>, wanted: Buffer): readonly Fit[]
+}
+
+/** Inputs that lead to a measurement: the nearest to those that were given come first. */
+export interface Fit {
+    readonly inputs: Readonly<Record<string, string | number>>
+    /** Those of them that are others than the caller's, by their names. */
+    readonly differs: readonly string[]
 }
 
 export type MeasureRows = Readonly<Record<string, MeasureRow>>
@@ -75,4 +97,10 @@ export interface Prediction {
     readonly assumed: readonly string[]
     /** What evidence carries and nothing here predicts, and where to take it from. */
     readonly unpredicted: Readonly<Record<string, string>>
+    /** Inputs as they were in force, beside those that were given. */
+    readonly inForce?: Readonly<Record<string, string | number>>
+    /** What else was made or read, by its name. */
+    readonly also?: Readonly<Record<string, string | number>>
+    /** What is to be written, at the caller's word. */
+    readonly files?: readonly { readonly path: string; readonly bytes: Buffer }[]
 }

@@ -134,13 +134,13 @@ function readState(values: VcpuValues, defaultFeatures: bigint): VcpuState {
         throw coreError('ERR_USAGE', `--profile ${profile}: say --vmm ${profile}`)
     return {
         profile,
-        signature: readSignature(values, profile),
+        signature: wantSignature(values, profile),
         features: guestFeatures ?? defaultFeatures | (profileRow(profile).features ?? 0n),
     }
 }
 
-function readSignature(values: VcpuValues, profile: ProfileName): number {
-    const { vcpuType, vcpuSig, cpuFamily, cpuModel, cpuStepping } = values
+/** Null: nothing is said of it. @throws AttestError ERR_USAGE, ERR_VCPU */
+export function readSignature({ vcpuType, vcpuSig, cpuFamily, cpuModel, cpuStepping }: VcpuValues): number | null {
     const parts = [cpuFamily, cpuModel, cpuStepping].filter((part) => part !== undefined)
     const given = [vcpuType, vcpuSig, parts.length > 0 ? parts : undefined].filter((value) => value !== undefined)
     if (given.length > 1)
@@ -153,10 +153,18 @@ function readSignature(values: VcpuValues, profile: ProfileName): number {
     if (cpuFamily !== undefined && cpuModel !== undefined && cpuStepping !== undefined)
         return signature({ family: cpuFamily, model: cpuModel, stepping: cpuStepping })
     if (parts.length > 0) throw coreError('ERR_USAGE', '--cpu-family, --cpu-model and --cpu-stepping stand together')
+    return null
+}
+
+function wantSignature(values: VcpuValues, profile: ProfileName): number {
     // What clouds write is the same for every processor.
-    const { rdx } = profileRow(profile)
-    if (rdx !== undefined) return rdx
+    const word = readSignature(values) ?? profileRow(profile).rdx
+    if (word !== undefined) return word
     throw coreError('ERR_USAGE', 'say what the processors are: --vcpu-type, --vcpu-sig, or --cpu-family …', {
-        hint: 'QEMU’s -cpu names the type; under -cpu host it is the chip’s own: take `cpuid -1 -l 1` there',
+        hint: 'QEMU’s -cpu names the type; under -cpu host it is the chip’s own signature, CPUID(1).EAX',
     })
 }
+
+/** What `--dump-vmsa` writes. */
+export const vmsaFiles = (folder: string | undefined, pages: readonly Buffer[]) =>
+    folder === undefined ? [] : pages.map((bytes, index) => ({ path: `${folder}/vmsa${index}.bin`, bytes }))

@@ -39,8 +39,17 @@ export const VCPU_TYPES = {
 
 export type VcpuType = keyof typeof VCPU_TYPES
 
-/** One name for each signature that a hypervisor may give: what a search tries. */
-export const DISTINCT_TYPES = ['EPYC', 'EPYC-Rome', 'EPYC-Milan', 'EPYC-Genoa', 'EPYC-Turin'] as const
+/** Chips as they report themselves to a guest under `-cpu host`, by family and model, with their steppings. */
+const CHIPS = [
+    [23, 1, [2]],
+    [23, 49, [0, 2]],
+    [25, 1, [0, 1, 2]],
+    [25, 17, [0, 1, 2]],
+    [25, 160, [0, 1, 2]],
+    [26, 0, [0]],
+    [26, 2, [0, 1]],
+    [26, 17, [0]],
+] as const
 
 /** @throws AttestError ERR_VCPU */
 export function typeSignature(type: string): number {
@@ -65,11 +74,16 @@ export function signature({ family, model, stepping }: VcpuModel): number {
     return ((extended << 20) | ((model >> 4) << 16) | (base << 8) | ((model & 0xf) << 4) | stepping) >>> 0
 }
 
+/** Signatures that a search tries: QEMU's types, and the chips themselves. */
+export const KNOWN_SIGNATURES: readonly number[] = CHIPS.flatMap(([family, model, steppings]) =>
+    steppings.map((stepping) => signature({ family, model, stepping })),
+)
+
 /** The inverse: `family 25, model 1, stepping 1 (EPYC-Milan)`. */
 export function describeSignature(word: number): string {
     const base = (word >> 8) & 0xf
     const family = base === 0xf ? base + ((word >> 20) & 0xff) : base
     const model = ((word >> 12) & 0xf0) | ((word >> 4) & 0xf)
-    const type = DISTINCT_TYPES.find((name) => typeSignature(name) === word)
+    const type = Object.keys(VCPU_TYPES).find((name) => typeSignature(name) === word)
     return `family ${family}, model ${model}, stepping ${word & 0xf}${type ? ` (${type})` : ''}`
 }

@@ -5,6 +5,7 @@
 import { layout, struct, u8, u16, u32, u64, zero } from '../layout.ts'
 import { launchError } from './errors.ts'
 import { PAGE_SIZE } from './ovmf.ts'
+import { describeSignature } from './vcpu.ts'
 
 const SEGMENT = layout('vmcb_seg', 16, { selector: u16(0), attributes: u16(2), limit: u32(4), base: u64(8) })
 
@@ -172,4 +173,11 @@ export const SEV_FEATURES = {
 export function wantVmsa(bytes: Buffer, title: string): Buffer {
     if (bytes.length === PAGE_SIZE) return bytes
     throw launchError('ERR_VMSA', `${title}: a VMSA has ${PAGE_SIZE} bytes, got ${bytes.length}`)
+}
+
+/** For a person: `kvm-init2 (…), family 25, model 1, stepping 1 (EPYC-Milan), SEV_FEATURES 0x1`. */
+export function describeState({ profile, signature, features }: VcpuState): string {
+    const { means, rdx } = profileRow(profile)
+    const processor = rdx === undefined ? `, ${describeSignature(signature)}` : ''
+    return `${profile} (${means})${processor}, SEV_FEATURES 0x${features.toString(16)}`
 }
