@@ -26,14 +26,14 @@ export const PROGRAMS = {
 export type ProgramName = keyof typeof PROGRAMS
 
 /** Files of a plugin that a guest which only unlocks never runs. */
-const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:verifier|vocabulary|measure|emulate)\.ts$/
+const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:verifier|vocabulary|measure|owner|emulate)\.ts$/
 
 /** What must not be part of the initrd's program: packages, and rooms of the house. */
 export const FORBIDDEN_IN_THE_PIN: readonly RegExp[] = [
     /node_modules\/(?:yargs|yargs-parser|undici|pino|fastify|@fastify|@cedar-policy|@peculiar|asn1js|reflect-metadata|jose|koffi)\//,
     /^src\/(?:emulator|broker)\/(?!config\.ts)/,
     // By the names that CONTRIBUTING.md gives them.
-    /^plugins\/[^/]+\/(?:verify|appraise|claims|roots|chain|vek|signing-key|policy|members|inspect|weaknesses|recognise|mint|kbs-evidence-schema|measure|launch-digest)\.ts$/,
+    /^plugins\/[^/]+\/(?:verify|appraise|claims|roots|chain|vek|signing-key|policy|members|inspect|weaknesses|recognise|mint|kbs-evidence-schema|launch-digest)\.ts$/,
     /^plugins\/[^/]+\/emulated\//,
 ]
 
