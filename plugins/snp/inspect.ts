@@ -1,8 +1,8 @@
 // An SNP report shown to a person: every field with its meaning. Nothing here is verified.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { BitRow, Bits } from '#core/bits.ts'
-import { isZero, toHex } from '#core/bytes.ts'
+import { describeBits } from '#core/bits.ts'
+import { hexOrZero, isZero, toHex } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { parseCertificate } from '#core/x509.ts'
 import type { Evidence } from '#drivers/driver.ts'
@@ -30,12 +30,12 @@ export function describe({ report: raw, certificates }: Evidence): FieldLine[] {
             'policy',
             `0x${report.policy.toString(16)}, needs firmware ABI ${policy.abiMajor}.${policy.abiMinor} or later`,
         ),
-        ...flags(POLICY, report.policy, ['abiMinor', 'abiMajor', 'reservedOne']),
+        ...describeBits(POLICY, report.policy, ['abiMinor', 'abiMajor', 'reservedOne']),
         row('familyId', hexOrZero(report.familyId)),
         row('imageId', hexOrZero(report.imageId)),
         row('vmpl', report.vmpl === HOST_VMPL ? 'the HOST asked for this report' : String(report.vmpl)),
         row('signingKey', SIGNING_KEYS[signingKey] ?? `none (${signingKey})`),
-        ...flags(KEY_INFO, BigInt(report.keyInfo), ['signingKey']),
+        ...describeBits(KEY_INFO, BigInt(report.keyInfo), ['signingKey']),
         row('currentTcb', tcb(report.currentTcb)),
         row('reportedTcb', tcb(report.reportedTcb)),
         row('committedTcb', tcb(report.committedTcb)),
@@ -43,7 +43,7 @@ export function describe({ report: raw, certificates }: Evidence): FieldLine[] {
         row('currentVersion', formatVersion(report.currentVersion)),
         row('committedVersion', formatVersion(report.committedVersion)),
         row('platform', `0x${report.platformInfo.toString(16)}`),
-        ...flags(PLATFORM_INFO, report.platformInfo, []),
+        ...describeBits(PLATFORM_INFO, report.platformInfo, []),
         ...mitigations(report),
         row('reportData', hexOrZero(report.reportData)),
         row('measurement', toHex(report.measurement)),
@@ -89,19 +89,6 @@ function describeTcb(line: ProductLineName | null, word: bigint): string {
     } catch (error) {
         return `0x${hex}: ${messageOf(error)}`
     }
-}
-
-function flags<T extends Readonly<Record<string, BitRow>>>(bits: Bits<T>, word: bigint, but: string[]): FieldLine[] {
-    const values = bits.read(word)
-    const named = Object.entries(bits.table)
-        .filter(([name]) => !but.includes(name))
-        .map(([name, { means }]) => ({ name: `  ${name}`, value: values[name] ? 'yes' : 'no', means }))
-    const unknown = bits.unknown(word)
-    if (unknown === 0n) return named
-    return [
-        ...named,
-        { name: '  unknown bits', value: `0x${unknown.toString(16)}`, means: 'no meaning is known for them' },
-    ]
 }
 
 const mitigations = ({ launchMitVector, currentMitVector }: Report): FieldLine[] =>
@@ -150,8 +137,6 @@ function weaknesses(report: Report, line: ProductLineName | null): FieldLine[] {
         }),
     )
 }
-
-const hexOrZero = (bytes: Buffer): string => (isZero(bytes) ? `zero (${bytes.length} bytes)` : toHex(bytes))
 
 const numberOf = (field: Buffer): string => toHex(Buffer.from(field).reverse().subarray(24))
 

@@ -2,7 +2,7 @@
 // report with the 20 bytes that Azure's paravisor puts behind it.
 // SPDX-License-Identifier: Apache-2.0
 
-import { bytes, layout, u32 } from '#core/layout.ts'
+import { layout, u32 } from '#core/layout.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { parseCertTable } from './cert-table.ts'
 import { snpError } from './errors.ts'
@@ -20,15 +20,16 @@ const HCL_RUNTIME_HEADER = layout('HCL runtime data', 20, {
     variableSize: u32(16),
 })
 
-/** What an HCL report begins with, 32 bytes before the hardware's report. */
-const HCL_HEADER = layout('HCL report', 4, { signature: bytes(0, 4) })
+/** An HCL report begins with these letters, 32 bytes before the hardware's report. */
+const HCL_SIGNATURE = 'HCLA'
+const HCL_HEADER_SIZE = 32
 
 /**
  * Evidence from its bytes. Null: they do not begin as a report does.
  * @throws AttestError ERR_SNP_LENGTH, ERR_SNP_CERT_TABLE, ERR_SNP_EVIDENCE
  */
 export function recognise(input: Buffer): { evidence: Evidence; form: string } | null {
-    if (input.length >= 4 && HCL_HEADER.parse(input.subarray(0, 4)).signature.toString('latin1') === 'HCLA')
+    if (isHclReport(input))
         throw snpError(
             'ERR_SNP_EVIDENCE',
             "this is a whole HCL report of Azure's paravisor, which is not supported yet",
@@ -58,6 +59,11 @@ export function recognise(input: Buffer): { evidence: Evidence; form: string } |
         form: 'SNP report and certificate table',
     }
 }
+
+// Another technology's reports come with the same header.
+const isHclReport = (input: Buffer): boolean =>
+    input.toString('latin1', 0, HCL_SIGNATURE.length) === HCL_SIGNATURE &&
+    looksLikeReport(input.subarray(HCL_HEADER_SIZE))
 
 // A known version, or a plausible one with the one signature algorithm there is: then its number is what is wrong.
 function looksLikeReport(input: Buffer): boolean {

@@ -69,23 +69,21 @@ export function parseCcel(raw: Buffer): EventLog {
     return { form: 'CCEL', events, size: at }
 }
 
-/** The log without what firmware reserved behind it. @throws AttestError ERR_TDX_EVENT_LOG */
-export const trimCcel = (raw: Buffer): Buffer => raw.subarray(0, parseCcel(raw).size)
-
 /** The bytes of a log: the inverse of `parseCcel`. */
 export function encodeCcel(events: readonly Pick<LoggedEvent, 'register' | 'type' | 'digest' | 'data'>[]): Buffer {
-    const spec = SPEC_ID.encode({
-        signature: SIGNATURE,
-        platformClass: 0,
-        minor: 0,
-        major: 2,
-        errata: 0,
-        uintnSize: 2,
-        algorithms: 1,
-        algorithm: SHA384,
-        digestSize: DIGEST_SIZE,
-        vendorSize: 0,
-    })
+    const spec = Buffer.concat([
+        SPEC_ID.encode({
+            signature: SIGNATURE,
+            platformClass: 0,
+            minor: 0,
+            major: 2,
+            errata: 0,
+            uintnSize: 2,
+            algorithms: 1,
+        }),
+        ALGORITHM.encode({ id: SHA384, digestSize: DIGEST_SIZE }),
+        Buffer.of(0),
+    ])
     const first = FIRST.encode({ index: 1, type: EV_NO_ACTION, digest: Buffer.alloc(20), size: spec.length })
     const rest = events.flatMap(({ register, type, digest, data }) => [
         EVENT.encode({
@@ -122,8 +120,8 @@ const SHA384 = 0xc
 /** TCG_PCR_EVENT, the form of the first entry: its digest is one of SHA-1. */
 const FIRST = layout('first event', 32, { index: u32(0), type: u32(4), digest: bytes(8, 20), size: u32(28) })
 
-/** TCG_EfiSpecIdEvent with one algorithm; the name of a vendor may follow. */
-const SPEC_ID = layout('Spec ID event', 33, {
+/** TCG_EfiSpecIdEvent. The algorithms follow, and a byte that counts those of the vendor's name behind it. */
+const SPEC_ID = layout('Spec ID event', 28, {
     signature: bytes(0, 16),
     platformClass: u32(16),
     minor: u8(20),
@@ -131,10 +129,15 @@ const SPEC_ID = layout('Spec ID event', 33, {
     errata: u8(22),
     uintnSize: u8(23),
     algorithms: u32(24),
-    algorithm: u16(28),
-    digestSize: u16(30),
-    vendorSize: u8(32),
 })
+
+const ALGORITHM = layout('algorithm', 4, { id: u16(0), digestSize: u16(2) })
+
+/** Some logs list SM3 beside SHA-384, and no event of theirs has it. */
+const MAX_ALGORITHMS = 8
+
+/** SHA-1 and SHA-256. */
+const TPM_ALGORITHMS: readonly number[] = [0x4, 0xb]
 
 /** TCG_PCR_EVENT2 with one digest; the data follow. */
 const EVENT = layout('event', 66, {
@@ -156,13 +159,17 @@ function readSpecId(raw: Buffer): number {
     if (!spec.subarray(0, 16).equals(SIGNATURE)) refuseOther(raw)
     if (spec.length < SPEC_ID.size || spec.length !== size)
         throw malformed(`Spec ID event: ${size} bytes, where ${raw.length - FIRST.size} are left`)
-    const { algorithms, algorithm, digestSize } = SPEC_ID.parse(spec.subarray(0, SPEC_ID.size))
-    if (algorithms !== 1)
-        throw malformed(`this is the log of a TPM, with ${algorithms} digests of each event: a TD's has SHA-384 alone`)
-    if (algorithm !== SHA384 || digestSize !== DIGEST_SIZE)
-        throw malformed(`the log is of algorithm ${algorithm} with ${digestSize} bytes: a TD's is of SHA-384`)
-    if (spec.length !== SPEC_ID.size + (spec[SPEC_ID.size - 1] ?? 0))
-        throw malformed('Spec ID event: its size is not that of its vendor')
+    const { algorithms } = SPEC_ID.parse(spec.subarray(0, SPEC_ID.size))
+    const end = SPEC_ID.size + algorithms * ALGORITHM.size
+    if (algorithms > MAX_ALGORITHMS || spec.length < end + 1 || spec.length !== end + 1 + (spec[end] ?? 0))
+        throw malformed(`Spec ID event: ${spec.length} bytes are not those of ${algorithms} algorithms and a vendor`)
+    const listed = Array.from({ length: algorithms }, (_, at) =>
+        ALGORITHM.parse(spec.subarray(SPEC_ID.size + at * ALGORITHM.size, SPEC_ID.size + (at + 1) * ALGORITHM.size)),
+    )
+    if (listed.some(({ id }) => TPM_ALGORITHMS.includes(id)))
+        throw malformed("this is the log of a TPM, with digests of SHA-1 or SHA-256: a TD's are of SHA-384")
+    if (!listed.some(({ id, digestSize }) => id === SHA384 && digestSize === DIGEST_SIZE))
+        throw malformed("the log has no digests of SHA-384, and a TD's has")
     return FIRST.size + size
 }
 

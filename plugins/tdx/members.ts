@@ -72,7 +72,7 @@ const mask = (check: string, claim: string, title: string) =>
         claim,
         judge: withinMask(title),
         strictest: () => undefined,
-        example: (value) => `"${String(value)}"   # a mask: no other bit may be set`,
+        example: (value = 'ffffffffffffffff') => `"${String(value)}"   # a mask: no other bit may be set`,
     })
 
 /** A number that has to be reached. */
@@ -159,7 +159,7 @@ export const MEMBERS = {
         judge: oneOf(refuse('ERR_TDX_POLICY_ATTRIBUTES'), 'XFAM'),
         says: 'Features of the processor that the guest may use: the whole word, or a mask of what may be set.',
         strictest: () => undefined,
-        example: (value) => `["${String(value)}"]`,
+        example: listed,
     }),
     xfamMask: mask('xfam-mask', 'xfam', 'XFAM'),
     mrSeam: member({
@@ -169,7 +169,7 @@ export const MEMBERS = {
         judge: oneOf(refuse('ERR_TDX_POLICY_MODULE'), 'TDX module'),
         says: 'Digests of the TDX module. Leave it out if the host may update it: Intel says which ones are its own.',
         strictest: () => undefined,
-        example: (value) => `["${String(value)}"]`,
+        example: listed,
     }),
     minimumTeeTcbSvn: member({
         schema: z.optional(lowerHex(16)),
@@ -209,7 +209,7 @@ export const MEMBERS = {
         judge: oneOf(refuse('ERR_TDX_POLICY_PLATFORM'), 'vendor of the quoting enclave'),
         says: 'Only quoting enclaves of these vendors, platforms of these kinds (FMSPC), or these processors.',
         strictest: () => undefined,
-        example: (id) => `["${String(id)}"]`,
+        example: listed,
     }),
     fmspcs: member({
         schema: listOf(lowerHex(6)),
@@ -224,7 +224,7 @@ export const MEMBERS = {
         claim: 'ppidHash',
         judge: oneOf(refuse('ERR_TDX_POLICY_PLATFORM'), 'hash of the PPID'),
         strictest: () => undefined,
-        example: (id) => `["${String(id)}"]`,
+        example: listed,
     }),
     requireEventLog: member({
         schema: switchedOff,
@@ -272,6 +272,10 @@ export const MEMBERS = {
         example: () => '30',
     }),
 } as const satisfies Readonly<Record<string, Member>>
+
+function listed(value: ClaimValue | undefined): string {
+    return value === undefined ? '[]' : `["${String(value)}"]`
+}
 
 // A quote of TDX 1.0 does not tell: it is taken for none.
 function ofServiceTd(accepted: readonly string[], claim: ClaimValue | undefined): Outcome {

@@ -3,15 +3,12 @@
 
 import { randomBytes } from 'node:crypto'
 import { wipe } from '#core/bytes.ts'
-import { Checks } from '#core/checks.ts'
-import { authenticate } from '#evidence/authenticate.ts'
-import { recognise } from '#evidence/recognise.ts'
 import { kbsError } from '#kbs/errors.ts'
 import { formatResourcePath, keyFault, LUKS_KEY, LUKS_KEY_SIZE, parseResourcePath } from '#kbs/messages.ts'
 import type { RecordKind } from './audit/record.ts'
 import type { Broker } from './broker.ts'
 import type { Policies, PolicyFile } from './decision/policies.ts'
-import { type Coverage, checkName, readReference, writeReference } from './decision/references.ts'
+import { checkName, readReference } from './decision/references.ts'
 import { brokerError } from './errors.ts'
 import type { ResourceEntry, ResourceKind } from './state.ts'
 import { digestResource, sealResource } from './store/seal.ts'
@@ -172,14 +169,6 @@ export async function putReference(broker: Broker, text: string): Promise<string
         }
     })
     return name
-}
-
-/** The strictest set that knows the guest which this evidence is from. @throws AttestError what `verify` would say */
-export function referenceFromEvidence(broker: Broker, name: string, coverage: Coverage, bytes: Buffer): string {
-    const { verifier, evidence } = recognise(bytes, [...broker.verifiers.current.values()])
-    const checks = new Checks(verifier.checkNames.authentic)
-    const authentic = authenticate(verifier, evidence, broker.clock.now(), checks)
-    return writeReference(checkName(name, 'reference set'), coverage, authentic, verifier.writePolicy(authentic))
 }
 
 /** @throws AttestError ERR_BROKER_NOT_FOUND */

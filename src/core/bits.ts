@@ -59,3 +59,21 @@ export function bitTable<const T extends BitTable>(title: string, table: T): Bit
             }, 0n),
     }
 }
+
+/** Each flag of a word as a person reads it, but for some; and the bits that have no name. */
+export function describeBits<T extends BitTable>(
+    bits: Bits<T>,
+    word: bigint,
+    but: readonly string[] = [],
+): { readonly name: string; readonly value: string; readonly means: string }[] {
+    const values: Readonly<Record<string, boolean | number>> = bits.read(word)
+    const named = Object.entries(bits.table)
+        .filter(([name]) => !but.includes(name))
+        .map(([name, { means }]) => ({ name: `  ${name}`, value: values[name] ? 'yes' : 'no', means }))
+    const unknown = bits.unknown(word)
+    if (unknown === 0n) return named
+    return [
+        ...named,
+        { name: '  unknown bits', value: `0x${unknown.toString(16)}`, means: 'no meaning is known for them' },
+    ]
+}

@@ -98,6 +98,9 @@ export function isZero(bytes: Uint8Array): boolean {
 
 const ZEROS = Buffer.alloc(4096)
 
+/** Hex for a person, who should not have to count zeros. */
+export const hexOrZero = (bytes: Uint8Array): string => (isZero(bytes) ? `zero (${bytes.length} bytes)` : toHex(bytes))
+
 // Node's decoder skips what it does not know; encoding again shows whether it skipped anything.
 function decode64(text: string, encoding: 'base64' | 'base64url', title: string, length?: number): Buffer {
     const bytes = Buffer.from(text, encoding)

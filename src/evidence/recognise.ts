@@ -80,8 +80,7 @@ const u32 = (bytes: Buffer, at: number): number => (bytes.length >= at + 4 ? byt
 
 /** Things that people have at hand and take for evidence. */
 const KNOWN: readonly Known[] = [
-    { what: 'an Intel TDX quote', is: (b) => [4, 5].includes(u16(b, 0)) && u32(b, 4) === 0x81 },
-    { what: 'an Intel SGX quote', is: (b) => u16(b, 0) === 3 && u16(b, 2) === 2 && u32(b, 4) === 0 },
+    { what: 'an Intel SGX quote', is: (b) => [3, 4, 5].includes(u16(b, 0)) && u16(b, 2) === 2 && u32(b, 4) === 0 },
     {
         what: 'a TDREPORT of Intel TDX, which only its own machine can check',
         is: (b) => b[0] === 0x81 && b.length === 1024,
@@ -96,6 +95,7 @@ const KNOWN: readonly Known[] = [
     { what: 'a JWE', is: (_, t) => /^eyJ[\w-]+\.[\w-]*\.[\w-]+\.[\w-]+\.[\w-]+$/.test(t) },
     { what: 'a LUKS header', is: (b) => b.subarray(0, 4).toString('latin1') === 'LUKS' },
     { what: 'a CCEL or TPM event log', is: (b) => b.subarray(32, 47).toString('latin1') === 'Spec ID Event03' },
+    { what: "an HCL report of Azure's paravisor", is: (b) => b.toString('latin1', 0, 4) === 'HCLA' },
     { what: "Azure's vTPM evidence", is: (_, t) => t.startsWith('{') && t.includes('"hcl_report"') },
     { what: 'a JSON text of another kind', is: (_, t) => t.startsWith('{') },
     { what: 'an empty file', is: (b) => b.length === 0 },

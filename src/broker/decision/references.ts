@@ -8,17 +8,17 @@ import { type Check, Checks } from '#core/checks.ts'
 import { parseTomlText } from '#core/config.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { issues } from '#core/schema.ts'
-import type { Authentic, Policy, Verifier } from '#evidence/verifier.ts'
+import type { Authentic, Coverage, Policy, Verifier } from '#evidence/verifier.ts'
 import { SEGMENT } from '#kbs/messages.ts'
 import { brokerError } from '../errors.ts'
 
 /** What a measurement covers, from the least on. */
-export const COVERAGES = {
+export const COVERAGES: Readonly<Record<Coverage, string>> = {
     firmware: 'the firmware alone: the host chooses kernel, initrd and command line',
     'firmware+kernel+initrd+cmdline': 'everything until the root file system is opened',
-} as const
+}
 
-export type Coverage = keyof typeof COVERAGES
+const RANKS = Object.keys(COVERAGES)
 
 export interface ReferenceSet {
     readonly name: string
@@ -89,7 +89,7 @@ const SET = z.strictObject({
 export function readReference(
     text: string,
     title: string,
-    verifiers: ReadonlyMap<string, Pick<Verifier, 'readPolicy' | 'measurementsOf'>>,
+    verifiers: ReadonlyMap<string, Pick<Verifier, 'readPolicy' | 'measurementsOf' | 'covers'>>,
 ): ReferenceSet {
     const refuse = (what: string, hint?: string) => brokerError('ERR_BROKER_REFERENCE', `${title}: ${what}`, { hint })
     const parsed = SET.safeParse(parseTomlText(text, title))
@@ -102,6 +102,12 @@ export function readReference(
     const measurements = verifier.measurementsOf(policy)
     if (!measurements || measurements.length === 0)
         throw refuse('[policy] names no measurements', 'a set that any guest matches would vouch for all of them')
+    const most = verifier.covers?.(policy)
+    if (most !== undefined && RANKS.indexOf(coverage) > RANKS.indexOf(most))
+        throw refuse(
+            `coverage: ${coverage} is more than what [policy] names, which is ${most}`,
+            'a set covers what its policy has a value for: `reference add --from-evidence` writes them all',
+        )
     return { name, tee, coverage, notBefore, notAfter, policy, measurements }
 }
 
@@ -151,13 +157,20 @@ export function storedReference(
     }
 }
 
-/** A set as TOML that accepts the guest which this evidence is from; the policy is what the plugin writes of it. */
-export function writeReference(name: string, coverage: Coverage, authentic: Authentic, policy: string): string {
+/** A set as TOML that accepts the guests of a policy, which its plugin has written; `says` is what a reader should know. */
+export function writeReference(
+    name: string,
+    coverage: Coverage,
+    { tee }: Pick<Authentic, 'tee'>,
+    policy: string,
+    says: readonly string[] = [],
+): string {
     // Its tables become tables below [policy].
     const nested = policy.replaceAll(/^\[(?=[A-Za-z])/gm, '[policy.')
+    const comment = says.map((line) => `# ${line.replaceAll(/\p{Cc}/gu, ' ')}\n`).join('')
     return `# Guests that a broker knows. What the measurement covers is your word: the evidence cannot tell.
-name = ${JSON.stringify(name)}
-tee = ${JSON.stringify(authentic.tee)}
+${comment}name = ${JSON.stringify(name)}
+tee = ${JSON.stringify(tee)}
 
 # ${Object.entries(COVERAGES)
         .map(([value, means]) => `${value}: ${means}`)

@@ -11,20 +11,17 @@ import {
     putBytes,
     putPolicy,
     putRandom,
-    putReference,
-    referenceFromEvidence,
     removePolicy,
-    removeReference,
     removeResource,
 } from '../admin.ts'
 import type { Broker } from '../broker.ts'
 import { explain } from '../decision/explain.ts'
 import { type Policies, type Rule, switchesOf } from '../decision/policies.ts'
-import { COVERAGES, type Coverage } from '../decision/references.ts'
 import { cedarSchema } from '../decision/schema.ts'
 import { countsOf } from '../release.ts'
 import { RESOURCE_KINDS } from '../state.ts'
 import { addCredentialRoutes } from './credential-routes.ts'
+import { addReferenceRoutes } from './reference-routes.ts'
 import { BYTES, bytesOf, readBytes } from './secret-bodies.ts'
 import { type App, metricsText, typed } from './server.ts'
 
@@ -34,10 +31,6 @@ const MAKE_QUERY = z.strictObject({ maxReleases: z.optional(positive), replace: 
 const PUT_QUERY = z.extend(MAKE_QUERY, { kind: z.optional(z.enum(RESOURCE_KINDS)) })
 const NAMED = z.object({ name: z.string() })
 const AT = z.object({ repository: z.string(), type: z.string(), tag: z.string() })
-const FROM_EVIDENCE = z.strictObject({
-    name: z.string(),
-    coverage: z.enum(Object.keys(COVERAGES) as [Coverage, ...Coverage[]]),
-})
 const PAGE = z.strictObject({ after: z.optional(number), limit: z.optional(number) })
 
 /** Records in one answer. */
@@ -133,51 +126,7 @@ export async function addAdminRoutes(app: App, broker: Broker): Promise<void> {
         },
     )
 
-    admin.get('/v1/references', { schema: { summary: 'The reference sets' } }, async () =>
-        rules.references.map((reference) => {
-            if ('broken' in reference) return reference
-            const { policy: _policy, ...rest } = reference
-            return rest
-        }),
-    )
-    admin.get(
-        '/v1/references/:name',
-        { schema: { summary: 'One reference set', params: NAMED } },
-        async ({ params }, reply) => {
-            const entry = data.state.references.get(params.name)
-            demand(entry, 'reference set', params.name)
-            return reply.type(TEXT).serializer(String).send(entry.text)
-        },
-    )
-    admin.post(
-        '/v1/references',
-        { schema: { summary: 'Store a reference set', body: z.string(), consumes: [TEXT] } },
-        async ({ body }) => ({ name: await putReference(broker, body) }),
-    )
-    admin.post(
-        '/v1/references/from-evidence',
-        {
-            bodyLimit: MAX_ATTESTATION_BYTES,
-            schema: {
-                summary: 'Store a reference set made from evidence',
-                querystring: FROM_EVIDENCE,
-                consumes: [BYTES],
-            },
-        },
-        async ({ query: { name, coverage }, body }, reply) => {
-            const text = referenceFromEvidence(broker, name, coverage, bytesOf(body))
-            await putReference(broker, text)
-            return reply.type(TEXT).serializer(String).send(text)
-        },
-    )
-    admin.delete(
-        '/v1/references/:name',
-        { schema: { summary: 'Forget a reference set', params: NAMED } },
-        async ({ params }, reply) => {
-            await removeReference(broker, params.name)
-            return reply.status(204).send()
-        },
-    )
+    addReferenceRoutes(app, broker)
 
     admin.post(
         '/v1/explain/:repository/:type/:tag',

@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { COVERAGES } from '#broker/decision/references.ts'
+import { toBase64, toHex } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
+import { readHex } from '../options/bytes.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
 import { admin, DATA_OPTION, naming } from './admin.ts'
 
@@ -24,23 +26,35 @@ const add = define({
     options: {
         ...DATA_OPTION,
         'from-evidence': { type: 'string', describe: 'make the set from this evidence, which must be authentic' },
-        name: { type: 'string', describe: 'with --from-evidence: the name of the set' },
+        'from-eventlog': {
+            type: 'string',
+            describe: 'make the set from the log of a boot, each event of which is trusted then (TDX: CCEL)',
+        },
+        measurement: {
+            type: 'string',
+            describe: 'with --from-eventlog, instead of evidence: the launch measurement of its guests (hex)',
+        },
+        name: { type: 'string', describe: 'with --from-…: the name of the set' },
         coverage: {
             type: 'string',
             choices: Object.keys(COVERAGES),
-            describe: 'with --from-evidence: what the measurement covers; the evidence cannot tell',
+            describe: 'with --from-…: what the measurement covers; the evidence cannot tell',
         },
     },
     examples: [
         ['web.toml', 'the name stands in the file; a set of that name is replaced'],
         ['--from-evidence report.bin --name web --coverage firmware', 'the strictest set that knows this guest'],
+        [
+            '--from-eventlog ccel.bin --measurement 8f2c… --name web --coverage firmware+kernel+initrd+cmdline',
+            'guests with this firmware (MRTD) that boot as the log says; each event is named in what is printed',
+        ],
     ],
     async run(args) {
         const { json, text } = admin(args.data)
-        const { fromEvidence, name, coverage } = args
+        const { fromEvidence, fromEventlog, measurement, name, coverage } = args
         const file = args['file'] === undefined ? undefined : String(args['file'])
-        if ((file === undefined) === (fromEvidence === undefined))
-            throw coreError('ERR_USAGE', 'name a file, or evidence with --from-evidence')
+        if ((file === undefined) === (fromEvidence === undefined && fromEventlog === undefined))
+            throw coreError('ERR_USAGE', 'name a file, or evidence with --from-evidence, or a log with --from-eventlog')
         if (file !== undefined) {
             const body = readInput(file).toString()
             if (body.trim() === '') throw coreError('ERR_USAGE', `${file}: an empty file, a reference set was expected`)
@@ -49,11 +63,27 @@ const add = define({
             note(`${added.name} is known`)
             return 0
         }
-        if (fromEvidence === undefined || name === undefined || coverage === undefined)
-            throw coreError('ERR_USAGE', '--from-evidence needs --name and --coverage')
-        const query = new URLSearchParams({ name, coverage })
-        const body = readInput(fromEvidence, MAX_EVIDENCE_BYTES)
-        printBytes(await text({ method: 'POST', path: `/v1/references/from-evidence?${query}`, body }))
+        if (name === undefined || coverage === undefined)
+            throw coreError('ERR_USAGE', '--from-evidence and --from-eventlog need --name and --coverage')
+        const evidence = fromEvidence === undefined ? undefined : readInput(fromEvidence, MAX_EVIDENCE_BYTES)
+        if (fromEventlog === undefined) {
+            if (measurement !== undefined)
+                throw coreError('ERR_USAGE', '--measurement goes with --from-eventlog: evidence has its own')
+            const query = new URLSearchParams({ name, coverage })
+            const path = `/v1/references/from-evidence?${query}`
+            printBytes(await text({ method: 'POST', path, ...(evidence ? { body: evidence } : {}) }))
+        } else {
+            if ((evidence === undefined) === (measurement === undefined))
+                throw coreError('ERR_USAGE', '--from-eventlog needs --measurement or --from-evidence')
+            const value = {
+                name,
+                coverage,
+                eventLog: toBase64(readInput(fromEventlog, MAX_EVIDENCE_BYTES)),
+                ...(evidence ? { evidence: toBase64(evidence) } : {}),
+                ...(measurement === undefined ? {} : { measurement: toHex(readHex(measurement, '--measurement')) }),
+            }
+            printBytes(await text({ method: 'POST', path: '/v1/references/from-eventlog', value }))
+        }
         note(`${name} is known`)
         return 0
     },

@@ -1,0 +1,38 @@
+// The verifying half of TDX in one object: everything that `verify`, `inspect` and a broker ask of it.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Trust, Verifier } from '#evidence/verifier.ts'
+import { appraise, floor } from './appraise.ts'
+import { readBootLog } from './boot-log.ts'
+import { ROOTS, readRoots } from './chain.ts'
+import { describe } from './inspect.ts'
+import { toKbs } from './kbs-evidence.ts'
+import { fromKbs } from './kbs-evidence-schema.ts'
+import { coverageOf, readPolicy, TDX_POLICY, tdxPolicy, writePolicy } from './policy.ts'
+import { FORMS, recognise } from './recognise.ts'
+import { STATUS_CHECKS, statusJudge } from './status.ts'
+import { TEE } from './tee.ts'
+import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
+
+export const tdxVerifier = (trust: Trust): Verifier => ({
+    tee: TEE,
+    checkNames: { authentic: AUTHENTIC_CHECKS, status: STATUS_CHECKS, appraisal: TDX_POLICY.checks },
+    appraisedClaims: TDX_POLICY.appraisedClaims,
+    forms: FORMS,
+    roots: `a root key of SGX and TDX (${ROOTS})`,
+    takesRoot: (root) => readRoots(root).length > 0,
+    recognise,
+    fromKbs,
+    toKbs,
+    authenticate: authenticator(trust),
+    judgeStatus: statusJudge(trust),
+    readPolicy,
+    writePolicy,
+    appraise,
+    measurementsOf: (policy) => tdxPolicy(policy).measurements ?? null,
+    withMeasurements: (policy, measurements, title) => readPolicy({ ...tdxPolicy(policy), measurements }, title),
+    covers: coverageOf,
+    readEventLog: readBootLog,
+    floor,
+    describe,
+})
