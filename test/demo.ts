@@ -1,6 +1,7 @@
-// `npm run demo`: a LUKS volume opens with a key that a verifying broker released to an attested SNP guest, and everything
+// `npm run demo`: a LUKS volume opens with a key that a verifying broker released to an attested guest, and everything
 // that must be refused is refused. Real: cryptsetup, clevis, jose, TLS, the verifier, the broker. Emulated: the guest's
 // device, and the vendor that made its keys.
+//   --tee T   the technology of the guest: snp unless told
 //   --yes     install missing Debian packages without asking (as root)
 //   --keep    leave the folder behind, to poke about
 // SPDX-License-Identifier: Apache-2.0
@@ -18,9 +19,36 @@ import { openShell } from './demo-shell.ts'
 import { reforge } from './luks/forge.ts'
 import { FUSE } from './machine.ts'
 import { readOptions } from './options.ts'
+import { trustWords } from './stage.ts'
+
+/** What of the story depends on the technology. */
+interface Guest {
+    /** Options of the emulator, for every guest; and for one that its host may debug. */
+    readonly emulate: readonly string[]
+    readonly debug: readonly string[]
+    readonly device: string
+    /** What a verifier says that trusts the real vendor alone. */
+    readonly rejected: RegExp
+}
+
+const GUESTS: Readonly<Record<string, Guest>> = {
+    snp: {
+        emulate: ['--generation', 'genoa'],
+        debug: ['--policy', 'b0000'],
+        device: '/dev/sev-guest',
+        rejected: /REJECTED: ERR_SNP_CHAIN/,
+    },
+    tdx: {
+        emulate: [],
+        debug: ['--attributes', '10000001'],
+        device: '/dev/tdx_guest',
+        rejected: /REJECTED: ERR_TDX_CHAIN/,
+    },
+}
 
 const options = readOptions(
     `npm run demo [-- OPTIONS]
+  --tee T  the technology of the guest: ${Object.keys(GUESTS).join(' or ')}; snp unless told
   --yes    install missing Debian packages without asking (as root)
   --keep   leave the folder behind, to poke about`,
     {
@@ -34,10 +62,9 @@ if (!FUSE.met) {
     console.error('demo: /dev/fuse is not there, or may not be opened: the emulator of the guest needs it')
     process.exit(3)
 }
-if (options.tee !== 'snp') {
-    console.error(`demo: --tee ${options.tee}: only snp can be rehearsed yet`)
-    process.exit(2)
-}
+const { tee } = options
+const guest = guestOf(tee)
+const trust = (await trustWords(tee, 'vendor')).join(' ')
 if (!(await installMissing(options.yes))) process.exit(3)
 
 const started = performance.now()
@@ -61,9 +88,8 @@ const emulate =
         'guest-attest',
         'emulate',
         '--tee',
-        'snp',
-        '--generation',
-        'genoa',
+        tee,
+        ...guest.emulate,
         '--trust-dir',
         'vendor',
         ...more,
@@ -74,12 +100,12 @@ const emulate =
     ]
 const guestA = openShell(env, folder, emulate('--measurement', MEASUREMENT))
 const guestB = openShell(env, folder, emulate('--measurement', OTHER))
-const debugGuest = openShell(env, folder, emulate('--measurement', MEASUREMENT, '--policy', 'b0000'))
+const debugGuest = openShell(env, folder, emulate('--measurement', MEASUREMENT, ...guest.debug))
 const { title, note, run } = guestA
 const LOG = join(folder, 'broker.log')
 let broker: ChildProcess | undefined
 
-/** The owner's rules. The switch is needed because an emulated vendor's root is none of AMD's. */
+/** The owner's rules. The switch is needed because an emulated vendor's root is none of the real vendor's. */
 const CEDAR = ['a', 'b']
     .map(
         (name) => `@id("disk-${name}")
@@ -125,20 +151,27 @@ console.log(
 )
 process.exitCode = failures.length === 0 ? 0 : 1
 
+function guestOf(name: string): Guest {
+    const found = Object.hasOwn(GUESTS, name) ? GUESTS[name] : undefined
+    if (found) return found
+    console.error(`demo: --tee ${name}: only ${Object.keys(GUESTS).join(' and ')} can be rehearsed`)
+    process.exit(2)
+}
+
 async function story(): Promise<void> {
     console.log('A disk that opens only in the right guest.')
     note('$ is the owner’s trusted machine, guest# is inside a confidential VM.')
-    note('REAL: cryptsetup, clevis, jose, TLS, the verifier, the broker. EMULATED: the VM’s device (/dev/sev-guest and')
+    note('REAL: cryptsetup, clevis, jose, TLS, the verifier, the broker. EMULATED: the VM’s device')
     note(
-        'configfs-tsm, through FUSE) and the vendor behind it. A file stands for the disk, so no device mapper is needed.',
+        `(${guest.device}, configfs-tsm, through FUSE) and the vendor behind it. A file stands for the disk, so no device mapper is needed.`,
     )
 
     title('1. A guest proves what it is')
-    await run({ place: 'guest', command: 'guest-attest detect', says: /snp/ })
+    await run({ place: 'guest', command: 'guest-attest detect', says: new RegExp(tee) })
     await run({ place: 'guest', command: 'guest-attest evidence --report-data hex:00 --out evidence.json' })
     await run({
         place: 'owner',
-        command: 'guest-attest verify evidence.json --trust-root vendor/ark.pem --collateral vendor --authentic-only',
+        command: `guest-attest verify evidence.json ${trust} --authentic-only`,
         says: /AUTHENTIC, NOT APPRAISED/,
         show: 20,
     })
@@ -188,7 +221,7 @@ async function story(): Promise<void> {
         place: 'owner',
         command: 'guest-attest verify evidence.json --offline --authentic-only',
         code: 1,
-        says: /REJECTED: ERR_SNP_CHAIN/,
+        says: guest.rejected,
         show: /FAIL|REJECTED/,
     })
     note('another measurement: a guest that runs something else')
@@ -238,7 +271,7 @@ async function replays(url: string): Promise<void> {
     const curl = `curl -sk -b jar -c jar -H 'content-type: application/json' ${url}/kbs/v0`
     const auth = await run({
         place: 'owner',
-        command: `${curl}/auth -d '{"version":"0.4.0","tee":"snp","extra-params":""}'`,
+        command: `${curl}/auth -d '{"version":"0.4.0","tee":"${tee}","extra-params":""}'`,
         says: /nonce/,
         quiet: true,
     })
@@ -273,7 +306,7 @@ async function replays(url: string): Promise<void> {
     note('… and into a new session, with a challenge of its own')
     await run({
         place: 'owner',
-        command: `${curl}/auth -d '{"version":"0.4.0","tee":"snp","extra-params":""}' -o /dev/null; ${curl}/attest -d @attestation.json ${answered} | tee answer; ! grep -qF '(200)' answer`,
+        command: `${curl}/auth -d '{"version":"0.4.0","tee":"${tee}","extra-params":""}' -o /dev/null; ${curl}/attest -d @attestation.json ${answered} | tee answer; ! grep -qF '(200)' answer`,
         says: /401/,
     })
 }
@@ -328,18 +361,7 @@ async function crash(): Promise<void> {
 }
 
 async function startBroker(listen = '127.0.0.1:0'): Promise<void> {
-    const args = [
-        'broker',
-        'serve',
-        '--data',
-        'broker',
-        '--listen',
-        listen,
-        '--trust-root',
-        'vendor/ark.pem',
-        '--collateral',
-        'vendor',
-    ]
+    const args = ['broker', 'serve', '--data', 'broker', '--listen', listen, trust]
     console.log(`$ guest-attest ${args.join(' ')} &`)
     writeFileSync(LOG, '')
     broker = spawn('sh', ['-c', `exec guest-attest ${args.join(' ')} 2>${LOG}`], { env, cwd: folder, stdio: 'ignore' })

@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { pluginOf } from '#plugins.ts'
 import { MAIN, type Ran, type RunOptions, run } from './cli/run.ts'
 
 const PROGRAMS = fileURLToPath(new URL('../packaging/bin', import.meta.url))
@@ -15,8 +16,11 @@ export const KEY_PATH = 'default/luks/web'
 
 export interface Stage {
     readonly folder: string
-    /** The emulated vendor: ark.pem and its like. */
+    readonly tee: string
+    /** The emulated vendor's folder. */
     readonly vendor: string
+    /** The words that tell a verifier to trust it. */
+    readonly trust: readonly string[]
     /** The guest's configuration. */
     readonly config: string
     readonly data: string
@@ -46,7 +50,8 @@ export interface GuestOptions extends RunOptions {
 /** What the broker knows. */
 export const MEASUREMENT = 'a1'.repeat(48)
 
-const EMULATE = ['emulate', '--tee', 'snp', '--generation', 'genoa']
+/** Options that every guest of a technology has. */
+const EMULATE: Readonly<Record<string, readonly string[]>> = { snp: ['--generation', 'genoa'] }
 
 const POLICY = `@id("web-disk")
 @insecureCustomRoot
@@ -54,7 +59,15 @@ permit (principal, action == Action::"release", resource)
 when { principal.references.contains("web") && resource.path == "${KEY_PATH}" };
 `
 
-export async function openStage(config = '[drivers]\nspacingMs = 0\n'): Promise<Stage> {
+/** The words that tell a verifier to trust the emulated vendor of a folder. */
+export async function trustWords(tee: string, vendor: string): Promise<string[]> {
+    const emulator = await pluginOf(tee).emulator?.()
+    if (!emulator) throw new TypeError(`${tee} cannot be emulated`)
+    const { root, collateral } = emulator.trustFolder
+    return ['--trust-root', join(vendor, root), '--collateral', join(vendor, collateral)]
+}
+
+export async function openStage(config = '[drivers]\nspacingMs = 0\n', tee = 'snp'): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'guest-attest-stage-'))
     const [vendor, configFolder, data] = ['vendor', 'etc', 'broker'].map((name) => join(folder, name)) as [
         string,
@@ -71,8 +84,9 @@ export async function openStage(config = '[drivers]\nspacingMs = 0\n'): Promise<
         must(run(process.execPath, [MAIN, ...args], { env }), args)
     const guest = (command: readonly string[], options: GuestOptions = {}): Promise<Ran> => {
         const { emulate = [], measurement = MEASUREMENT, ...rest } = options
-        const guestOptions = ['--trust-dir', vendor, '--measurement', measurement, ...emulate]
-        return run(process.execPath, [MAIN, ...EMULATE, ...guestOptions, '--', ...command], {
+        const own = EMULATE[tee] ?? []
+        const guestOptions = ['--trust-dir', vendor, '--measurement', measurement, ...own, ...emulate]
+        return run(process.execPath, [MAIN, 'emulate', '--tee', tee, ...guestOptions, '--', ...command], {
             ...rest,
             env: { ...env, ...rest.env },
         })
@@ -81,7 +95,8 @@ export async function openStage(config = '[drivers]\nspacingMs = 0\n'): Promise<
     const evidence = join(folder, 'evidence.json')
     await must(guest([process.execPath, MAIN, 'evidence', '--report-data', 'hex:00', '--out', evidence]), ['evidence'])
 
-    const server = brokerProcess(data, vendor, env)
+    const trust = await trustWords(tee, vendor)
+    const server = brokerProcess(data, trust, env)
     await server.start('127.0.0.1:0')
     const broker = (...args: readonly string[]): Promise<Ran> => cli('broker', ...args, '--data', data)
     const policy = join(folder, 'policy.cedar')
@@ -102,7 +117,9 @@ export async function openStage(config = '[drivers]\nspacingMs = 0\n'): Promise<
 
     return {
         folder,
+        tee,
         vendor,
+        trust,
         config: configFolder,
         data,
         url: server.url(),
@@ -127,7 +144,7 @@ async function must(running: Promise<Ran>, what: readonly string[]): Promise<Ran
     return ran
 }
 
-function brokerProcess(data: string, vendor: string, env: Readonly<Record<string, string>>) {
+function brokerProcess(data: string, trust: readonly string[], env: Readonly<Record<string, string>>) {
     let child: ChildProcess | undefined
     let log = ''
     const found = (pattern: RegExp): string => pattern.exec(log)?.[1] ?? ''
@@ -137,7 +154,6 @@ function brokerProcess(data: string, vendor: string, env: Readonly<Record<string
         log: () => log,
         async start(listen: string) {
             const args = ['broker', 'serve', '--data', data, '--listen', listen]
-            const trust = ['--trust-root', join(vendor, 'ark.pem'), '--collateral', vendor]
             const started = log.length
             child = spawn(process.execPath, [MAIN, ...args, ...trust], {
                 env: { ...process.env, ...env },

@@ -19,6 +19,7 @@ export type SnpOptions = OptionValues<typeof OPTIONS>
 
 export const snpEmulator: Emulator<typeof OPTIONS> = {
     options: OPTIONS,
+    trustFolder: { root: 'ark.pem', collateral: '.' },
     details:
         '/dev/sev-guest and /sys/kernel/config/tsm/report, whose requests are called getReport, getExtReport, getDerivedKey and configfs. ' +
         'With --trust-dir DIR, DIR/ark.pem is the root that a verifier can be told to trust (--trust-root), beside ask.pem, vcek.pem and crl.der.',

@@ -23,6 +23,7 @@ export type TdxOptions = OptionValues<typeof OPTIONS>
 
 export const tdxEmulator: Emulator<typeof OPTIONS> = {
     options: OPTIONS,
+    trustFolder: { root: 'root.pem', collateral: 'collateral' },
     details:
         '/dev/tdx_guest and /sys/kernel/config/tsm/report, whose requests are called getReport, getQuote and configfs; the registers below /sys/devices/virtual/misc/tdx_guest/measurements (readRegister, extendRegister); the event log behind the ACPI table CCEL. ' +
         'The device also makes quotes, as kernels of Intel’s did and upstream ones do not. ' +

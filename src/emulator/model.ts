@@ -11,6 +11,11 @@ export interface Emulator<Rows extends OptionRows = OptionRows> {
     readonly options: Rows
     /** For `--help`: what the command finds, what is written, the requests that a script of faults can name. */
     readonly details: string
+    /**
+     * Of the folder that `trustDir` names: the root that a verifier is told to trust, and the folder or file of what it
+     * needs beside it.
+     */
+    readonly trustFolder: { readonly root: string; readonly collateral: string }
     /** What follows `emulate --tee X`, and what it does. */
     readonly examples: readonly (readonly [line: string, what: string])[]
     /** The faults that it can play, beside those of faults.ts. */

@@ -40,7 +40,7 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
     const packages = readdirSync(join(built.root, 'packages'))
     const image = await systemImage(kit, bare, name, {
         ...systemFiles(run),
-        ...chipFiles(stage.vendor, MEASUREMENT),
+        ...chipFiles(stage, MEASUREMENT),
         'etc/crypttab': { bytes: `root UUID=${ROOT_UUID} none luks\n` },
         [`var/lib/initramfs-tools/${version}`]: { bytes: `${sha1(built.initrd)}  /boot/initrd.img-${version}\n` },
         'etc/fstab': { bytes: '/dev/mapper/root / ext4 defaults 0 1\n/dev/vdb /boot ext4 defaults 0 2\n' },
@@ -69,7 +69,7 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
     if (!/RECIPE ENDS: 0/.test(first.console)) return first
     const initrd = kit.file(`${name}.initrd`)
     await sh(['debugfs', '-R', `dump /initrd.img-${version} ${initrd}`, bootDisk])
-    writeFileSync(initrd, withSegment(readFileSync(initrd), cpio(chipFiles(stage.vendor, MEASUREMENT))))
+    writeFileSync(initrd, withSegment(readFileSync(initrd), cpio(chipFiles(stage, MEASUREMENT))))
     const second = await boot({ ...machine, kernel: built.kernel, initrd, commandLine: 'root=/dev/mapper/root ro' })
     return {
         console: `${first.console}\nSECOND BOOT\n${second.console}`,

@@ -60,6 +60,9 @@ const TIMEOUT_S = 300
 
 const ANY_ROOT = /REAL ROOT REACHED/
 
+/** A state comes back now and then, between others; what is said at each try is said dozens of times. */
+const MOST_TIMES = 4
+
 export interface Built {
     readonly initrd: string
     readonly kernel: string
@@ -79,7 +82,7 @@ export async function runRow(row: Row, kit: Kit, built: Built): Promise<Ran> {
     const kind: InitrdKind = INITRDS[row.initrd]
     const broker = { url: prepared.url ?? `https://${HOST}:${port}`, pin: stage.pin }
     const segment = cpio({
-        ...chipFiles(stage.vendor, prepared.measurement ?? MEASUREMENT),
+        ...chipFiles(stage, prepared.measurement ?? MEASUREMENT),
         ...guestFiles(kind, broker, prepared.volume),
         ...prepared.files,
     })
@@ -129,6 +132,7 @@ function judge(
         const found = pattern.exec(console)
         if (found) faults.push(`the console says ${JSON.stringify(found[0])}`)
     }
+    for (const [line, times] of repeated(console)) faults.push(`the console says ${times} times: ${line}`)
     for (const secret of secrets) if (console.includes(secret)) faults.push('a secret is on the console')
     if (end === 'opens' && !marker.test(console))
         faults.push(`the real root was not reached${timedOut ? ' in time' : ''}`)
@@ -136,6 +140,13 @@ function judge(
     if (end === 'stays shut' && timedOut) faults.push('the guest did not switch itself off')
     if (/Kernel panic|Attempted to kill init/.test(console)) faults.push('the kernel panicked')
     return faults
+}
+
+/** Lines of ours that are said again and again: each change of state is one. */
+function repeated(console: string): [string, number][] {
+    const times = new Map<string, number>()
+    for (const [line] of console.matchAll(/guest-attest(?:-initrd)?: .*/g)) times.set(line, (times.get(line) ?? 0) + 1)
+    return [...times].filter(([, count]) => count > MOST_TIMES)
 }
 
 /** The first expectation that the text does not meet. */

@@ -4,9 +4,9 @@
 
 import { randomBytes } from 'node:crypto'
 import { createSocket } from 'node:dgram'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { openStage, type Stage } from '#test/stage.ts'
 import { startTang, type Tang } from '#test/tang.ts'
 import type { Entry } from './cpio.ts'
@@ -60,15 +60,14 @@ export async function openBootStage(): Promise<BootStage> {
 }
 
 /** The emulated chip's files in the initrd: its vendor's keys, and what was launched. */
-export function chipFiles(vendor: string, measurement: string): Record<string, Entry> {
-    const files = ['ark.pem', 'ask.pem', 'vcek.pem', 'crl.der', 'private/chip.json']
-    const keys = ['ark', 'ask', 'vcek'].map((name) => `private/${name}.key`)
+export function chipFiles({ tee, vendor }: Pick<Stage, 'tee' | 'vendor'>, measurement: string): Record<string, Entry> {
+    const files = readdirSync(vendor, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
     return {
-        'etc/guest-attest-emulator/launch.json': { bytes: JSON.stringify({ measurement }) },
+        'etc/guest-attest-emulator/launch.json': { bytes: JSON.stringify({ tee, options: { measurement } }) },
         ...Object.fromEntries(
-            [...files, ...keys].map((name) => [
-                `etc/guest-attest-emulator/vendor/${name}`,
-                { bytes: readFileSync(join(vendor, name)), mode: 0o600 },
+            files.map(({ parentPath, name }) => [
+                `etc/guest-attest-emulator/vendor/${relative(vendor, join(parentPath, name))}`,
+                { bytes: readFileSync(join(parentPath, name)), mode: 0o600 },
             ]),
         ),
     }

@@ -53,7 +53,7 @@ export async function dataGuest(kit: Kit, { root }: Built, name: string): Promis
         ...systemFiles(
             `echo "DATA: $(cat /data/marker), $(cat /data2/marker)" >/dev/console; guest-attest boot-report >/dev/console 2>&1`,
         ),
-        ...chipFiles(kit.boot.stage.vendor, MEASUREMENT),
+        ...chipFiles(kit.boot.stage, MEASUREMENT),
         ...trustFile(broker),
         'etc/crypttab': {
             bytes: [

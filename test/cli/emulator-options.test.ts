@@ -14,6 +14,7 @@ const toy = (id: string, options: OptionRows): Emulated => ({
     title: id.toUpperCase(),
     emulator: {
         options,
+        trustFolder: { root: 'root.pem', collateral: '.' },
         details: '',
         examples: [],
         faults: async () => ({}),
