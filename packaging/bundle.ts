@@ -26,7 +26,7 @@ export const PROGRAMS = {
 export type ProgramName = keyof typeof PROGRAMS
 
 /** Files of a plugin that a guest which only unlocks never runs. */
-const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:verifier|vocabulary|measure|owner|emulate)\.ts$/
+const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:collateral-service|verifier|vocabulary|measure|owner|emulate)\.ts$/
 
 /** What must not be part of the initrd's program: packages, and rooms of the house. */
 export const FORBIDDEN_IN_THE_PIN: readonly RegExp[] = [

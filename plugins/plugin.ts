@@ -6,6 +6,7 @@ import type { ErrorTable } from '#core/errors.ts'
 import type { Driver, KeyFields } from '#drivers/driver.ts'
 import type { Emulator } from '#emulator/model.ts'
 import type { Vocabulary } from '#evidence/claims.ts'
+import type { CollateralService } from '#evidence/collateral-service.ts'
 import type { Measure } from '#evidence/measure.ts'
 import type { EvidenceForms, Trust, Verifier } from '#evidence/verifier.ts'
 
@@ -30,6 +31,8 @@ export interface Plugin {
     vocabulary(): Promise<Vocabulary>
     /** Loaded when evidence is judged. The verifier keeps what it has verified of chains under this trust. */
     verifier(trust: Trust): Promise<Verifier>
+    /** Fetches and looks after what its evidence is judged by; loaded by `collateral`, brokers, and whoever fetches. */
+    collateral?(): Promise<CollateralService>
     /** Predicts the measurement of a guest; loaded by `measure` alone. */
     measure?(): Promise<Measure>
     /** Loaded by `emulate` alone, and not part of the initrd program. */

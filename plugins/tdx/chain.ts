@@ -58,7 +58,10 @@ const CERT_AND_CRL_SIGN = 0x06
 const MAX_CHAIN = 3
 
 /** @throws AttestError ERR_CERTIFICATE, ERR_TDX_CHAIN */
-export function readAnchors(trust: Trust, fromStatements: readonly Certificate[]): Anchors {
+export function readAnchors(
+    trust: Pick<Trust, 'roots' | 'certificates'>,
+    fromStatements: readonly Certificate[],
+): Anchors {
     const roots = trust.roots ? trust.roots.flatMap(readRoots) : [BUILT_IN]
     if (roots.length === 0) throw tdxError('ERR_TDX_CHAIN', `none of the given roots is a root key of TDX (${ROOTS})`)
     const given = [

@@ -1,0 +1,71 @@
+// All that quotes of one platform are judged by as one JSON file of nine fields, in which verifiers hand it to each other:
+// statements as the text that was signed, chains as PEM with the root last, revocation lists as DER in hex.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Certificate } from '#core/x509.ts'
+import type { GivenCollateral } from '#evidence/collateral-service.ts'
+import type { Authority, Issued } from './chain.ts'
+import { choose, type Dated, type Statement } from './collateral.ts'
+import { fmspcOf, type Kept, openCollateral } from './collateral-outlook.ts'
+import { tdxError } from './errors.ts'
+import { listDer } from './revocation-form.ts'
+
+/** @throws AttestError ERR_TDX_COLLATERAL_MISSING, and as `openCollateral`: what is not signed as it must be is not handed on */
+export function makeBundle(given: GivenCollateral, fmspc: string, at: Date): Buffer {
+    const kept = openCollateral(given)
+    const { tcbInfos, qeIdentities } = kept.statements
+    const info = chosen(
+        tcbInfos.filter(({ body }) => fmspcOf(body) === fmspc),
+        `TCB info of ${fmspc}`,
+        at,
+    )
+    const identity = chosen(qeIdentities, 'QE identity', at)
+    const bytes = [...given.revocationLists, ...kept.statements.revocationLists].map((list) => list.bytes)
+    const { ca, list } = pckList(kept)
+    const rootList = newest(kept, ca.root)
+    if (!rootList) throw missing(`revocation list of ${ca.root.cn}`)
+    const hex = (index: number): string => listDer(bytes[index] ?? Buffer.alloc(0)).toString('hex')
+    const fields = {
+        pck_crl_issuer_chain: chainOf(kept, ca),
+        root_ca_crl: hex(kept.lists.indexOf(rootList)),
+        pck_crl: hex(kept.lists.indexOf(list)),
+        tcb_info_issuer_chain: chainOf(kept, kept.verifyStatement(info, at).signer),
+        tcb_info: info.signed.toString('utf8'),
+        tcb_info_signature: info.signature.toString('hex'),
+        qe_identity_issuer_chain: chainOf(kept, kept.verifyStatement(identity, at).signer),
+        qe_identity: identity.signed.toString('utf8'),
+        qe_identity_signature: identity.signature.toString('hex'),
+    }
+    return Buffer.from(`${JSON.stringify(fields, null, 4)}\n`)
+}
+
+function chosen<T extends Dated>(among: readonly Statement<T>[], what: string, at: Date): Statement<T> {
+    const statement = choose(among, at)
+    if (!statement) throw missing(what)
+    return statement
+}
+
+// One file holds the list of one CA: that of most platforms, or the one that is there.
+function pckList(kept: Kept) {
+    for (const cn of ['Intel SGX PCK Platform CA', 'Intel SGX PCK Processor CA'])
+        for (const ca of kept.anchors.cas.filter((one) => one.cn === cn)) {
+            const list = newest(kept, ca)
+            if (list) return { ca, list }
+        }
+    throw missing('revocation list of a CA of PCK certificates')
+}
+
+const newest = ({ lists }: Kept, authority: Authority) =>
+    lists
+        .filter(({ list, signedBy }) => authority.name.equals(list.issuerName) && signedBy(authority))
+        .toSorted((a, b) => b.list.nextUpdate.getTime() - a.list.nextUpdate.getTime())[0]
+
+function chainOf({ certificates }: Kept, { certificate, root }: Issued): string {
+    const above = certificates.find(({ subjectCn, x509 }) => subjectCn === root.cn && x509.publicKey.equals(root.key))
+    if (!above) throw missing(`certificate of ${root.cn}`)
+    return pem(certificate) + pem(above)
+}
+
+const pem = ({ x509 }: Certificate): string => `${x509.toString().trimEnd()}\n`
+
+const missing = (what: string) => tdxError('ERR_TDX_COLLATERAL_MISSING', `no ${what} is there`)
