@@ -4,8 +4,9 @@
 import type { Plugin } from '#plugins/plugin.ts'
 import { SEV_MEASURES } from '#plugins/sev/measures.ts'
 import { snp } from '#plugins/snp/index.ts'
+import { tdx } from '#plugins/tdx/index.ts'
 
-export const PLUGINS: readonly Plugin[] = [snp]
+export const PLUGINS: readonly Plugin[] = [snp, tdx]
 
 /** The plugin of an id that came from one of them. */
 export function pluginOf(id: string): Plugin {

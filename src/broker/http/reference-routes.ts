@@ -22,8 +22,8 @@ const FROM_EVENT_LOG = z.extend(FROM_EVIDENCE, {
     measurement: z.optional(z.string().check(z.regex(/^(?:[0-9a-f]{2})+$/, 'expected lower-case hex'))),
 })
 
-/** A log as it lies in the firmware's memory, and evidence, as text. */
-const MAX_LOG_BODY = 2 * MAX_ATTESTATION_BYTES
+/** A log as it lies in the memory of the firmware (1 MiB, mostly empty), and evidence, in base64. */
+const MAX_LOG_BODY = MAX_ATTESTATION_BYTES
 
 const TEXT = 'text/plain'
 
