@@ -21,6 +21,7 @@ export const SEV_ERRORS = {
     ERR_SEV_SECRET_TABLE: { exit: 1, means: 'a table of secrets is malformed' },
     ERR_SEV_PACKET: { exit: 1, means: 'a packet of secrets is not authentic, or for another launch' },
     ERR_SEV_REPORT: { exit: 1, means: 'the attestation report is malformed' },
+    ERR_SEV_REPORT_UNEXPECTED: { exit: 1, means: 'the attestation report is authentic, and not what was expected' },
     ERR_SEV_SIGNATURE: { exit: 1, means: 'the signature of the attestation report does not verify' },
 } as const satisfies ErrorTable
 

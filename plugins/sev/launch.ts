@@ -55,6 +55,8 @@ export interface LaunchExpectation extends PolicyDemand {
     readonly digests: readonly Buffer[]
     /** API 0.17 unless told. */
     readonly leastFirmware?: FirmwareVersion
+    /** Accepts a policy under which the host can read the guest. */
+    readonly insecureWeakPolicy?: boolean
 }
 
 export interface ValidatedLaunch {
@@ -76,7 +78,7 @@ export function validateLaunch(
     const { measure } = LAUNCH_MEASURE.parse(claim.measurement)
     if (expected.digests.some(({ length }) => length !== DIGEST_SIZE))
         throw new TypeError(`a launch digest has ${DIGEST_SIZE} bytes`)
-    requirePolicy(expected.policy, expected)
+    if (!expected.insecureWeakPolicy) requirePolicy(expected.policy, expected)
     if (claim.policy !== expected.policy)
         throw sevError(
             'ERR_SEV_MEASUREMENT',

@@ -20,6 +20,11 @@ export const COMMANDS: readonly CommandRow[] = [
     { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
     { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
     { signature: 'measure', describe: 'what a guest should measure', load: () => import('./measure/group.ts') },
+    {
+        signature: 'collateral',
+        describe: 'what vendors sign of their platforms',
+        load: () => import('./collateral/group.ts'),
+    },
     { signature: 'policy', describe: 'appraisal policies', load: () => import('./policy/group.ts') },
     { signature: 'trust', describe: 'which brokers this guest believes', load: () => import('./trust/group.ts') },
     { signature: 'get-resource <uri>', describe: 'fetch a resource', load: () => import('./get-resource.ts') },
@@ -33,6 +38,11 @@ export const COMMANDS: readonly CommandRow[] = [
         signature: 'relay',
         describe: 'carry guests without network to a broker, on their host',
         load: () => import('./relay/command.ts'),
+    },
+    {
+        signature: 'sev',
+        describe: 'launch guests of SEV and SEV-ES: sessions, measurements, secrets',
+        load: () => import('./sev/group.ts'),
     },
     { signature: 'broker', describe: 'run and administer a key broker', load: () => import('./broker/group.ts') },
     {

@@ -6,12 +6,13 @@ import { dirname } from 'node:path'
 import { coreError } from '#core/errors.ts'
 
 /** @throws AttestError ERR_USAGE where the file of `--out` is there already, or has no folder */
-export function requireNewFile(path: string): void {
-    if (path === '' || path === '-') throw coreError('ERR_USAGE', `--out: expected a file, got ${JSON.stringify(path)}`)
+export function requireNewFile(path: string, option = '--out'): void {
+    if (path === '' || path === '-')
+        throw coreError('ERR_USAGE', `${option}: expected a file, got ${JSON.stringify(path)}`)
     if (lstatSync(path, { throwIfNoEntry: false }))
-        throw coreError('ERR_USAGE', `--out: ${path} is there already`, {
+        throw coreError('ERR_USAGE', `${option}: ${path} is there already`, {
             hint: 'nothing is overwritten: name another file',
         })
     if (!statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory())
-        throw coreError('ERR_USAGE', `--out: there is no folder ${dirname(path)}`)
+        throw coreError('ERR_USAGE', `${option}: there is no folder ${dirname(path)}`)
 }

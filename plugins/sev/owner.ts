@@ -1,0 +1,12 @@
+// What the owner of a guest needs of this technology before it runs, for the commands of `sev`, which may know no file of
+// a plugin: loaded through src/plugins.ts.
+// SPDX-License-Identifier: Apache-2.0
+
+export { CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, readChain, verifyChain } from './chain.ts'
+export { sevError } from './errors.ts'
+export { type LaunchClaim, openLaunch, packSecrets, validateLaunch } from './launch.ts'
+export { launchDigest, memoryHash } from './launch-digest.ts'
+export { DIGEST_SIZE, LAUNCH_MEASURE, LEAST_API, measuredDigest, requireFirmware } from './launch-measure.ts'
+export { POLICY, readPolicy, requirePolicy } from './policy.ts'
+export { parseReport, REPORT_SIZE, verifyReport } from './report.ts'
+export { MAX_PACKET, SECRET_ALIASES, USUAL_AREA } from './secret-table.ts'

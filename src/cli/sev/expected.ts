@@ -1,0 +1,136 @@
+// What `sev validate` expects of a launch: the digest of the firmware, the kernel and the processors that the owner has
+// copies of. The options are those of virt-qemu-sev-validate.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createHash } from 'node:crypto'
+import { coreError } from '#core/errors.ts'
+import { readInput } from '#core/files.ts'
+import { launchError } from '#core/launch/errors.ts'
+import { hashCmdline, hashTable, type KernelHashes, NO_INITRD } from '#core/launch/kernel-hashes.ts'
+import { vmsaPages } from '#core/launch/options.ts'
+import { type Firmware, hashArea, readFirmware, resetAddress } from '#core/launch/ovmf.ts'
+import { signature } from '#core/launch/vcpu.ts'
+import { PROFILES, profileName, profileRow, wantVmsa } from '#core/launch/vmsa.ts'
+import { sevOwner } from '#plugins.ts'
+
+export const MAX_FIRMWARE = 64 * 1024 * 1024
+const MAX_KERNEL = 2 * 1024 * 1024 * 1024
+const MAX_VCPUS = 4096
+
+/** Those that stand for a measured state of plain SEV-ES. */
+const LEGACY = Object.keys(PROFILES).filter((name) => name.startsWith('kvm-'))
+
+export const EXPECTED_OPTIONS = {
+    firmware: { type: 'string', alias: 'f', describe: 'the firmware: all of the flash that is not written' },
+    kernel: { type: 'string', alias: 'k', describe: 'the kernel that the host loads, where its hash is measured' },
+    initrd: { type: 'string', alias: 'r', describe: 'its initrd' },
+    cmdline: { type: 'string', alias: 'e', describe: 'its command line' },
+    'num-cpus': { type: 'number', alias: 'n', describe: 'how many processors the guest has (SEV-ES)' },
+    'vmsa-cpu0': { type: 'string', describe: 'the state that the first of them starts in' },
+    'vmsa-cpu1': { type: 'string', describe: 'the state that the others start in' },
+    'cpu-family': { type: 'number', describe: 'or the processor that the state is made for: its family …' },
+    'cpu-model': { type: 'number', describe: '… its model …' },
+    'cpu-stepping': { type: 'number', describe: '… and its stepping' },
+    profile: {
+        type: 'string',
+        choices: LEGACY,
+        default: 'kvm-legacy',
+        describe: 'how the host’s KVM prepares the state; QEMU 9.0, or legacy-vm-type=off: kvm-init2',
+    },
+} as const
+
+export interface ExpectedArgs {
+    readonly firmware?: string | undefined
+    readonly kernel?: string | undefined
+    readonly initrd?: string | undefined
+    readonly cmdline?: string | undefined
+    readonly numCpus?: number | undefined
+    readonly vmsaCpu0?: string | undefined
+    readonly vmsaCpu1?: string | undefined
+    readonly cpuFamily?: number | undefined
+    readonly cpuModel?: number | undefined
+    readonly cpuStepping?: number | undefined
+    readonly profile: string
+}
+
+/** Whether anything is said of processors. */
+export const namesProcessors = (args: ExpectedArgs): boolean =>
+    [args.numCpus, args.vmsaCpu0, args.vmsaCpu1, args.cpuFamily, args.cpuModel, args.cpuStepping].some(
+        (value) => value !== undefined,
+    )
+
+/** Options that contradict each other, before anything is read. @throws AttestError ERR_USAGE */
+export function checkExpected(args: ExpectedArgs, es: boolean): asserts args is ExpectedArgs & { firmware: string } {
+    const { kernel, initrd, cmdline, vmsaCpu0, vmsaCpu1, numCpus } = args
+    if (args.firmware === undefined) throw coreError('ERR_USAGE', '--firmware is missing')
+    if (kernel === undefined && (initrd !== undefined || cmdline !== undefined))
+        throw coreError('ERR_USAGE', '--initrd and --cmdline are nothing without --kernel')
+    const model = [args.cpuFamily, args.cpuModel, args.cpuStepping].filter((part) => part !== undefined)
+    if (model.length > 0 && (vmsaCpu0 !== undefined || vmsaCpu1 !== undefined))
+        throw coreError('ERR_USAGE', 'the state of the processors is given, or made for a model: not both')
+    if (model.length > 0 && model.length < 3)
+        throw coreError('ERR_USAGE', '--cpu-family, --cpu-model and --cpu-stepping stand together')
+    if (vmsaCpu1 !== undefined && vmsaCpu0 === undefined)
+        throw coreError('ERR_USAGE', '--vmsa-cpu1 is nothing without --vmsa-cpu0')
+    if (!es) return
+    if (numCpus === undefined) throw coreError('ERR_USAGE', 'a guest of SEV-ES: --num-cpus is missing')
+    if (numCpus < 1 || numCpus > MAX_VCPUS)
+        throw coreError('ERR_USAGE', `--num-cpus ${numCpus}: expected 1 to ${MAX_VCPUS}`)
+    if (model.length === 0 && vmsaCpu0 === undefined)
+        throw coreError('ERR_USAGE', 'a guest of SEV-ES: say what its processors are, by --cpu-family … or --vmsa-cpu0')
+    if (model.length === 0 && vmsaCpu1 === undefined && numCpus > 1)
+        throw coreError('ERR_USAGE', 'a guest of more than one processor: --vmsa-cpu1 is missing')
+}
+
+export interface Expected {
+    readonly firmware: Firmware
+    readonly digest: Buffer
+}
+
+/**
+ * The launch digest. `insecure` computes what no QEMU would launch: the hash of a kernel for a firmware that has no place
+ * for it.
+ * @throws AttestError ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_NOT_FOUND_FILE
+ */
+export async function readExpected(
+    args: ExpectedArgs & { readonly firmware: string },
+    es: boolean,
+    insecure: boolean,
+): Promise<Expected> {
+    const { memoryHash, launchDigest } = await sevOwner()
+    const firmware = readFirmware(readInput(args.firmware, MAX_FIRMWARE), args.firmware)
+    const hashes = readKernel(args)
+    const pages = es ? readPages(args, firmware) : []
+    if (!hashes || hashArea(firmware) || !insecure) return { firmware, digest: launchDigest(firmware, hashes, pages) }
+    const all = memoryHash(firmware, null).update(hashTable(hashes))
+    for (const page of pages) all.update(page)
+    return { firmware, digest: all.digest() }
+}
+
+function readKernel({ kernel, initrd, cmdline }: ExpectedArgs): KernelHashes | null {
+    if (kernel === undefined) return null
+    const digest = (path: string): Buffer => createHash('sha256').update(readInput(path, MAX_KERNEL)).digest()
+    return {
+        kernel: digest(kernel),
+        initrd: initrd === undefined ? NO_INITRD : digest(initrd),
+        cmdline: hashCmdline(cmdline ?? ''),
+    }
+}
+
+function readPages(args: ExpectedArgs, firmware: Firmware): readonly Buffer[] {
+    const { numCpus = 1, cpuFamily: family, cpuModel: model, cpuStepping: stepping } = args
+    if (family !== undefined && model !== undefined && stepping !== undefined) {
+        const profile = profileName(args.profile)
+        const features = profileRow(profile).features ?? 0n
+        const state = { profile, signature: signature({ family, model, stepping }), features }
+        return vmsaPages(state, resetAddress(firmware), numCpus)
+    }
+    const page = (path: string | undefined): Buffer[] => (path === undefined ? [] : [wantVmsa(readInput(path), path)])
+    const [first] = page(args.vmsaCpu0)
+    const [other] = page(args.vmsaCpu1)
+    const pages = Array.from({ length: numCpus }, (_, at) => (at === 0 ? first : other)).filter(
+        (one) => one !== undefined,
+    )
+    if (pages.length === numCpus) return pages
+    throw launchError('ERR_VMSA', `${pages.length} pages of processor state for ${numCpus} processors`)
+}

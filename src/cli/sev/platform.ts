@@ -1,0 +1,75 @@
+// The options that name the certificates of a platform, shared by the commands that judge one.
+// SPDX-License-Identifier: Apache-2.0
+
+import { coreError } from '#core/errors.ts'
+import { createFile } from '#core/files.ts'
+import { sevOwner } from '#plugins.ts'
+import { requireNewFile } from '../options/new-file.ts'
+import { note } from '../term.ts'
+import { NO_STRINGS, readBlob, readSized } from './inputs.ts'
+import { AMD_SERVICE, fetchCek } from './kds.ts'
+
+const CHIP_ID_SIZE = 64
+
+export const PLATFORM_OPTIONS = {
+    'cert-chain': {
+        type: 'array',
+        string: true,
+        default: NO_STRINGS,
+        describe:
+            'certificates in any order: the host’s cert-chain (PEK, OCA, CEK), an export of sevctl, AMD’s ask_ark; raw or base64; may be repeated',
+    },
+    cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature: hosts export it without' },
+    'chip-id': { type: 'string', describe: 'or the chip’s id (hex, b64:… or @FILE): AMD’s service is asked for it' },
+    'save-cek': { type: 'string', describe: 'keep what that service answers in this new file, for --cek' },
+    'cek-service': { type: 'string', default: AMD_SERVICE, describe: 'the service' },
+    owner: { type: 'string', describe: 'the certificate (OCA) of whoever must own the platform' },
+    'trust-root': {
+        type: 'array',
+        string: true,
+        default: NO_STRINGS,
+        describe: 'trust this ARK instead of AMD’s: an emulator’s, a laboratory’s',
+    },
+} as const
+
+export interface PlatformArgs {
+    readonly pdh?: string | undefined
+    readonly certChain: readonly string[]
+    readonly cek?: string | undefined
+    readonly chipId?: string | undefined
+    readonly saveCek?: string | undefined
+    readonly cekService: string
+    readonly owner?: string | undefined
+    readonly trustRoot: readonly string[]
+}
+
+/**
+ * The certificates that were named, and what they are judged by.
+ * @throws AttestError ERR_USAGE, ERR_NOT_FOUND_FILE, ERR_SEV_CERTIFICATE, what fetchCek throws
+ */
+export async function readPlatform(args: PlatformArgs) {
+    const { readChain } = await sevOwner()
+    const { pdh, certChain, cek, chipId, saveCek, cekService, owner, trustRoot } = args
+    if (saveCek !== undefined && chipId === undefined)
+        throw coreError('ERR_USAGE', '--save-cek keeps what --chip-id asks for')
+    if (saveCek !== undefined) requireNewFile(saveCek, '--save-cek')
+    const id = chipId === undefined ? undefined : readSized(chipId, '--chip-id', CHIP_ID_SIZE)
+    const named = [cek, pdh, ...certChain].filter((path) => path !== undefined)
+    if (named.length === 0) throw coreError('ERR_USAGE', 'no certificate was named: --cert-chain')
+    const blobs = named.map((name) => ({ name, bytes: readBlob(name) }))
+    const roots = trustRoot.map((name) => {
+        const { ark } = readChain([{ name, bytes: readBlob(name) }])
+        if (!ark) throw coreError('ERR_USAGE', `--trust-root: ${name} is no ARK`)
+        return ark
+    })
+    const { oca } = owner === undefined ? {} : readChain([{ name: owner, bytes: readBlob(owner) }])
+    if (owner !== undefined && !oca) throw coreError('ERR_USAGE', `--owner: ${owner} is no OCA`)
+    readChain(blobs) // whatever is wrong with them is said before anybody is asked
+    const fetched = id ? [{ name: cekService, bytes: await fetchCek(id, cekService) }] : []
+    const files = readChain([...fetched, ...blobs])
+    if (saveCek !== undefined && fetched[0]) {
+        createFile(saveCek, fetched[0].bytes, 0o644)
+        note(`the chip’s certificate is in ${saveCek}`)
+    }
+    return { files, trust: { ...(roots.length > 0 ? { roots } : {}), ...(oca ? { owner: oca } : {}) } }
+}

@@ -1,0 +1,137 @@
+// `sev report verify`: a report that a host asked its firmware for while a guest runs. It says little, and this says so.
+// SPDX-License-Identifier: Apache-2.0
+
+import { Checks } from '#core/checks.ts'
+import { coreError } from '#core/errors.ts'
+import { sevOwner } from '#plugins.ts'
+import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
+import { printJson } from '../term.ts'
+import { NO_STRINGS, readBlob, readSized } from './inputs.ts'
+import { PLATFORM_OPTIONS, readPlatform } from './platform.ts'
+import { type Ending, exitOf, lastLine, showChecks, verdictOf } from './show.ts'
+
+const OPTIONS = {
+    ...PLATFORM_OPTIONS,
+    'launch-digest': {
+        type: 'array',
+        string: true,
+        default: NO_STRINGS,
+        describe: 'a launch digest that is accepted (hex), as `measure sev` prints it; may be repeated',
+    },
+    policy: { type: 'number', describe: 'the policy that it must have been launched with' },
+    nonce: {
+        type: 'string',
+        describe: 'the 16 bytes that the host was asked to put into it (hex, hex:…, b64:… or @FILE)',
+    },
+    'authentic-only': {
+        type: 'boolean',
+        default: false,
+        describe: 'exit 0 on an authentic report although nothing was expected of it',
+    },
+    ...JSON_OPTION,
+} as const
+
+export const command = define({
+    positionals: { file: 'the report, 208 bytes: raw or base64' },
+    options: OPTIONS,
+    examples: [
+        [
+            'report.bin --cert-chain chain.b64 --cek cek.cert --launch-digest 07f7ab…',
+            'a guest like that, on AMD’s hardware',
+        ],
+        ['report.bin --cert-chain chain.b64 --cek cek.cert --authentic-only', 'some guest on AMD’s hardware'],
+    ],
+    details:
+        'The host chooses which guest it asks about, and the nonce: the report is bound to nobody, and may be old. It never ' +
+        'proves that the guest you talk to is this one. A policy without NODBG and NOKS is refused as soon as anything is expected.\n' +
+        'Exit status: 0 accepted (or authentic with --authentic-only), 1 rejected, 2 usage, 3 undecided or nothing was expected.',
+    async run(args) {
+        const { CHAIN_CHECKS, DIGEST_SIZE, REPORT_SIZE, readPolicy, verifyChain, verifyReport } = await sevOwner()
+        const digests = args.launchDigest.map((text) => readSized(text, '--launch-digest', DIGEST_SIZE))
+        const nonce = args.nonce === undefined ? null : readSized(args.nonce, '--nonce', 16)
+        if (args.policy !== undefined) readPolicy(args.policy)
+        const bytes = readBlob(String(args['file']))
+        const { files, trust } = await readPlatform(args)
+        const checks = new Checks([...CHAIN_CHECKS, 'report', ...EXPECTATIONS])
+        const isExpected = digests.length > 0 || nonce !== null || args.policy !== undefined
+        let ending: Ending = { verdict: isExpected ? 'accepted' : 'authentic' }
+        let claims: object | null = null
+        try {
+            const platform = verifyChain(files, trust, checks)
+            const { report } = checks.run('report', () => {
+                if (bytes.length !== REPORT_SIZE)
+                    throw coreError('ERR_LENGTH', `expected ${REPORT_SIZE} bytes, got ${bytes.length}`)
+                return { report: verifyReport(bytes, platform.pek), detail: 'signed by PEK' }
+            })
+            claims = {
+                launchDigest: report.digest.toString('hex'),
+                nonce: report.nonce.toString('hex'),
+                policy: report.policy,
+                chip: platform.chip,
+                owner: platform.owner,
+                line: platform.line,
+                rootIsAmd: platform.line !== null,
+                binding: 'none',
+                freshness: 'host-chosen',
+            }
+            await appraise(report, { digests, nonce, policy: args.policy, isExpected }, checks)
+        } catch (error) {
+            ending = verdictOf(error)
+        }
+        if (args.json) printJson({ ...ending, checks: checks.all(), claims })
+        else showChecks(checks.all(), lastLine(ending, TEXTS[ending.verdict]))
+        return ending.verdict === 'authentic' && args.authenticOnly ? 0 : exitOf(ending)
+    },
+})
+
+export const group: readonly CommandRow[] = [
+    {
+        signature: 'verify <file>',
+        describe: 'is this report authentic, and as expected?',
+        load: async () => ({ command }),
+    },
+]
+
+const EXPECTATIONS = ['policy', 'launch digest', 'nonce'] as const
+
+const TEXTS: Readonly<Record<Ending['verdict'], string | undefined>> = {
+    accepted: 'ACCEPTED: such a guest was launched there; which guest the host asked about is its own choice',
+    authentic: 'AUTHENTIC, NOT APPRAISED: could be any guest, could be a replay',
+    rejected: undefined,
+    undecided: undefined,
+}
+
+interface Wanted {
+    readonly digests: readonly Buffer[]
+    readonly nonce: Buffer | null
+    readonly policy: number | undefined
+    readonly isExpected: boolean
+}
+
+async function appraise(
+    report: { readonly digest: Buffer; readonly nonce: Buffer; readonly policy: number },
+    { digests, nonce, policy, isExpected }: Wanted,
+    checks: Checks,
+): Promise<void> {
+    const { requirePolicy, sevError } = await sevOwner()
+    const unexpected = (text: string) => sevError('ERR_SEV_REPORT_UNEXPECTED', text)
+    const hex = `0x${report.policy.toString(16)}`
+    checks.runIfNamed('policy', 'nothing was expected', () => {
+        if (!isExpected) return null
+        if (policy !== undefined && policy !== report.policy)
+            throw unexpected(`${hex}, expected 0x${policy.toString(16)}`)
+        requirePolicy(report.policy, { es: false })
+        return { detail: hex }
+    })
+    checks.runIfNamed('launch digest', 'none was expected', () => {
+        if (digests.length === 0) return null
+        if (!digests.some((digest) => digest.equals(report.digest)))
+            throw unexpected(`${report.digest.toString('hex')} is none of those that are accepted`)
+        return { detail: report.digest.toString('hex') }
+    })
+    checks.runIfNamed('nonce', 'none was expected', () => {
+        if (!nonce) return null
+        if (!nonce.equals(report.nonce)) throw unexpected(`${report.nonce.toString('hex')}, expected another`)
+        return { detail: 'the one that was named; the host asked with it' }
+    })
+}

@@ -1,0 +1,57 @@
+// `sev session`: keys for one launch, wrapped for one platform.
+// SPDX-License-Identifier: Apache-2.0
+
+import { toBase64, wipe } from '#core/bytes.ts'
+import { Checks } from '#core/checks.ts'
+import { createFile } from '#core/files.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { sevOwner } from '#plugins.ts'
+import { command as define } from '../command.ts'
+import { requireNewFile } from '../options/new-file.ts'
+import { note } from '../term.ts'
+import { PLATFORM_OPTIONS, readPlatform } from './platform.ts'
+
+/** What is written, by the end of its name: sevctl's. */
+const FILES = { godh: '_godh.b64', session: '_session.b64', tek: '_tek.bin', tik: '_tik.bin' } as const
+
+export const command = define({
+    options: {
+        pdh: { type: 'string', demandOption: true, describe: 'the platform’s key, of QMP query-sev-capabilities' },
+        ...PLATFORM_OPTIONS,
+        policy: { type: 'number', demandOption: true, describe: 'the policy of the launch: 3, or 7 for SEV-ES' },
+        es: { type: 'boolean', default: false, describe: 'it is a guest of SEV-ES: the policy must say so' },
+        name: { type: 'string', default: 'vm', describe: 'what the files are called, up to _godh.b64 and so on' },
+    },
+    examples: [
+        [
+            '--pdh pdh.b64 --cert-chain chain.b64 --cek cek.cert --policy 3',
+            'vm_godh.b64, vm_session.b64 for QEMU; the keys',
+        ],
+        ['--pdh pdh.b64 --cert-chain chain.b64 --chip-id @id --policy 7 --es --name web-1', 'for a guest of SEV-ES'],
+    ],
+    details:
+        'Writes NAME_godh.b64 and NAME_session.b64, which the host may have (QEMU: dh-cert-file, session-file), and NAME_tek.bin ' +
+        'and NAME_tik.bin, which it may not: the keys of this one launch. Never launch two guests with them.\n' +
+        'The platform is verified first, as by `sev chain verify`. A policy must have NODBG and NOKS.\n' +
+        'Exit status: 0 written, 1 the platform is not AMD’s, 2 usage, 3 undecided.',
+    async run(args) {
+        const { openLaunch, CHAIN_CHECKS } = await sevOwner()
+        const path = (file: keyof typeof FILES): string => `${args.name}${FILES[file]}`
+        for (const file of Object.keys(FILES) as (keyof typeof FILES)[]) requireNewFile(path(file), '--name')
+        libc().forbidCoreDumps()
+        const { files, trust } = await readPlatform(args)
+        const launch = openLaunch(files, trust, args.policy, { es: args.es }, new Checks(CHAIN_CHECKS))
+        try {
+            createFile(path('tek'), launch.tek)
+            createFile(path('tik'), launch.tik)
+            createFile(path('godh'), toBase64(launch.godh), 0o644)
+            createFile(path('session'), toBase64(launch.session), 0o644)
+        } finally {
+            wipe(launch.tek, launch.tik)
+        }
+        const { line, chip } = launch.platform
+        note(`a session for the ${line ?? 'UNKNOWN'} chip ${chip.slice(0, 16)}…: ${path('godh')}, ${path('session')}`)
+        if (line === null) note('its root is none of AMD’s: this says nothing of hardware')
+        return 0
+    },
+})
