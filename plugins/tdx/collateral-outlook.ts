@@ -8,8 +8,10 @@ import { type Anchors, type Authority, chainReader, readAnchors } from './chain.
 import { choose, type Dated, readStatements, type Statement, type Statements, statementVerifier } from './collateral.ts'
 import type { TcbInfo } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
+import { PCK_CAS } from './pck.ts'
 import type { Quote } from './quote.ts'
 import { checkRevocation, type RevocationLists, readLists } from './revocation.ts'
+import { VENDOR_ROOT } from './roots.ts'
 
 /** Collateral that was read, with those who vouch for it. */
 export interface Kept {
@@ -82,7 +84,9 @@ function statementItems(kept: Kept, at: Date): Item[] {
 
 function listItems({ lists, anchors }: Kept): Item[] {
     const authorities: readonly Authority[] = [...anchors.roots, ...anchors.cas]
-    return lists.map(({ name, list, signedBy }) => ({
+    // Those of other vendors may lie in the same folder.
+    const own = lists.filter(({ list }) => list.issuerCn === VENDOR_ROOT.cn || Object.hasOwn(PCK_CAS, list.issuerCn))
+    return own.map(({ name, list, signedBy }) => ({
         what: `revocation list of ${list.issuerCn}`,
         source: name,
         issued: list.thisUpdate,

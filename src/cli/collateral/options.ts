@@ -1,0 +1,149 @@
+// What the commands of `collateral` have in common: the technologies that have a service, their platforms as options of
+// their own, evidence that names a platform, and the way to a service.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Options } from 'yargs'
+import { coreError } from '#core/errors.ts'
+import { readInput } from '#core/files.ts'
+import { openHttps } from '#core/https-get.ts'
+import type { Evidence } from '#drivers/driver.ts'
+import { checkRoots, readCertificates } from '#evidence/collateral.ts'
+import { writeCollateralFolder } from '#evidence/collateral-folder.ts'
+import type { CollateralService, GivenCollateral } from '#evidence/collateral-service.ts'
+import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
+import type { NamedBytes } from '#evidence/verifier.ts'
+import { PLUGINS } from '#plugins.ts'
+
+const NONE: string[] = []
+
+/** A technology whose vendor hands collateral out. */
+export interface Served {
+    readonly id: string
+    readonly title: string
+    readonly service: CollateralService
+}
+
+/** A platform of a technology. */
+export interface Platform {
+    readonly served: Served
+    readonly name: string
+}
+
+export async function servedTechnologies(): Promise<Served[]> {
+    const found = PLUGINS.map(
+        async ({ id, title, collateral }) => collateral && { id, title, service: await collateral() },
+    )
+    return (await Promise.all(found)).filter((row) => row !== undefined)
+}
+
+export const EVIDENCE_OPTION = {
+    evidence: {
+        type: 'array',
+        string: true,
+        default: NONE,
+        describe: 'evidence of a guest, which names its platform; may be repeated',
+    },
+} as const
+
+export const ROOT_OPTION = {
+    'trust-root': {
+        type: 'array',
+        string: true,
+        default: NONE,
+        describe: "trust this root (PEM) instead of the vendor's: an emulator's, a laboratory's",
+    },
+} as const
+
+/** `--fmspc` and its like. */
+export const platformOptions = (all: readonly Served[]): Record<string, Options> =>
+    Object.fromEntries(
+        all.map(({ service: { platform } }) => [
+            platform.option,
+            { type: 'array', string: true, default: [], describe: platform.describe },
+        ]),
+    )
+
+/** The platforms that were named, each once, and those of the evidence. @throws AttestError ERR_USAGE */
+export async function readPlatforms(
+    args: Readonly<Record<string, unknown>>,
+    all: readonly Served[],
+): Promise<Platform[]> {
+    const named = all.flatMap((served) =>
+        (args[served.service.platform.option] as readonly string[]).map((text) => ({
+            served,
+            name: served.service.readPlatform(text),
+        })),
+    )
+    const shown = (await readEvidence(args['evidence'] as readonly string[], all)).map(({ served, evidence }) => ({
+        served,
+        name: served.service.platformOf(evidence),
+    }))
+    const every = [...named, ...shown]
+    return every.filter(
+        ({ served, name }, index) =>
+            every.findIndex((other) => other.served === served && other.name === name) === index,
+    )
+}
+
+/** The platforms that something is there for. @throws AttestError of the plugin */
+export const platformsThere = (all: readonly Served[], given: GivenCollateral): Platform[] =>
+    all.flatMap((served) => served.service.platformsIn(given).map((name) => ({ served, name })))
+
+/** @throws AttestError ERR_USAGE for evidence of a technology that has no such service */
+export async function readEvidence(files: readonly string[], all: readonly Served[]) {
+    const verifiers =
+        files.length === 0 ? [] : await Promise.all(PLUGINS.map((plugin) => plugin.verifier(STRICT_TRUST)))
+    return files.map((file): { file: string; served: Served; evidence: Evidence } => {
+        const { evidence } = recognise(readInput(file, MAX_EVIDENCE_BYTES), verifiers)
+        const served = all.find(({ id }) => id === evidence.tee)
+        if (served) return { file, served, evidence }
+        throw coreError('ERR_USAGE', `${file}: no collateral of ${evidence.tee} is fetched`)
+    })
+}
+
+/** @throws AttestError ERR_NOT_FOUND_FILE, ERR_EVIDENCE_TRUST */
+export async function readRoots(paths: readonly string[]): Promise<{ readonly roots?: readonly NamedBytes[] }> {
+    if (paths.length === 0) return {}
+    const roots = paths.map(readCertificates)
+    checkRoots(roots, await Promise.all(PLUGINS.map((plugin) => plugin.verifier(STRICT_TRUST))))
+    return { roots }
+}
+
+/** The way to a service, as `collateral fetch`, `verify` and brokers are told it. */
+export interface ServiceArgs {
+    readonly source: string
+    readonly update: string
+    /** PEM. */
+    readonly ca?: string | undefined
+    readonly insecureHttp: boolean
+}
+
+/**
+ * Fetches for one platform after the other, and writes what each came to.
+ * @returns the names of files that are new
+ * @throws AttestError of the plugin, ERR_HTTP_*, ERR_FILE
+ */
+export async function fetchInto(
+    folder: string,
+    platforms: readonly Platform[],
+    present: (folder: string) => GivenCollateral,
+    { source, update, ca, insecureHttp }: ServiceArgs,
+    tell: (text: string) => void,
+): Promise<string[]> {
+    const client = await openHttps({ ca, insecureHttp })
+    try {
+        const changed: string[] = []
+        for (const { served, name } of platforms) {
+            tell(`asking ${source} for the collateral of ${name}`)
+            const files = await served.service.fetch(
+                { platform: name, source, update, present: present(folder) },
+                { get: client.get, now: new Date() },
+            )
+            changed.push(...writeCollateralFolder(folder, files))
+        }
+        return changed
+    } finally {
+        await client.close()
+    }
+}
