@@ -8,6 +8,7 @@ import { KERNEL_OPTIONS, readKernel, readVcpus, VCPU_OPTIONS, vmsaFiles } from '
 import { type Firmware, readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import {
     fitOf,
+    type KernelVariant,
     kernelVariants,
     MOST_VCPUS,
     nearestFirst,
@@ -47,6 +48,9 @@ type Values = MeasureValues<typeof OPTIONS>
 
 const SNP_ACTIVE = 1n
 
+/** Most processors that are tried with features that hardly anybody turns on. */
+const MOST_RARE_VCPUS = 64
+
 export const snpMeasure: Measure<typeof OPTIONS> = {
     options: OPTIONS,
     alone: true,
@@ -66,7 +70,7 @@ export const snpMeasure: Measure<typeof OPTIONS> = {
     measure,
     search: {
         size: DIGEST_SIZE,
-        searched: `1 to ${MOST_VCPUS} processors of every known type, profiles of KVM, EC2 and GCE, the usual features, and up to two others for 64 processors; kernel, initrd and command line as given or left out`,
+        searched: `1 to ${MOST_VCPUS} processors of every known type, profiles of KVM, EC2 and GCE, the usual features, and up to two others for ${MOST_RARE_VCPUS} processors; kernel, initrd and command line as given or left out`,
         reported: (bytes) => (bytes.length === REPORT_SIZE ? parseReport(bytes).measurement : null),
         search,
     },
@@ -158,15 +162,29 @@ function search(values: Values, wanted: Buffer): readonly Fit[] {
     refuseVmsa(values)
     const firmware = firmwareOf(values)
     const usual = [...new Set([values.guestFeatures ?? SNP_ACTIVE, SNP_ACTIVE, 0x21n])]
-    const fits = searchWith(values, firmware, wanted, usual, MOST_VCPUS)
-    return nearestFirst(fits.length > 0 ? fits : searchWith(values, firmware, wanted, rareFeatures(usual), 64))
+    const variants = kernelVariants(values)
+    const fits = searchWith(values, { firmware, wanted, variants, features: usual, most: MOST_VCPUS })
+    if (fits.length > 0) return nearestFirst(fits)
+    const [asGiven] = variants
+    const features = rareFeatures(usual)
+    return nearestFirst(
+        searchWith(values, { firmware, wanted, variants: asGiven ? [asGiven] : [], features, most: MOST_RARE_VCPUS }),
+    )
 }
 
-function searchWith(values: Values, firmware: Firmware, wanted: Buffer, features: readonly bigint[], most: number) {
+interface Searched {
+    readonly firmware: Firmware
+    readonly wanted: Buffer
+    readonly variants: readonly KernelVariant[]
+    readonly features: readonly bigint[]
+    readonly most: number
+}
+
+function searchWith(values: Values, { firmware, wanted, variants, features, most }: Searched): Fit[] {
     const fits: Fit[] = []
     const reset = resetAddress(firmware)
     const first = startOf(values, firmware)
-    for (const { hashes, differs, inputs } of kernelVariants(values))
+    for (const { hashes, differs, inputs } of variants)
         for (const [vmm, profiles] of Object.entries(PROFILES_OF) as [Vmm, ProfileName[]][]) {
             const memory = memoryDigest(first, firmware, hashes, vmm)
             const start = () => walk(memory)
