@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { closeSync, constants, openSync, readdirSync, readSync, statSync, writeSync } from 'node:fs'
 import { equalBytes } from '#core/bytes.ts'
 import { errnoOf, messageOf } from '#core/errors.ts'
-import type { MeasurementRegister, MeasurementRegisters } from '../driver.ts'
+import type { MeasurementRegisters } from '../driver.ts'
 import { driverError } from '../errors.ts'
 import type { DeviceLock } from './device-lock.ts'
 import { SYSFS_MAGIC, type System } from './system.ts'
@@ -41,10 +41,74 @@ interface RegisterFile {
     readonly extensible: boolean
 }
 
-export function measurements(system: System, lock: DeviceLock, path = MEASUREMENTS_FOLDER): Measurements {
+/** The file operations that registers need, so that their races can be played without a kernel. Errors carry an errno. */
+export interface RegisterFs {
+    /** The regular files of a folder, and whether their owner may write. */
+    list(folder: string): readonly { readonly name: string; readonly writable: boolean }[]
+    /** What one read(2) at the start gives, of at most so many bytes. */
+    read(path: string, maxBytes: number): Buffer
+    /** One write(2) at the start: how many bytes the kernel took. */
+    write(path: string, bytes: Uint8Array): number
+}
+
+export const realRegisterFs: RegisterFs = {
+    list: (folder) =>
+        readdirSync(folder).flatMap((name) => {
+            const stat = statSync(`${folder}/${name}`)
+            return stat.isFile() ? [{ name, writable: (stat.mode & 0o200) !== 0 }] : []
+        }),
+    read(path, maxBytes) {
+        const bytes = Buffer.alloc(maxBytes)
+        return withFile(path, constants.O_RDONLY, (fd) => bytes.subarray(0, readSync(fd, bytes, 0, maxBytes, 0)))
+    },
+    write: (path, bytes) => withFile(path, constants.O_WRONLY, (fd) => writeSync(fd, bytes, 0, bytes.length, 0)),
+}
+
+function withFile<T>(path: string, flags: number, use: (fd: number) => T): T {
+    const fd = openSync(path, flags)
+    try {
+        return use(fd)
+    } finally {
+        closeSync(fd)
+    }
+}
+
+export function measurements(
+    system: System,
+    lock: DeviceLock,
+    fs: RegisterFs = realRegisterFs,
+    path = MEASUREMENTS_FOLDER,
+): Measurements {
     const files = (): RegisterFile[] => {
         system.requireFilesystem(path, SYSFS_MAGIC, 'sysfs')
-        return listed(path)
+        return attempt(path, () => fs.list(path))
+            .flatMap(({ name: entry, writable: extensible }) => {
+                const [, name, algorithm = null] = NAME.exec(entry) ?? []
+                return name === undefined ? [] : [{ name, algorithm, extensible, path: `${path}/${entry}` }]
+            })
+            .sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
+    }
+    const read = (file: RegisterFile): Buffer => {
+        const value = attempt(file.path, () => fs.read(file.path, MAX_VALUE + 1))
+        if (value.length > 0 && value.length <= MAX_VALUE) return Buffer.from(value)
+        throw driverError(
+            'ERR_DEVICE_RESPONSE',
+            `${file.path}: a register has 1 to ${MAX_VALUE} bytes, got ${value.length}`,
+        )
+    }
+    // Whoever extends at the same time changes what our digest is hashed onto: the register then says something else than
+    // a log in which the two stand in an order that nobody knows.
+    const extend = (file: RegisterFile, algorithm: string, digest: Uint8Array): void => {
+        const before = read(file)
+        const written = attempt(file.path, () => fs.write(file.path, digest))
+        if (written !== digest.length)
+            throw driverError('ERR_DEVICE_IO', `${file.path}: the kernel took ${written} of ${digest.length} bytes`)
+        const wanted = createHash(algorithm).update(before).update(digest).digest()
+        if (!equalBytes(read(file), wanted))
+            throw driverError(
+                'ERR_REGISTER_RACE',
+                `${file.name} has been extended, and by somebody else at the same time: in which order is not known`,
+            )
     }
     return {
         path,
@@ -53,83 +117,41 @@ export function measurements(system: System, lock: DeviceLock, path = MEASUREMEN
             system.requireFilesystem(path, SYSFS_MAGIC, 'sysfs')
             return true
         },
-        read: async () => files().map(readRegister),
+        read: async () =>
+            files().map((file) => {
+                const { name, algorithm, extensible } = file
+                return { name, algorithm, value: read(file), extensible }
+            }),
         async extend(name, digest) {
-            const file = files().find((one) => one.name === name)
-            if (!file) throw registerError(`no register is called ${name}`, known(files()))
-            if (!file.extensible || file.algorithm === null)
-                throw registerError(`${name} is fixed since the launch`, known(files()))
-            await lock.hold(LOCK, async () => extendRegister(file, file.algorithm ?? '', digest))
+            const all = files()
+            const file = all.find((one) => one.name === name)
+            if (!file) throw registerError(`no register is called ${name}`, all)
+            const { algorithm, extensible } = file
+            if (!extensible || algorithm === null) throw registerError(`${name} is fixed since the launch`, all)
+            const size = createHash(algorithm).digest().length
+            if (digest.length !== size)
+                throw registerError(`${name} takes a ${algorithm} digest of ${size} bytes, got ${digest.length}`, all)
+            await lock.hold(LOCK, async () => extend(file, algorithm, digest))
         },
     }
 }
 
-function listed(path: string): RegisterFile[] {
-    const found: RegisterFile[] = []
-    for (const entry of readdirSync(path)) {
-        const [, name, algorithm = null] = NAME.exec(entry) ?? []
-        if (name === undefined) continue // `uevent` and its like have other letters, or are folders
-        const stat = statSync(`${path}/${entry}`)
-        if (stat.isFile())
-            found.push({ name, algorithm, path: `${path}/${entry}`, extensible: (stat.mode & 0o200) !== 0 })
-    }
-    return found.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
-}
-
 const rank = ({ name }: RegisterFile): number => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length)
 
-function known(files: readonly RegisterFile[]): string {
-    const names = files.filter(({ extensible }) => extensible).map(({ name }) => name)
-    return `registers that a guest extends: ${names.join(', ')}`
-}
-
-function readRegister({ name, algorithm, path, extensible }: RegisterFile): MeasurementRegister {
-    return { name, algorithm, extensible, value: withFile(path, constants.O_RDONLY, (fd) => readValue(fd, path)) }
-}
-
-function readValue(fd: number, path: string): Buffer {
-    const value = Buffer.alloc(MAX_VALUE + 1)
-    const size = readSync(fd, value, 0, value.length, 0)
-    if (size > 0 && size <= MAX_VALUE) return Buffer.from(value.subarray(0, size))
-    throw driverError('ERR_DEVICE_RESPONSE', `${path}: a register has 1 to ${MAX_VALUE} bytes, this one ${size}`)
-}
-
-// Whoever extends at the same time changes what our digest is hashed onto: the register then says something else than a
-// log in which the two stand in an order that nobody knows.
-function extendRegister(file: RegisterFile, algorithm: string, digest: Uint8Array): void {
-    const size = createHash(algorithm).digest().length
-    if (digest.length !== size)
-        throw registerError(`${file.name} takes a ${algorithm} digest of ${size} bytes, got ${digest.length}`)
-    const before = readRegister(file).value
-    withFile(file.path, constants.O_WRONLY, (fd) => {
-        const written = writeSync(fd, digest, 0, digest.length, 0)
-        if (written !== digest.length)
-            throw driverError('ERR_DEVICE_IO', `${file.path}: the kernel took ${written} of ${digest.length} bytes`)
-    })
-    const wanted = createHash(algorithm).update(before).update(digest).digest()
-    if (!equalBytes(readRegister(file).value, wanted))
-        throw driverError(
-            'ERR_REGISTER_RACE',
-            `${file.name} has been extended, and by somebody else at the same time: in which order is not known`,
-        )
-}
-
-function withFile<T>(path: string, flags: number, use: (fd: number) => T): T {
-    let fd: number | undefined
+function attempt<T>(path: string, use: () => T): T {
     try {
-        fd = openSync(path, flags)
-        return use(fd)
+        return use()
     } catch (cause) {
         const errno = errnoOf(cause)
-        if (errno?.startsWith('ERR_')) throw cause
-        const code = errno === 'EACCES' || errno === 'EPERM' ? 'ERR_DEVICE_ACCESS' : 'ERR_DEVICE_IO'
-        throw driverError(code, `${path}: ${messageOf(cause)}`, {
+        const forbidden = errno === 'EACCES' || errno === 'EPERM'
+        throw driverError(forbidden ? 'ERR_DEVICE_ACCESS' : 'ERR_DEVICE_IO', `${path}: ${messageOf(cause)}`, {
             cause,
-            hint: code === 'ERR_DEVICE_ACCESS' ? 'run this as root' : undefined,
+            hint: forbidden ? 'run this as root' : undefined,
         })
-    } finally {
-        if (fd !== undefined) closeSync(fd)
     }
 }
 
-const registerError = (text: string, hint?: string) => driverError('ERR_REGISTER', text, { hint })
+function registerError(text: string, files: readonly RegisterFile[]) {
+    const names = files.filter(({ extensible }) => extensible).map(({ name }) => name)
+    return driverError('ERR_REGISTER', text, { hint: `registers that a guest extends: ${names.join(', ')}` })
+}
