@@ -1,7 +1,7 @@
 // The appraisal policy of TDX as TOML: read as the members' schemas say, strict where it is silent, and written.
 // SPDX-License-Identifier: Apache-2.0
 
-import { type PolicyOf, policyTable } from '#core/policy-table.ts'
+import { isZeroHex, type PolicyOf, policyTable } from '#core/policy-table.ts'
 import type { Authentic, Coverage, Policy } from '#evidence/verifier.ts'
 import { tdxError } from './errors.ts'
 import { MEMBERS } from './members.ts'
@@ -25,9 +25,13 @@ export const writePolicy = ({ claims }: Pick<Authentic, 'claims'>): string => TD
 /**
  * The most that a policy can cover: MRTD is the firmware alone. Firmware measures the kernel into RTMR1; boot loader and
  * kernel measure the command line and the initrd into RTMR2. RTMR0 is what the host gave the firmware, which is none of
- * these. Trusted events do not count: a log that lacks one of them is made of trusted events, too.
+ * these. A register that is zero was measured into by nobody. Trusted events do not count: a log that lacks one of them is
+ * made of trusted events, too.
  */
 export function coverageOf(policy: Policy): Coverage {
     const { rtmr1, rtmr2 } = tdxPolicy(policy)
-    return rtmr1 && rtmr2 ? 'firmware+kernel+initrd+cmdline' : 'firmware'
+    return isMeasured(rtmr1) && isMeasured(rtmr2) ? 'firmware+kernel+initrd+cmdline' : 'firmware'
 }
+
+const isMeasured = (values: readonly string[] | undefined): boolean =>
+    values !== undefined && !values.some((value) => isZeroHex(value))
