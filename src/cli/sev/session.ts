@@ -16,7 +16,7 @@ const FILES = { godh: '_godh.b64', session: '_session.b64', tek: '_tek.bin', tik
 
 export const command = define({
     options: {
-        pdh: { type: 'string', demandOption: true, describe: 'the platform’s key, of QMP query-sev-capabilities' },
+        pdh: { type: 'string', describe: 'the platform’s key, of QMP query-sev-capabilities' },
         ...PLATFORM_OPTIONS,
         policy: { type: 'number', demandOption: true, describe: 'the policy of the launch: 3, or 7 for SEV-ES' },
         es: { type: 'boolean', default: false, describe: 'it is a guest of SEV-ES: the policy must say so' },
