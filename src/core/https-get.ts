@@ -96,7 +96,7 @@ async function get(
             signal,
         })
         if (statusCode >= 300 && statusCode < 400) {
-            body.destroy()
+            body.on('error', () => undefined).destroy() // which it tells as an error of its own
             throw coreError(
                 'ERR_HTTP_RESPONSE',
                 `${url.origin} redirects (status ${statusCode}): redirects are not followed`,
