@@ -188,7 +188,7 @@ export function readRoots(name: string, bytes: Buffer): Authority[] {
     return parseCertificates(bytes, name).flatMap((certificate) => {
         const line = ROOT_CN.exec(certificate.subjectCn)?.[1] ?? ''
         if (!isProductLine(line) || certificate.issuerCn !== certificate.subjectCn) return []
-        if (!certificate.x509.ca || !signedBy(certificate, certificate.x509.publicKey)) return []
+        if (!certificate.x509.ca || !signedBy(certificate, certificate.publicKey)) return []
         return [authority(certificate, line, name)]
     })
 }
@@ -205,7 +205,7 @@ function issuerFrom(certificate: Certificate, roots: readonly Authority[]): Issu
 const authority = (certificate: Certificate, line: ProductLineName, source: string): Authority => ({
     cn: certificate.subjectCn,
     line,
-    key: certificate.x509.publicKey,
+    key: certificate.publicKey,
     serial: certificate.serial,
     notBefore: certificate.notBefore,
     notAfter: certificate.notAfter,

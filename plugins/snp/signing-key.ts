@@ -74,7 +74,7 @@ const inLine: Agreement = ({ line }, { report: { cpuidFamily, cpuidModel } }) =>
 
 // A VLEK names no chip, and several providers may have one at the same TCB: its own is the one that it has signed.
 const inOwner: Agreement = ({ hwId, line, certificate }, { raw, report }) =>
-    hwId ? isOfChip(report, hwId, line) : isSignedBy(raw, report, certificate.x509.publicKey)
+    hwId ? isOfChip(report, hwId, line) : isSignedBy(raw, report, certificate.publicKey)
 
 const inTcb: Agreement = ({ line, tcb }, { report }) => writeTcb(line, tcb) === report.reportedTcb
 

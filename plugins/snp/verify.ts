@@ -147,7 +147,7 @@ function checkKind(kind: VekKind, got: VekKind): void {
 function verifyChain({ der, given }: Chosen, anchors: Anchors, table: readonly CertEntry[]): VerifiedVek {
     const vek = given ?? readVek(parseCertificate(der, 'VEK certificate'))
     const issuer = findIssuer(vek, anchors, () => parsedOrNothing(certOf(table, 'ASK')))
-    const key = vek.certificate.x509.publicKey
+    const key = vek.certificate.publicKey
     if (key.asymmetricKeyDetails?.namedCurve !== 'secp384r1')
         throw snpError('ERR_SNP_SIGNATURE', `the key of the ${vek.kind} is not on P-384`)
     const validity = `${vek.kind} until ${vek.certificate.notAfter.toISOString()}`

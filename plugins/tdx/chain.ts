@@ -87,7 +87,7 @@ export function readRoots({ name, bytes }: NamedBytes): Authority[] {
                 certificate.subjectCn === VENDOR_ROOT.cn &&
                 certificate.issuerCn === certificate.subjectCn &&
                 isCa(certificate) &&
-                signedBy(certificate, certificate.x509.publicKey),
+                signedBy(certificate, certificate.publicKey),
         )
         .map(authority)
 }
@@ -184,8 +184,8 @@ function pemBlocks(pem: Buffer): string[] {
 
 // What the quote brings beside PCK and CA can only be the root, and one that is trusted.
 function checkRoot(certificate: Certificate, { roots }: Anchors): void {
-    const { subjectCn, x509 } = certificate
-    if (roots.some(({ cn, key }) => cn === subjectCn && key.equals(x509.publicKey))) return
+    const { subjectCn, publicKey } = certificate
+    if (roots.some(({ cn, key }) => cn === subjectCn && key.equals(publicKey))) return
     throw tdxError('ERR_TDX_CHAIN', `${JSON.stringify(subjectCn)}, which the quote brings, is not trusted`, {
         hint: 'an emulated or a forged guest has another root: --trust-root names one',
     })
@@ -223,8 +223,7 @@ function wantUsage(certificate: Certificate, bits: number): void {
         throw tdxError('ERR_TDX_CHAIN', `the key of ${certificate.subjectCn} may not be used for this (KeyUsage)`)
 }
 
-function wantP256({ subjectCn, x509 }: Certificate): KeyObject {
-    const key = x509.publicKey
+function wantP256({ subjectCn, publicKey: key }: Certificate): KeyObject {
     if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
         throw tdxError('ERR_TDX_CHAIN', `the key of ${subjectCn} is not on P-256`)
     return key
@@ -241,7 +240,7 @@ const signedBy = ({ x509 }: Certificate, key: KeyObject): boolean => {
 const authority = (certificate: Certificate): Authority => ({
     cn: certificate.subjectCn,
     name: certificate.subjectName,
-    key: certificate.x509.publicKey,
+    key: certificate.publicKey,
     serial: certificate.serial,
     notBefore: certificate.notBefore,
     notAfter: certificate.notAfter,

@@ -20,6 +20,8 @@ import { coreError } from './errors.ts'
 export interface Certificate {
     readonly der: Buffer
     readonly x509: X509Certificate
+    /** Read when it is asked for. @throws AttestError ERR_CERTIFICATE where it is no key that OpenSSL can use */
+    readonly publicKey: KeyObject
     readonly subjectCn: string
     readonly issuerCn: string
     /** Lower-case hex without leading zeros. */
@@ -101,6 +103,7 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
         throw coreError('ERR_CERTIFICATE', `${title}: not a certificate`, { cause })
     }
     let inner: ReturnType<typeof readInner> | undefined
+    let publicKey: KeyObject | undefined
     // OpenSSL reads the first structure of a buffer; what it did not read, nobody has signed.
     if (!equalBytes(x509.raw, der)) throw coreError('ERR_CERTIFICATE', `${title}: not plain DER, or bytes follow it`)
     return {
@@ -111,6 +114,10 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
         serial: normalSerial(x509.serialNumber),
         notBefore: x509.validFromDate,
         notAfter: x509.validToDate,
+        get publicKey() {
+            publicKey ??= readPublicKey(x509, title)
+            return publicKey
+        },
         // Most certificates of a chain are never asked for theirs, and reading them costs more than all the rest.
         get extensions() {
             inner ??= readInner(der, title)
@@ -192,6 +199,14 @@ export function derValues(der: Uint8Array, title: string): Map<string, Buffer> {
         out.set(name, raw(value))
     }
     return out
+}
+
+function readPublicKey(x509: X509Certificate, title: string): KeyObject {
+    try {
+        return x509.publicKey
+    } catch (cause) {
+        throw coreError('ERR_CERTIFICATE', `${title}: its public key cannot be read`, { cause })
+    }
 }
 
 // RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version, serialNumber, signature, issuer,
