@@ -39,6 +39,8 @@ export interface Processes {
 }
 
 export interface GuestOptions {
+    /** `snp` unless told. */
+    readonly tee?: string
     readonly args?: readonly string[]
     readonly command: readonly string[]
     /** Words before the program, such as setpriv(1). */
@@ -50,8 +52,9 @@ export interface GuestOptions {
     readonly main?: string
 }
 
-/** `emulate --tee snp ARGS… -- COMMAND…`, or the words of `prefix` before it. */
+/** `emulate --tee TEE ARGS… -- COMMAND…`, or the words of `prefix` before it. */
 export function emulate({
+    tee = 'snp',
     args = [],
     command,
     prefix = [],
@@ -60,7 +63,7 @@ export function emulate({
     timeoutMs = 40_000,
     main = MAIN,
 }: GuestOptions) {
-    const words = [process.execPath, main, 'emulate', '--tee', 'snp', ...args, '--', ...command]
+    const words = [process.execPath, main, 'emulate', '--tee', tee, ...args, '--', ...command]
     return watched([...prefix, ...words], env, input, timeoutMs)
 }
 
