@@ -1,0 +1,92 @@
+// Whatever the bytes, nothing crashes: certificates, sessions, measurements, packets, tables and reports are refused with
+// a code, or they are what they say.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createPublicKey, diffieHellman, randomBytes, randomInt } from 'node:crypto'
+import test from 'ava'
+import { secret } from '#core/bytes.ts'
+import { Checks } from '#core/checks.ts'
+import { AttestError } from '#core/errors.ts'
+import { parseAmdCertificate } from '#plugins/sev/amd-certs.ts'
+import { parseCertificate } from '#plugins/sev/certs.ts'
+import { CHAIN_CHECKS, readChain, verifyChain } from '#plugins/sev/chain.ts'
+import { validateLaunch } from '#plugins/sev/launch.ts'
+import { openPacket, sealPacket } from '#plugins/sev/packet.ts'
+import { verifyReport } from '#plugins/sev/report.ts'
+import { DISK_GUID, encodeSecretTable, parseSecretTable } from '#plugins/sev/secret-table.ts'
+import { newSession, unwrapKeys } from '#plugins/sev/session.ts'
+import { FIRMWARE, flipped, minted } from './minted.ts'
+
+const TIMES = 10_000
+
+const { keys, certificates } = await minted()
+const trust = { roots: [parseAmdCertificate(certificates.ark)] }
+const tk = { tek: secret(randomBytes(16)), tik: secret(randomBytes(16)) }
+const table = encodeSecretTable([{ guid: DISK_GUID, data: randomBytes(40) }], 3072)
+const measure = randomBytes(32)
+const packet = sealPacket(tk, measure, table)
+const chain = readChain(Object.entries(certificates).map(([name, bytes]) => ({ name, bytes })))
+const { godh, session } = newSession(createPublicKey(keys.pdh), 3)
+const shared = diffieHellman({ privateKey: keys.pdh, publicKey: parseCertificate(godh, 'PDH').publicKey })
+const whole = Object.values(certificates)
+
+for (const { name, good, use } of [
+    {
+        name: 'certificates and chains',
+        good: () => whole[randomInt(whole.length)] ?? Buffer.alloc(0),
+        use: (bytes: Buffer, i: number) => {
+            const found = readChain([{ name: 'it', bytes }])
+            // To verify one takes as long as to read fifty.
+            if (i % 50 === 0) verifyChain({ ...chain, ...found }, trust, new Checks(CHAIN_CHECKS))
+        },
+    },
+    {
+        name: 'sessions',
+        good: () => session,
+        use: (bytes: Buffer) => unwrapKeys(bytes, shared, 3),
+    },
+    {
+        name: 'measurements',
+        good: () => Buffer.alloc(48),
+        use: (measurement: Buffer) =>
+            validateLaunch(tk, { ...FIRMWARE, policy: 3, measurement }, { es: false, policy: 3, digests: [measure] }),
+    },
+    {
+        name: 'packet heads',
+        good: () => packet.header,
+        use: (header: Buffer) => openPacket(tk, measure, { ...packet, header }),
+    },
+    {
+        name: 'packets',
+        good: () => packet.payload,
+        use: (payload: Buffer) => openPacket(tk, measure, { ...packet, payload }),
+    },
+    { name: 'tables', good: () => table, use: parseSecretTable },
+    { name: 'reports', good: () => randomBytes(208), use: (bytes: Buffer) => verifyReport(bytes, keys.pek) },
+])
+    test(`${TIMES} random ${name}`, (t) => {
+        let refused = 0
+        for (let i = 0; i < TIMES; i++) {
+            const bytes = mangled(good())
+            try {
+                use(bytes, i)
+            } catch (error) {
+                if (!(error instanceof AttestError)) return t.fail(`${bytes.toString('hex')}: ${error}`)
+                refused++
+            }
+        }
+        t.true(refused > TIMES / 2, `${refused} were refused`)
+    })
+
+/** Bits, words and lengths that are not what they were; now and then nothing is. */
+function mangled(good: Buffer): Buffer {
+    const kind = randomInt(6)
+    if (kind === 0) return randomBytes(randomInt(300))
+    if (kind === 1) return randomBytes(good.length)
+    if (kind === 2) return good.subarray(0, randomInt(good.length + 1))
+    if (kind === 3) return Buffer.concat([good, randomBytes(randomInt(1, 40))])
+    let out = good
+    for (let flips = randomInt(1, 5); flips > 0; flips--) out = flipped(out, randomInt(good.length * 8))
+    if (kind === 4 && out.length >= 4) out.writeUInt32LE(randomInt(2 ** 32), randomInt(out.length - 3))
+    return out
+}
