@@ -39,18 +39,19 @@ function recogniseText(bytes: Buffer, verifiers: readonly Verifier[]): Recognise
     const text = bytes.toString().trim()
     if (text.startsWith('{')) return recogniseJson(text, verifiers)
     const packed = text.replaceAll(/\s/g, '')
-    for (const { encoding, pattern } of ENCODINGS)
-        if (pattern.test(packed)) {
-            const found = recogniseBinary(Buffer.from(packed, encoding), verifiers, `, as ${encoding}`)
-            if (found) return found
-        }
+    for (const { encoding, pattern } of ENCODINGS) {
+        const [, digits] = pattern.exec(packed) ?? []
+        const found = digits && recogniseBinary(Buffer.from(digits, encoding), verifiers, `, as ${encoding}`)
+        if (found) return found
+    }
     return null
 }
 
 const ENCODINGS = [
-    { encoding: 'hex', pattern: /^(?:[0-9a-fA-F]{2})+$/ },
-    { encoding: 'base64', pattern: /^[A-Za-z0-9+/]+={0,2}$/ },
-    { encoding: 'base64url', pattern: /^[A-Za-z0-9_-]+={0,2}$/ },
+    // Quotes in hex often come from chains, whose tools write `0x` before it.
+    { encoding: 'hex', pattern: /^(?:0x)?((?:[0-9a-fA-F]{2})+)$/ },
+    { encoding: 'base64', pattern: /^([A-Za-z0-9+/]+={0,2})$/ },
+    { encoding: 'base64url', pattern: /^([A-Za-z0-9_-]+={0,2})$/ },
 ] as const
 
 // The primary evidence itself, or the message that carries it to a broker.
