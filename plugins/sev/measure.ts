@@ -108,7 +108,7 @@ function checked(values: MeasureValues<typeof SEV_ES_OPTIONS>): MeasureValues<ty
 
 function prediction(digest: Buffer, { kernel }: Common, assumed: readonly string[]): Prediction {
     return {
-        measurements: { measurements: toHex(digest) },
+        measurements: { measurement: toHex(digest) },
         coverage: kernel ? 'firmware+kernel+initrd+cmdline' : 'firmware',
         coverageNote: kernel
             ? 'where the firmware refuses what does not match the hashes, as edk2’s AmdSev does'

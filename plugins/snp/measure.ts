@@ -88,7 +88,7 @@ function measure(values: Values): Prediction {
         throw coreError('ERR_USAGE', `--digest is not what these inputs measure: ${toHex(digest)}`)
     const made = makeId(values, digest)
     return {
-        measurements: { measurements: toHex(digest) },
+        measurements: { measurement: toHex(digest) },
         ...covers(values),
         assumed: own?.assumed ?? [],
         unpredicted: {},
@@ -130,7 +130,7 @@ function firmwareAlone(values: Values): Prediction {
         coverage: 'firmware',
         coverageNote: 'a part of a digest, for --firmware-hash: no report carries it',
         assumed: [],
-        unpredicted: { measurements: 'what follows the firmware' },
+        unpredicted: { measurement: 'what follows the firmware: this is the beginning of it' },
     }
 }
 

@@ -87,7 +87,10 @@ export type MeasureValues<Rows extends MeasureRows> = {
 }
 
 export interface Prediction {
-    /** What evidence of such a guest carries, lower-case hex, by the names of the policy's members. */
+    /**
+     * What evidence of such a guest carries, lower-case hex: its launch measurement first, and what else by the names of
+     * the policy's members.
+     */
     readonly measurements: Readonly<Record<string, string>>
     /** What these values cover together, in the words of a broker's reference sets. */
     readonly coverage: 'firmware' | 'firmware+kernel+initrd+cmdline'

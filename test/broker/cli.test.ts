@@ -254,6 +254,30 @@ test.serial('reference sets: from a file and from evidence', async (t) => {
     t.regex(broken.stderr, /foo/)
 })
 
+test.serial('reference sets: from what was predicted', async (t) => {
+    const prediction = (byte: string, changes = {}) => ({
+        tee: 'snp',
+        measurements: { measurement: byte.repeat(48) },
+        coverage: 'firmware+kernel+initrd+cmdline',
+        coverageNote: 'where the firmware refuses what does not match',
+        assumed: [],
+        unpredicted: {},
+        inputs: { vcpus: 2 },
+        ...changes,
+    })
+    const json = (name: string, value: unknown) => file(name, stringifyJson(value))
+    const [two, four] = [json('two.json', prediction('07')), json('four.json', prediction('08'))]
+    const made = await command('reference', 'add', '--from-measure', two, '--from-measure', four, '--name', 'predicted')
+    t.is(made.code, 0, made.stderr)
+    t.true(made.stdout.includes(`measurements = ["${'07'.repeat(48)}", "${'08'.repeat(48)}"]`))
+    const shown = await command('reference', 'list')
+    t.regex(shown.stdout, /predicted +snp +firmware\+kernel\+initrd\+cmdline +always +0707.* and 1 more/)
+    t.is((await command('reference', 'rm', 'predicted')).code, 0)
+    const refused = await command('reference', 'add', '--from-measure', two, '--name', 'x', '--from-evidence', two)
+    t.is(refused.code, 2)
+    t.regex(refused.stderr, /stands alone/)
+})
+
 test.serial('explain: would it be released, and why', async (t) => {
     const known = file(
         'known.json',

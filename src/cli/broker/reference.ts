@@ -10,6 +10,7 @@ import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
 import { readHex } from '../options/bytes.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
 import { admin, DATA_OPTION, naming } from './admin.ts'
+import { addMeasured } from './from-measure.ts'
 
 interface ListedSet {
     readonly name: string
@@ -34,6 +35,12 @@ const add = define({
             type: 'string',
             describe: 'with --from-eventlog, instead of evidence: the launch measurement of its guests (hex)',
         },
+        'from-measure': {
+            type: 'array',
+            string: true,
+            default: [] as string[],
+            describe: 'make the set from what `measure --json` predicted, again for each; - is standard input',
+        },
         name: { type: 'string', describe: 'with --from-…: the name of the set' },
         coverage: {
             type: 'string',
@@ -48,11 +55,16 @@ const add = define({
             '--from-eventlog ccel.bin --measurement 8f2c… --name web --coverage firmware+kernel+initrd+cmdline',
             'guests with this firmware (MRTD) that boot as the log says; each event is named in what is printed',
         ],
+        [
+            '--from-measure web.json --name web',
+            'guests as `guest-attest measure snp … --json > web.json` predicted them',
+        ],
     ],
     async run(args) {
         const { json, text } = admin(args.data)
         const { fromEvidence, fromEventlog, measurement, name, coverage } = args
         const file = args['file'] === undefined ? undefined : String(args['file'])
+        if (args.fromMeasure.length > 0) return addMeasured(args, text)
         if ((file === undefined) === (fromEvidence === undefined && fromEventlog === undefined))
             throw coreError('ERR_USAGE', 'name a file, or evidence with --from-evidence, or a log with --from-eventlog')
         if (file !== undefined) {

@@ -66,7 +66,7 @@ export const VCPU_OPTIONS = {
     vmsa: {
         type: 'files',
         describe:
-            'the pages of initial state instead: of the first processor and of each other one, or one for each of them',
+            'the page of initial state of the first processor instead, and again that of each other one (or one for each of them)',
     },
     dumpVmsa: { type: 'text', describe: 'a folder that the pages are written to: vmsa0.bin, vmsa1.bin …' },
 } as const
