@@ -4,7 +4,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { jcs } from '#core/jcs.ts'
-import { parseJson, stringifyJson } from '#core/json.ts'
+import { memberText, parseJson, stringifyJson } from '#core/json.ts'
 
 for (const { name, text, want } of [
     { name: 'a repeated key', text: '{"a":1,"a":2}', want: /the key "a" stands twice/ },
@@ -60,6 +60,32 @@ test('wide integers keep their value both ways', (t) => {
     t.deepEqual(value, { a: 18446744073709551615n, b: -9007199254740993n, c: 1.5e300, d: 7 })
     t.is(stringifyJson(value), '{"a":18446744073709551615,"b":-9007199254740993,"c":1.5e+300,"d":7}')
 })
+
+for (const { what, text, want } of [
+    { what: 'an object', text: '{"a":{"b":[1,"}"]},"c":1}', want: '{"b":[1,"}"]}' },
+    { what: 'spaces inside it', text: ' { "x" : 0 , "a" :\n { "b" : 1 } \n } ', want: '{ "b" : 1 }' },
+    { what: 'a string with quotes and commas', text: '{"a":"x\\",\\"}","b":1}', want: '"x\\",\\"}"' },
+    { what: 'a number at the end', text: '{"b":{"a":1},"a":2 }', want: '2' },
+    { what: 'an array', text: '{"a":[{"a":1},[2,3]]}', want: '[{"a":1},[2,3]]' },
+    { what: 'a value that reads as the name', text: '{"x":"a","a":"a"}', want: '"a"' },
+    { what: 'a member further in', text: '{"b":{"a":1},"c":[{"a":2}]}', want: undefined },
+    { what: 'a name written otherwise', text: '{"\\u0061":1}', want: undefined },
+    { what: 'nothing', text: '{}', want: undefined },
+])
+    test(`the text of a member: ${what}`, (t) => {
+        parseJson(text, { title: 't' })
+        t.is(memberText(text, 'a'), want)
+    })
+
+test('the text of a member is what its value was written as', (t) =>
+    fc.assert(
+        fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.jsonValue(), fc.nat(3), (others, value, indent) => {
+            const text = JSON.stringify({ ...others, a: value }, null, indent)
+            const own = memberText(text, 'a')
+            t.deepEqual(JSON.parse(own ?? ''), JSON.parse(JSON.stringify(value)))
+            t.is(own, own?.trim())
+        }),
+    ))
 
 test('whatever JSON.stringify writes is read back', (t) =>
     fc.assert(

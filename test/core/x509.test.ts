@@ -60,6 +60,35 @@ test('a list: issuer, dates, serials, signature; in DER, PEM and hex', (t) => {
     t.false(isRevocationList(Buffer.from(certificatePem(certificate)), 'c'))
 })
 
+test('a list names its issuer as the certificate names its subject, and has a number', (t) => {
+    const parsed = parseRevocationList(list, 'list')
+    t.deepEqual(parsed.issuerName, parseCertificate(certificate, 'certificate').subjectName)
+    t.regex(parsed.number ?? '', /^\d+$/)
+})
+
+for (const [oid, what] of [
+    ['2.5.29.27', 'changes against another list'],
+    ['2.5.29.28', 'a list of some certificates'],
+] as const)
+    test(`a list that is none of all certificates is refused: ${what}`, async (t) => {
+        await import('reflect-metadata')
+        const x = await import('@peculiar/x509')
+        const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+        const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
+        const narrow = await x.X509CrlGenerator.create({
+            issuer: 'CN=x',
+            thisUpdate: from,
+            nextUpdate: to,
+            extensions: [new x.Extension(oid, true, Buffer.from('020101', 'hex'))],
+            signingKey: privateKey.toCryptoKey(algorithm, false, ['sign']) as CryptoKey,
+            signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+        })
+        t.throws(() => parseRevocationList(Buffer.from(narrow.rawData), 'list'), {
+            code: 'ERR_CERTIFICATE',
+            message: `list: ${what}, not a whole list`,
+        })
+    })
+
 for (const { what, parse } of [
     {
         what: 'bytes behind a certificate',
