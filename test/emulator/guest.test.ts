@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type Implementation } from 'ava'
@@ -12,20 +12,15 @@ import { openVendor } from '#plugins/snp/emulated/vendor.ts'
 import { parseReport } from '#plugins/snp/report.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { guestAttest } from '../cli/run.ts'
-import { FUSE, type Need, programs, ROOT } from '../machine.ts'
+import { FUSE, programs, ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { emulate, type GuestOptions, inTurn } from './guest.ts'
+import { AS_NOBODY, nobody, nodeForAll } from './nobody.ts'
 
 const possible = needs(FUSE, programs('unshare', 'setsid'))
 const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
 
 // As root, also in another role: as a user who is nobody else, and who needs a Node that everybody may run.
-const NOBODY = 65534
-const AS_NOBODY = `setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups --`
-const nodeForAll: Need = {
-    what: 'a Node that every user may run',
-    met: !ROOT.met || spawnSync('sh', ['-c', `${AS_NOBODY} ${process.execPath} --version`]).status === 0,
-}
 const asRoot = needs(FUSE, ROOT, programs('unshare', 'setpriv'))
 const itAsRoot = (title: string, body: Implementation<[]>) => asRoot(title, inTurn(body))
 const asNobody = needs(FUSE, ROOT, programs('unshare', 'setpriv'), nodeForAll)
@@ -288,27 +283,19 @@ it('verify takes the evidence of a guest, where it is told to trust its root', a
 
 const MAIN_FILE = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 
-// Without root: a node of /dev/fuse that everybody may open, as most distributions have it, bound over the machine's
-// in a namespace of the test's own; then everything as an ordinary user.
+// Without root: everything as an ordinary user.
 
 itAsNobody('as an ordinary user: root inside, both doors, nothing left', async (t) => {
-    const node = join(work, 'fuse')
-    if (spawnSync('mknod', ['-m', '666', node, 'c', '10', '229']).status !== 0)
-        return t.pass('no nodes can be made here')
-    // The sources are copied to where that user may read them.
-    const copy = temporaryFolder(t)
-    for (const name of ['src', 'drivers', 'plugins', 'test', 'package.json'])
-        cpSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), join(copy, name), { recursive: true })
-    t.is(spawnSync('ln', ['-s', fileURLToPath(new URL('../../node_modules', import.meta.url)), copy]).status, 0)
-    for (const path of [work, copy]) chmodSync(path, 0o755)
-    const become = `mount -n --bind "$1" /dev/fuse; shift; exec ${AS_NOBODY} "$@"`
+    const user = nobody(t)
+    if (user === null) return t.pass('no nodes can be made here')
+    chmodSync(work, 0o755)
+    const { sources, ...options } = user
     const running = emulate({
-        main: join(copy, 'src/cli/main.ts'),
-        prefix: ['unshare', '--mount', 'sh', '-c', become, 'sh', node],
+        ...options,
         command: [
             'sh',
             '-c',
-            `id -u; ls -ln /dev/sev-guest; ${process.execPath} ${join(copy, 'test/emulator/client.ts')} report ioctl 01 , report configfs 02 , derive 8`,
+            `id -u; ls -ln /dev/sev-guest; ${process.execPath} ${join(sources, 'test/emulator/client.ts')} report ioctl 01 , report configfs 02 , derive 8`,
         ],
     })
     t.is(await running.ended, 0, running.err())
