@@ -1,7 +1,7 @@
 // `npm run test:boot`: real Debian guests boot under QEMU, and their disks open or stay shut. Words name boots to run; each
 // boot is tried once more if it fails. The last line is `N passed, N failed`.
 //   --keep      leave disks, initrds and consoles behind
-//   --all       also those that differ from another one in the builder or in a word
+//   --all       also those that are one more of their kind, or the same with the other builder
 //   --list      names alone
 //   --once      no second try
 //   --reuse     take the packages that the last run has built
@@ -20,7 +20,7 @@ import { type Kit, openKit } from './kit.ts'
 import { stopAll } from './qemu.ts'
 import { initrd, installedRoot } from './root.ts'
 import { type Built, type Ran, type Row, runRow } from './row.ts'
-import { ROWS, VARIANTS } from './rows.ts'
+import { isVariant, ROWS } from './rows.ts'
 import { CACHE, sh } from './shell.ts'
 import { openBootStage } from './stage.ts'
 import { printTimes } from './times.ts'
@@ -39,7 +39,6 @@ const { values, positionals } = parseArgs({
 
 // A whole name is that boot alone; other words are parts of names.
 const isExact = (word: string) => ROWS.some(({ name }) => name === word)
-const isVariant = (name: string) => VARIANTS.some((pattern) => pattern.test(name))
 const chosen = ROWS.filter(({ name }) =>
     positionals.length === 0
         ? values.all || !isVariant(name)

@@ -23,7 +23,7 @@ export function printTimes(all: readonly Ran[]): void {
         return begin === null || end === null ? null : end - begin
     }
     const rows = COMPARED.map(({ row, with: other, most }) => ({ row, most, own: spanOf(row), theirs: spanOf(other) }))
-    if (rows.every(({ own }) => own === null)) return
+    if (rows.every(({ own, theirs }) => own === null || theirs === null)) return
     console.log('\nunlocking, from its start to the open disk (seconds of the guest), and its ratio to clevis and tang')
     for (const { row, most, own, theirs } of rows) {
         if (own === null || theirs === null) continue
