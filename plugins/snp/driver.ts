@@ -40,12 +40,16 @@ export const snpDriver: Driver = {
         const { kernelRelease } = doors.system
         const what = via ? `does not answer through ${via}` : 'its kernel offers no device'
         throw driverError(via ? 'ERR_VIA' : 'ERR_DEVICE_MISSING', `this is an SNP guest, and ${what}`, {
-            hint:
-                via === 'configfs'
-                    ? `configfs-tsm needs Linux 6.7 (this is ${kernelRelease}) and configfs mounted: --via ioctl works on older kernels`
-                    : moduleHint(kernelRelease, 'sev-guest', '5.19'),
+            hint: HINTS[via ?? 'ioctl'](kernelRelease),
         })
     },
+}
+
+const HINTS: Readonly<Record<Via, (kernelRelease: string) => string>> = {
+    configfs: (kernelRelease) =>
+        `configfs-tsm needs Linux 6.7 (this is ${kernelRelease}) and configfs mounted: --via ioctl works on older kernels`,
+    ioctl: (kernelRelease) => moduleHint(kernelRelease, 'sev-guest', '5.19'),
+    vsock: () => 'an SNP guest has its report from the processor, and needs no service of the host: leave --via out',
 }
 
 async function servesConfigfs({ tsm }: Doors, tried: Attempt[]): Promise<boolean> {

@@ -25,7 +25,10 @@ test('no guest: said line by line, with what to do, and nothing is wrong', async
     t.is(code, 0, stderr)
     const lines = stdout.trimEnd().split('\n')
     for (const line of lines) t.regex(line, /^(?:ok|\?) +\S/)
-    t.regex(stdout, /^\? +guest +none of AMD SEV-SNP: looked at \/sys\/kernel\/config\/tsm\/report, \/dev\/sev-guest$/m)
+    t.regex(
+        stdout,
+        /^\? +guest +none of AMD SEV-SNP, Intel TDX: looked at \/sys\/kernel\/config\/tsm\/report, \/dev\/sev-guest, \/dev\/tdx_guest$/m,
+    )
     t.regex(stdout, /^ok +configuration +\/nowhere\/at-all: every value is the default$/m)
     t.regex(stdout, /^\? +trust +no broker is trusted$/m)
     t.regex(stderr, /^ {2}hint: trust: guest-attest trust add URL --pin … --allow-path …$/m)

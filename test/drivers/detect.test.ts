@@ -87,11 +87,13 @@ test('two: both are named, and what to do', async (t) => {
 
 const PLAIN: Need = {
     what: 'a machine that is no confidential guest',
-    met: !doors.system.exists('/dev/sev-guest') && !doors.system.exists('/sys/devices/platform/sev-guest'),
+    met:
+        !doors.system.hasCpuFlag('tdx_guest') &&
+        !['/dev/sev-guest', '/sys/devices/platform/sev-guest', '/dev/tdx_guest'].some(doors.system.exists),
 }
 
 needs(PLAIN)('this machine, through its real doors: no guest, whichever way is named', async (t) => {
     const real = await Promise.all(PLUGINS.map((plugin) => plugin.driver()))
-    for (const options of [{}, { via: 'configfs' }, { via: 'ioctl' }] as const)
+    for (const options of [{}, { via: 'configfs' }, { via: 'ioctl' }, { via: 'vsock' }] as const)
         t.is(await detect(real, doors, options), null)
 })

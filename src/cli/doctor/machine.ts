@@ -109,8 +109,8 @@ async function examineGuest(note: Note): Promise<void> {
 }
 
 function noGuest(): Omit<Finding, 'what'> {
-    const doors = Object.values(linuxDoors(readConfig().get(DRIVERS_CONFIG)))
-    const paths = doors.flatMap((door) => ('path' in door ? [door.path] : []))
+    const { tsm, sevGuest, tdxGuest } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
+    const paths = [tsm, sevGuest, tdxGuest].map(({ path }) => path)
     const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',

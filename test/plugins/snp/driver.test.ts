@@ -4,7 +4,7 @@
 import test from 'ava'
 import { secret } from '#core/bytes.ts'
 import { detect } from '#drivers/detect.ts'
-import type { KeySelector } from '#drivers/driver.ts'
+import type { KeySelector, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { TsmRequest } from '#drivers/linux/configfs-tsm.ts'
 import type { DeviceLock } from '#drivers/linux/device-lock.ts'
@@ -125,7 +125,14 @@ for (const { name, kernel, via, code, hint } of [
         code: 'ERR_VIA',
         hint: /sev-guest/,
     },
-] as { name: string; kernel: Kernel; via?: 'configfs' | 'ioctl'; code: string; hint: RegExp }[])
+    {
+        name: 'vsock was named, which is of another technology',
+        kernel: { platformDevice: true, provider: 'sev_guest', device: true },
+        via: 'vsock',
+        code: 'ERR_VIA',
+        hint: /leave --via out/,
+    },
+] as { name: string; kernel: Kernel; via?: Via; code: string; hint: RegExp }[])
     test(`mine, and broken: ${name}`, async (t) => {
         const error = await t.throwsAsync(snpDriver.open(doors(kernel), via ? { via } : {}), { code })
         t.regex((error as { hint?: string }).hint ?? '', hint)
