@@ -1,5 +1,5 @@
 // `npm run bench`: how we stand against real peers and physical limits, as ratios. Absolute times depend on the machine.
-// Name one or more benchmarks to run only those: verify, pin, size, broker.
+// Name one or more benchmarks to run only those: verify, tdx, pin, size, broker.
 // SPDX-License-Identifier: Apache-2.0
 
 import { benchBroker } from './broker.ts'
@@ -7,9 +7,11 @@ import { benchPin } from './pin.ts'
 import { benchSize } from './size.ts'
 import type { Row } from './table.ts'
 import { benchVerify } from './verify.ts'
+import { benchVerifyTdx } from './verify-tdx.ts'
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Row[]>>> = {
     verify: benchVerify,
+    tdx: benchVerifyTdx,
     pin: benchPin,
     size: benchSize,
     broker: benchBroker,
