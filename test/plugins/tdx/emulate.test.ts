@@ -11,14 +11,20 @@ import { encodeQuoteRequest, LENGTH_SIZE, readQuoteResponse } from '#drivers/lin
 import { QUOTE_HEADER, QUOTE_REQ, QUOTE_STATUS, REPORT_REQ, TDX_ERAS } from '#drivers/linux/tdx-guest.ts'
 import { requestNames } from '#emulator/faults.ts'
 import type { Answer, AttributeFile, DeviceModel, Fault, TsmAnswer } from '#emulator/model.ts'
+import { readCertificates, readCollateral } from '#evidence/collateral.ts'
+import { judge } from '#evidence/judge.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import { parseCcel } from '#plugins/tdx/ccel.ts'
 import { type TdxOptions, tdxEmulator } from '#plugins/tdx/emulate.ts'
 import { bootLog } from '#plugins/tdx/emulated/measurements.ts'
 import { openVendor } from '#plugins/tdx/emulated/vendor.ts'
 import { parseEventLog, replay } from '#plugins/tdx/event-log.ts'
 import { mintLists } from '#plugins/tdx/mint.ts'
+import { STATUS_SVNS } from '#plugins/tdx/mint-statements.ts'
 import { parseQuote } from '#plugins/tdx/quote.ts'
 import { TD_REPORT } from '#plugins/tdx/td-report.ts'
+import { tdxVerifier } from '#plugins/tdx/verifier.ts'
+import { cuseKernel } from '#test/emulator/cuse-kernel.ts'
 import { temporaryFolder } from '#test/folder.ts'
 
 const work = temporaryFolder({ teardown: test.after.always })
@@ -184,6 +190,35 @@ test('a TDREPORT carries hashes of what it says; one that was changed gets no qu
     }
     const other = await tdxEmulator.model({}, quiet)
     t.is(getQuote(other, 0xc0105402, report).status, QUOTE_STATUS.error, 'a report of another platform')
+})
+
+test('as a character device (CUSE), too: a report, and a quote of it', async (t) => {
+    const device = (await emulator()).devices['tdx_guest']
+    if (!device) return t.fail()
+    const memory = Buffer.alloc(0x6000)
+    memory.set(NONCE, Number(AT.argument))
+    const { ioctl: call, complaints } = cuseKernel(device, memory)
+    t.is((await call(GET_REPORT0, AT.argument)).result, 0)
+    const report = REPORT_REQ.parse(memory.subarray(0x1000, 0x1000 + REPORT_REQ.size)).tdReport
+    const start = Number(AT.buffer) + QUOTE_HEADER.size
+    for (const [request, payload] of [
+        [0x80105404, encodeQuoteRequest(report)],
+        [0xc0105402, report],
+    ] as const) {
+        memory.set(QUOTE_REQ.encode({ buffer: AT.buffer, length: 0x4000n }), Number(AT.argument))
+        memory.set(
+            QUOTE_HEADER.encode({ version: 1n, status: 0n, inLength: payload.length, outLength: 0 }),
+            Number(AT.buffer),
+        )
+        memory.set(payload, start)
+        t.is((await call(request, AT.argument)).result, 0)
+        const { status, outLength } = QUOTE_HEADER.parse(memory.subarray(Number(AT.buffer), start))
+        t.is(status, QUOTE_STATUS.done)
+        const output = memory.subarray(start, start + outLength)
+        const quote = payload === report ? output : readQuoteResponse(output.subarray(LENGTH_SIZE))
+        t.deepEqual(parseQuote(quote).body.reportData, NONCE)
+    }
+    t.deepEqual(complaints, [])
 })
 
 for (const { name, request = 0xc0105402, payload, changed = {}, want } of [
@@ -389,14 +424,39 @@ for (const { name, options, want } of [
     test(`refused: ${name}`, async (t) =>
         void (await t.throwsAsync(emulator(options), { code: 'ERR_USAGE', message: want })))
 
-test('a status is a level of the platform’s microcode, now and at launch', async (t) => {
-    const svns = async (options: TdxOptions) => {
-        const { body } = parseQuote(configfs(await emulator({ bodyType: 3, ...options })).outblob)
-        return [body.teeTcbSvn[2], body.teeTcbSvn2?.[2]]
+// A verifier that trusts the folder, as `verify --trust-root DIR/root.pem --collateral DIR/collateral` does.
+
+function verdict(report: Buffer, eventLog?: Buffer) {
+    const { root, collateral } = tdxEmulator.trustFolder
+    const verifier = tdxVerifier({
+        ...STRICT_TRUST,
+        ...readCollateral(join(trustDir, collateral)),
+        roots: [readCertificates(join(trustDir, root))],
+    })
+    const evidence = { tee: 'tdx', report, ...(eventLog && { eventLog }) } as const
+    return judge(verifier, evidence, { reportData: NONCE }, now)
+}
+
+for (const tcbStatus of [...Object.keys(STATUS_SVNS), 'TDRelaunchAdvised', 'TDRelaunchAdvisedConfigurationNeeded'])
+    test(`a verifier finds the status ${tcbStatus}`, async (t) => {
+        const { outblob } = configfs(await emulator({ tcbStatus, bodyType: 3 }))
+        const { verdict: got, code, claims } = verdict(outblob)
+        const accepted = tcbStatus === 'UpToDate'
+        t.is(got, accepted ? 'accepted' : 'rejected')
+        t.is(code, accepted ? undefined : 'ERR_TDX_STATUS')
+        t.is(claims?.['tcbStatus'], tcbStatus)
+        t.is(claims?.['emulated'], true)
+    })
+
+test('a verifier accepts quotes of every form, with the log, and what a register was extended with is not in the log', async (t) => {
+    for (const bodyType of [2, 3, 4]) {
+        const model = await emulator({ bodyType })
+        const log = read(model, '/sys/firmware/acpi/tables/data/CCEL')
+        t.is(verdict(configfs(model).outblob, log).verdict, 'accepted', `body type ${bodyType}`)
+        extend(model, 'rtmr3:sha384', Buffer.alloc(48, 1))
+        t.is(verdict(configfs(model).outblob).verdict, 'accepted')
+        t.is(verdict(configfs(model).outblob, log).code, 'ERR_TDX_EVENT_LOG')
     }
-    t.deepEqual(await svns({}), [8, 8])
-    t.deepEqual(await svns({ tcbStatus: 'OutOfDate' }), [4, 4])
-    t.deepEqual(await svns({ tcbStatus: 'TDRelaunchAdvised' }), [4, 8])
 })
 
 test('one folder, one platform; keys are for their owner alone', async (t) => {
