@@ -60,10 +60,11 @@ export function describeCollateral(given: GivenCollateral, at: Date): Collateral
 
 type Item = Omit<CollateralItem, 'superseded'>
 
-// Of two that are alike the later counts.
+// Of two that are alike the later counts. What is refused is never replaced: a verifier may stumble over it.
 const replaces = (other: Item, item: Item, after: number): boolean =>
     other.what === item.what &&
     other.problem === null &&
+    item.problem === null &&
     (other.expires > item.expires || (other.expires.getTime() === item.expires.getTime() && after > 0))
 
 function statementItems(kept: Kept, at: Date): Item[] {

@@ -1,4 +1,5 @@
-// The section `[broker]` of the configuration: limits that protect a broker from many or slow peers.
+// The sections `[broker]` and `[collateral]` of the configuration: limits that protect a broker from many or slow peers,
+// and where it has vendors' statements from.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
@@ -41,3 +42,21 @@ export const BROKER_CONFIG = section('broker', {
 })
 
 export type BrokerSettings = Values<typeof BROKER_CONFIG>
+
+export const COLLATERAL_CONFIG = section('collateral', {
+    service: setting(
+        () => z.string(),
+        '',
+        'where a broker fetches collateral in the background: a public service by its name (`collateral fetch --help`), or https://HOST[:PORT]; nowhere unless told',
+    ),
+    ca: setting(() => z.string(), '', 'file with the CA (PEM) of such a host, instead of the system’s'),
+    update: setting(() => z.string().check(z.minLength(1)), 'standard', 'which of the vendor’s sets'),
+    platforms: setting(
+        () => z.array(z.string()),
+        [] as string[],
+        'platforms to fetch for beside those that the folder has: TECHNOLOGY/PLATFORM',
+    ),
+    refreshHours: setting(count(30 * 24), 24, 'hours from one round to the next'),
+})
+
+export type CollateralSettings = Values<typeof COLLATERAL_CONFIG>

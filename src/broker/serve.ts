@@ -7,6 +7,8 @@ import type { Server as TlsServer } from 'node:tls'
 import { messageOf } from '#core/errors.ts'
 import { isLoopback } from '#core/loopback.ts'
 import { type Broker, type BrokerOptions, openBroker } from './broker.ts'
+import { type Keeper, openKeeper } from './collateral.ts'
+import type { CollateralSettings } from './config.ts'
 import { brokerError } from './errors.ts'
 import { addAdminRoutes } from './http/admin-routes.ts'
 import { bodies } from './http/bodies.ts'
@@ -25,6 +27,8 @@ export interface ServeOptions extends BrokerOptions {
     readonly tls?: { readonly certificate: string; readonly key: string }
     /** Plain HTTP, on loopback alone. */
     readonly insecureHttp?: boolean
+    /** Where collateral is fetched from in the background; nowhere unless told. */
+    readonly service?: CollateralSettings
 }
 
 export interface Serving {
@@ -66,6 +70,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
         return tls ? givenIdentity(tls.certificate, tls.key) : mintedIdentity(broker.data, listen.host, clock.now())
     }
     const apps: App[] = []
+    let keeper: Keeper | null = null
     try {
         let shown = await identity()
         const guests = await openGuests(broker, shown)
@@ -89,6 +94,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
                 log.error('the listener’s certificate could not be renewed', { reason: messageOf(error) })
             }
         }
+        keeper = await openServiceKeeper(broker, options)
         const timer = setInterval(() => void reload(), RENEWAL_MS).unref()
         return {
             broker,
@@ -98,7 +104,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
             reload,
             async close() {
                 clearInterval(timer)
-                await Promise.all(apps.map(drain))
+                await Promise.all([keeper?.close(), ...apps.map(drain)])
                 await broker.close()
             },
         }
@@ -107,6 +113,21 @@ export async function serve(options: ServeOptions): Promise<Serving> {
         await broker.close()
         throw error
     }
+}
+
+// After the listener: a service that hangs keeps no guest waiting.
+async function openServiceKeeper(broker: Broker, { service, roots, collateral }: ServeOptions): Promise<Keeper | null> {
+    if (!service) return null
+    const { plugins, log, clock, data, verifiers } = broker
+    return openKeeper({
+        settings: service,
+        plugins,
+        folder: collateral ?? data.paths.collateral,
+        roots,
+        log,
+        clock,
+        changed: verifiers.refresh,
+    })
 }
 
 async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise<App> {

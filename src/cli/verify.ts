@@ -9,6 +9,7 @@ import { MAX_EVIDENCE_BYTES, type Recognised, recognise } from '#evidence/recogn
 import type { Judgement } from '#evidence/verdict.ts'
 import type { Policy, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
+import { collateralFor, ON_DEMAND_OPTIONS } from './collateral/on-demand.ts'
 import { type Args, command as define, JSON_OPTION } from './command.ts'
 import { BYTES_FORMS, readBytes, readHex } from './options/bytes.ts'
 import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './options/trust.ts'
@@ -18,6 +19,7 @@ const NO_STRINGS: string[] = []
 
 const OPTIONS = {
     ...TRUST_OPTIONS,
+    ...ON_DEMAND_OPTIONS,
     ...TIME_OPTION,
     'report-data': { type: 'string', describe: `1 to 64 bytes that it must carry (${BYTES_FORMS})` },
     nonce: { type: 'string', describe: `the challenge that it must carry, 16 to 64 bytes (${BYTES_FORMS})` },
@@ -54,8 +56,10 @@ export const command = define({
         // First all that was typed: a mistake in it must not pass for a rejection.
         const at = readTime(args.at)
         const wanted = readWanted(args)
-        const verifiers = await verifiersFor(args)
+        const wantsService = args.pccs !== undefined || args.from !== undefined
+        const early = wantsService ? null : await verifiersFor(args)
         const bytes = readInput(String(args['file']), MAX_EVIDENCE_BYTES)
+        const verifiers = early ?? (await verifiersFor({ ...args, collateral: await collateralFor(bytes, args, at) }))
         const { judgement, form } = judgeBytes(bytes, verifiers, (verifier) => expectations(wanted, verifier), at)
         if (args.json) printJson(judgement)
         else show(judgement, form, args.authenticOnly)

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { BrokerSettings } from '#broker/config.ts'
-import { BROKER_CONFIG } from '#broker/config.ts'
+import { BROKER_CONFIG, COLLATERAL_CONFIG } from '#broker/config.ts'
 import type { MadeKey } from '#broker/data.ts'
 import { KEY_MEANINGS } from '#broker/keys.ts'
 import { parseListen } from '#broker/listen.ts'
@@ -52,6 +52,7 @@ export const command = define({
     ],
     details:
         'SIGTERM and SIGINT end it after what it is answering; SIGHUP reads certificates and revocation lists again.\n' +
+        'With a service under [collateral] of the configuration it fetches what vendors sign of their platforms in the background (`config` lists the settings).\n' +
         'What a person must know of its start and end are lines of text on standard error; the log between them is JSON lines, text on a terminal.',
     async run(args) {
         const { data, listen, tlsCert, tlsKey, collateral, trustRoot } = args
@@ -59,14 +60,16 @@ export const command = define({
             throw coreError('ERR_USAGE', '--tls-cert and --tls-key belong together')
         libc().forbidCoreDumps()
         process.umask(0o077)
-        const settings = readConfig({
+        const config = readConfig({
             ...(data === undefined ? {} : { 'broker.data': { value: absolute(data), flag: '--data' } }),
             ...(listen === undefined ? {} : { 'broker.listen': { value: listen, flag: '--listen' } }),
-        }).get(BROKER_CONFIG)
+        })
+        const settings = config.get(BROKER_CONFIG)
         const serving = await serve({
             build: `${PROGRAM} ${packageJson.version}`,
             folder: settings.data,
             settings,
+            service: config.get(COLLATERAL_CONFIG),
             plugins: PLUGINS,
             log: serviceLogger({ name: PROGRAM, verbose: args.verbose }),
             clock: { now: () => new Date(), ticks: () => performance.now() },

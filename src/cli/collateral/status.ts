@@ -62,7 +62,7 @@ function readable<T>(read: () => T): T {
     try {
         return read()
     } catch (error) {
-        if (!(error instanceof AttestError) || error.exit !== 1) throw error
+        if (!(error instanceof AttestError) || error.code === 'ERR_NOT_FOUND_FILE') throw error
         throw coreError('ERR_FILE', error.message, { cause: error, hint: error.hint })
     }
 }
