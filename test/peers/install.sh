@@ -9,6 +9,8 @@ set -eu
 SOURCES=/etc/apt/sources.list.d/guest-attest-peers.sources
 PREFERENCES=/etc/apt/preferences.d/guest-attest-peers
 PACKAGES='golang-1.24-go golang-github-google-go-sev-guest-dev golang-github-google-go-tdx-guest-dev golang-github-google-go-configfs-tsm-dev'
+# Its package depends on none of the modules that it imports.
+PACKAGES="$PACKAGES libvirt-clients-qemu python3-lxml python3-cryptography"
 
 if [ "$(id -u)" != 0 ]; then
     echo 'install.sh: run this as root' >&2
