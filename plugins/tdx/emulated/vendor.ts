@@ -5,7 +5,7 @@
 //   private/       the keys, certificates, and what makes the platform (version 1 of this format)
 // SPDX-License-Identifier: Apache-2.0
 
-import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
+import { createPrivateKey, type KeyObject, randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import * as z from 'zod/mini'
 import { fromHex, toHex } from '#core/bytes.ts'
@@ -15,7 +15,7 @@ import { parseJson } from '#core/json.ts'
 import { certificatePem } from '#core/mint.ts'
 import { type NewFile, namesIn, writeNewFolder } from '#core/new-folder.ts'
 import { shape } from '#core/schema.ts'
-import { parseRevocationList } from '#core/x509.ts'
+import { parseCertificates, parseRevocationList } from '#core/x509.ts'
 import type { MintedPlatform, VendorCertificates, VendorKeys } from '../mint.ts'
 
 export interface EmulatedVendor {
@@ -53,7 +53,7 @@ const PLATFORM = z.strictObject({
     secret: z.string(),
 })
 
-/** @throws AttestError ERR_USAGE, ERR_FILE, ERR_JSON */
+/** @throws AttestError ERR_USAGE, ERR_FILE, ERR_JSON, ERR_CERTIFICATE */
 export async function openVendor(options: VendorOptions): Promise<EmulatedVendor> {
     const folder = options.folder === undefined ? undefined : resolve(options.folder)
     const found = folder === undefined ? null : await readVendor(folder, options)
@@ -85,21 +85,35 @@ async function readVendor(folder: string, { now }: VendorOptions): Promise<Emula
     if (names.length === 0) return null
     if (!names.includes('private') || !names.includes(ROOT_FILE)) throw notOurs(folder)
     const path = (name: string) => join(folder, name)
-    const read = (name: string) => readInput(path(name))
     const file = path(PLATFORM_FILE)
     const row = shape(PLATFORM, parseJson(readInput(file), { title: file }), file)
     const vendor = {
-        keys: byRole(KEY_ROLES, (role) => createPrivateKey(read(keyFile(role)))),
-        certificates: byRole(ROLES, (role) => new X509Certificate(read(certificateFile(role))).raw),
+        keys: byRole(KEY_ROLES, (role) => readKey(path(keyFile(role)))),
+        certificates: byRole(ROLES, (role) => readCertificate(path(certificateFile(role)))),
         platform: await platformOf(fromHex(row.ppid, 'ppid', 16), fromHex(row.platformInstanceId, 'instance', 16)),
         secret: fromHex(row.secret, 'secret', 32),
     }
     // All of it was made at the same time.
-    const { nextUpdate } = parseRevocationList(read(LIST_FILES.root), path(LIST_FILES.root))
+    const { nextUpdate } = parseRevocationList(readInput(path(LIST_FILES.root)), path(LIST_FILES.root))
     if ((nextUpdate?.getTime() ?? 0) < now.getTime() + RENEW_MS)
         for (const { path: name, bytes, mode } of await collateral(vendor, now))
             writeFileAtomic(path(name), bytes, mode)
     return vendor
+}
+
+function readKey(path: string): KeyObject {
+    const pem = readInput(path)
+    try {
+        return createPrivateKey(pem)
+    } catch (cause) {
+        throw coreError('ERR_FILE', `${path}: not a private key`, { cause })
+    }
+}
+
+function readCertificate(path: string): Buffer {
+    const [certificate] = parseCertificates(readInput(path), path)
+    if (certificate) return certificate.der
+    throw coreError('ERR_CERTIFICATE', `${path}: no certificate`)
 }
 
 async function writeVendor(folder: string, vendor: EmulatedVendor, now: Date): Promise<boolean> {

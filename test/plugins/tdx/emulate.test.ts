@@ -3,10 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash, createPublicKey, verify } from 'node:crypto'
-import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { parseCertificates, parseRevocationList } from '#core/x509.ts'
 import { encodeQuoteRequest, LENGTH_SIZE, readQuoteResponse } from '#drivers/linux/quoting-messages.ts'
 import { QUOTE_HEADER, QUOTE_REQ, QUOTE_STATUS, REPORT_REQ, TDX_ERAS } from '#drivers/linux/tdx-guest.ts'
 import { requestNames } from '#emulator/faults.ts'
@@ -19,7 +18,6 @@ import { type TdxOptions, tdxEmulator } from '#plugins/tdx/emulate.ts'
 import { bootLog } from '#plugins/tdx/emulated/measurements.ts'
 import { openVendor } from '#plugins/tdx/emulated/vendor.ts'
 import { parseEventLog, replay } from '#plugins/tdx/event-log.ts'
-import { mintLists } from '#plugins/tdx/mint.ts'
 import { STATUS_SVNS } from '#plugins/tdx/mint-statements.ts'
 import { parseQuote } from '#plugins/tdx/quote.ts'
 import { TD_REPORT } from '#plugins/tdx/td-report.ts'
@@ -396,7 +394,7 @@ test('another nonce is signed well; a bad signature is bad', async (t) => {
     t.true(signatureHolds(configfs(model).outblob))
 })
 
-// Options and the folder.
+// Options.
 
 for (const { name, options, want } of [
     {
@@ -457,46 +455,4 @@ test('a verifier accepts quotes of every form, with the log, and what a register
         t.is(verdict(configfs(model).outblob).verdict, 'accepted')
         t.is(verdict(configfs(model).outblob, log).code, 'ERR_TDX_EVENT_LOG')
     }
-})
-
-test('one folder, one platform; keys are for their owner alone', async (t) => {
-    const [one, two] = await Promise.all([emulator(), emulator()])
-    const chainOf = (model: DeviceModel) => parseQuote(configfs(model).outblob).certification.data.toString()
-    t.is(chainOf(one), chainOf(two))
-    t.not(chainOf(one), chainOf(await tdxEmulator.model({}, quiet)))
-    t.deepEqual(readdirSync(trustDir).toSorted(), ['collateral', 'private', 'root.pem'])
-    t.deepEqual(readdirSync(join(trustDir, 'collateral')).toSorted(), ['bundle.json', 'pck-crl.der', 'root-crl.der'])
-    t.is(statSync(join(trustDir, 'private')).mode & 0o777, 0o700)
-    for (const name of readdirSync(join(trustDir, 'private')).filter((name) => name.endsWith('.key')))
-        t.is(statSync(join(trustDir, 'private', name)).mode & 0o777, 0o600)
-    const [root] = parseCertificates(readFileSync(join(trustDir, 'root.pem')), 'root.pem')
-    t.true(chainOf(one).includes(root?.x509.toString() ?? 'no root'))
-})
-
-test('two who make one folder at once get the same vendor', async (t) => {
-    const folder = join(work, 'race')
-    const [one, two] = await Promise.all([openVendor({ folder, ...quiet }), openVendor({ folder, ...quiet })])
-    t.deepEqual(one.certificates, two.certificates)
-    t.deepEqual(one.platform, two.platform)
-})
-
-test('lists and statements that are about to expire are made anew', async (t) => {
-    const folder = join(work, 'old')
-    const vendor = await openVendor({ folder, ...quiet })
-    const list = join(folder, 'collateral/root-crl.der')
-    const bundle = join(folder, 'collateral/bundle.json')
-    const soon = new Date(now.getTime() + 29 * 24 * 3600 * 1000)
-    const lists = await mintLists(vendor.keys, now, { root: { nextUpdate: soon } })
-    writeFileSync(list, lists.root)
-    utimesSync(bundle, 0, 0)
-    await openVendor({ folder, ...quiet })
-    t.true((parseRevocationList(readFileSync(list), list).nextUpdate ?? now) > soon)
-    t.not(statSync(bundle).mtimeMs, 0)
-    const again = readFileSync(bundle)
-    await openVendor({ folder, ...quiet })
-    t.deepEqual(readFileSync(bundle), again)
-})
-
-test('a folder with other files is refused', async (t) => {
-    await t.throwsAsync(openVendor({ folder: work, ...quiet }), { code: 'ERR_USAGE', message: /holds other files/ })
 })
