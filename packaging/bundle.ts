@@ -33,7 +33,7 @@ export const FORBIDDEN_IN_THE_PIN: readonly RegExp[] = [
     /node_modules\/(?:yargs|yargs-parser|undici|pino|fastify|@fastify|@cedar-policy|@peculiar|asn1js|reflect-metadata|jose|koffi)\//,
     /^src\/(?:emulator|broker)\/(?!config\.ts)/,
     // By the names that CONTRIBUTING.md gives them.
-    /^plugins\/[^/]+\/(?:verify|appraise|claims|roots|chain|vek|signing-key|policy|members|inspect|weaknesses|recognise|mint|kbs-evidence-schema|launch-digest)\.ts$/,
+    /^plugins\/[^/]+\/(?:verify|appraise|claims|roots|chain|vek|signing-key|policy|members|inspect|weaknesses|recognise|mint(?:-[a-z]+)?|kbs-evidence-schema|launch-digest)\.ts$/,
     /^plugins\/[^/]+\/emulated\//,
 ]
 
