@@ -61,6 +61,8 @@ attest_files() {
         [ ! -e "$ATTEST_CONFIG/$entry" ] || cp -RL "$ATTEST_CONFIG/$entry" "$1/etc/guest-attest/"
     done
     chmod -R go-w "$1/etc/guest-attest"
+    # Where the host's quoting service is, for TDs whose kernel makes no quotes.
+    [ ! -e /etc/tdx-attest.conf ] || cp -L /etc/tdx-attest.conf "$1/etc/"
     # The builder's own may name modules that are not there, such as mdns or resolve.
     printf 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\n' >"$1/etc/nsswitch.conf"
     [ -e "$1/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$1/etc/hosts"

@@ -12,6 +12,7 @@ import { parseOrigin, type ServerTrust, spkiPin } from '#core/http.ts'
 import { encryptTo } from '#core/jwe.ts'
 import { type Logger, silent } from '#core/log.ts'
 import { certificatePem, mintCertificate } from '#core/mint.ts'
+import type { Guest } from '#drivers/driver.ts'
 import { attest } from '#kbs/client.ts'
 import { ATTESTER, NONCE, PATH, refusal, type Script, scripted } from './scripted.ts'
 
@@ -74,6 +75,24 @@ async function fetchFrom(
 
 const serve = async (t: ExecutionContext, script: Script, seen?: string[], tls = { cert, key }): Promise<string> =>
     `https://${await listen(t, createServer(tls, scripted(script, seen)))}`
+
+for (const eventLog of [true, false])
+    test(`the event log: asked of the guest is ${eventLog}, as its attester says`, async (t) => {
+        const url = await serve(t, {})
+        const asked: (boolean | undefined)[] = []
+        const guest: Guest = {
+            ...ATTESTER.guest,
+            evidence: async (_binding, options) => {
+                asked.push(options?.eventLog)
+                return { tee: 'snp', report: Buffer.alloc(8) }
+            },
+        }
+        const options = { log: silent, signal: AbortSignal.timeout(20_000), requestTimeoutMs: 20_000 }
+        const broker = { origin: parseOrigin(url), trust: { pins: [pin] } }
+        using session = await attest(broker, { ...ATTESTER, guest, eventLog }, options)
+        t.truthy(session)
+        t.deepEqual(asked, [eventLog])
+    })
 
 test('a handshake: the routes, the cookie of each step, the kind that is asked for', async (t) => {
     const seen: string[] = []
