@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { equalBytes } from '#core/bytes.ts'
 import { EMULATION_OID } from '#core/emulation-mark.ts'
 import { type Certificate, derBits, parseCertificates } from '#core/x509.ts'
 import type { NamedBytes, Trust } from '#evidence/verifier.ts'
@@ -97,23 +98,12 @@ export function readRoots({ name, bytes }: NamedBytes): Authority[] {
  * @returns reads one: PEM, of which the order does not matter, and zeros may follow.
  */
 export function chainReader(anchors: Anchors) {
-    const parsed = new Map<string, Certificate>()
-    const cas = new Map<Certificate, Issued | null>()
+    /** By their PEM: a CA, or null for a root that is trusted. */
+    const above = new Map<string, Issued | null>()
 
-    function parse(block: string): Certificate {
-        const known = parsed.get(block)
-        if (known) return known
-        const [certificate] = parseCertificates(Buffer.from(block, 'latin1'), 'certificate of the quote')
-        return certificate as Certificate
-    }
-
-    function keep(block: string, certificate: Certificate, ca: Issued | null): void {
-        if (parsed.size >= MAX_KEPT) {
-            parsed.clear()
-            cas.clear()
-        }
-        parsed.set(block, certificate)
-        cas.set(certificate, ca)
+    function keep(block: string, ca: Issued | null): void {
+        if (above.size >= MAX_KEPT) above.clear()
+        above.set(block, ca)
     }
 
     /** @throws AttestError ERR_TDX_CERTIFICATION, ERR_TDX_CHAIN, ERR_TDX_PCK, ERR_CERTIFICATE */
@@ -121,22 +111,25 @@ export function chainReader(anchors: Anchors) {
         const leaves: Certificate[] = []
         const brought: Issued[] = []
         for (const block of pemBlocks(pem)) {
-            const certificate = parse(block)
+            const known = above.get(block)
+            if (known) brought.push(known)
+            if (known !== undefined) continue
+            const certificate = parseOne(block)
             if (certificate.subjectCn === PCK_CN) {
                 leaves.push(certificate)
                 continue
             }
-            const ca = cas.get(certificate) ?? caFrom(certificate, anchors.roots)
+            const ca = caFrom(certificate, anchors.roots)
             if (ca) brought.push(ca)
             else checkRoot(certificate, anchors)
-            keep(block, certificate, ca)
+            keep(block, ca)
         }
         const [leaf] = leaves
         if (!leaf || leaves.length > 1)
             throw tdxError('ERR_TDX_CHAIN', `the quote brings ${leaves.length} certificates of a PCK, expected one`)
         const pck = readPck(leaf)
         const ca = [...anchors.cas, ...brought].find(
-            (ca) => ca.cn === leaf.issuerCn && leaf.x509.checkIssued(ca.certificate.x509) && signedBy(leaf, ca.key),
+            (ca) => equalBytes(ca.name, leaf.issuerName) && signedBy(leaf, ca.key),
         )
         if (!ca)
             throw tdxError('ERR_TDX_CHAIN', `no ${leaf.issuerCn} that a trusted root vouches for has signed the PCK`, {
@@ -180,6 +173,11 @@ function pemBlocks(pem: Buffer): string[] {
     if (rest > 0 && !/^[\s\0]*$/.test(text.replaceAll(PEM_CERTIFICATE, '')))
         throw tdxError('ERR_TDX_CERTIFICATION', 'something stands between the certificates of the quote')
     return blocks
+}
+
+function parseOne(block: string): Certificate {
+    const [certificate] = parseCertificates(Buffer.from(block, 'latin1'), 'certificate of the quote')
+    return certificate as Certificate
 }
 
 // What the quote brings beside PCK and CA can only be the root, and one that is trusted.

@@ -6,7 +6,7 @@ import { hash } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import { EMULATION_OID } from '#core/emulation-mark.ts'
 import { AttestError } from '#core/errors.ts'
-import { type Certificate, derBoolean, derInteger, derOctets, derValues } from '#core/x509.ts'
+import { type Certificate, type DerValue, derBoolean, derInteger, derOctets, derValues } from '#core/x509.ts'
 import { tdxError } from './errors.ts'
 import type { Platform } from './platform.ts'
 
@@ -85,26 +85,26 @@ function readExtension(der: Buffer, { ca, members }: (typeof PCK_CAS)[string]) {
 
 const UNKNOWN_CONFIGURATION = { dynamicPlatform: null, cachedKeys: null, smtEnabled: null }
 
-function readConfiguration(all: ReadonlyMap<string, Buffer>) {
+function readConfiguration(all: ReadonlyMap<string, DerValue>) {
     octets(all, '6', 16) // the platform's instance
     const configuration = derValues(member(all, '7'), 'SGX extension, configuration')
     const flag = (arc: string) => derBoolean(member(configuration, arc), `SGX extension ${arc}`)
     return { dynamicPlatform: flag('7.1'), cachedKeys: flag('7.2'), smtEnabled: flag('7.3') }
 }
 
-function member(all: ReadonlyMap<string, Buffer>, arc: string): Buffer {
+function member(all: ReadonlyMap<string, DerValue>, arc: string): DerValue {
     const value = all.get(`${SGX}.${arc}`)
     if (value) return value
     throw tdxError('ERR_TDX_PCK', `SGX extension: ${SGX}.${arc} is missing`)
 }
 
-function integer(all: ReadonlyMap<string, Buffer>, arc: string, most: number): number {
+function integer(all: ReadonlyMap<string, DerValue>, arc: string, most: number): number {
     const value = derInteger(member(all, arc), `SGX extension ${arc}`)
     if (value >= 0 && value <= most) return value
     throw tdxError('ERR_TDX_PCK', `SGX extension ${arc}: expected 0 to ${most}, got ${value}`)
 }
 
-function octets(all: ReadonlyMap<string, Buffer>, arc: string, size: number): Buffer {
+function octets(all: ReadonlyMap<string, DerValue>, arc: string, size: number): Buffer {
     const value = derOctets(member(all, arc), `SGX extension ${arc}`)
     if (value.length === size) return value
     throw tdxError('ERR_TDX_PCK', `SGX extension ${arc}: expected ${size} bytes, got ${value.length}`)

@@ -30,6 +30,8 @@ export interface Certificate {
     readonly notAfter: Date
     /** The content of each extension's OCTET STRING, by object identifier. */
     readonly extensions: ReadonlyMap<string, Buffer>
+    /** In DER. */
+    readonly issuerName: Buffer
     /** The subject's name in DER: what a revocation list of this subject has as its issuer, byte by byte. */
     readonly subjectName: Buffer
 }
@@ -47,6 +49,9 @@ export interface RevocationList {
     /** Whether this key has signed it, by an algorithm of the table below; false where the key is one of another kind. */
     verify(key: KeyObject): boolean
 }
+
+/** A value within DER that was read, and need not be read again. */
+export type DerValue = { readonly __der: unique symbol }
 
 interface SignatureAlgorithm {
     readonly hash: string
@@ -123,6 +128,10 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
             inner ??= readInner(der, title)
             return inner.extensions
         },
+        get issuerName() {
+            inner ??= readInner(der, title)
+            return inner.issuerName
+        },
         get subjectName() {
             inner ??= readInner(der, title)
             return inner.subjectName
@@ -150,7 +159,7 @@ export function isRevocationList(bytes: Uint8Array, title: string): boolean {
 }
 
 /** A DER INTEGER that a double can hold. @throws AttestError ERR_CERTIFICATE */
-export function derInteger(der: Uint8Array, title: string): number {
+export function derInteger(der: Uint8Array | DerValue, title: string): number {
     const item = decode(der, title)
     const bytes = item instanceof Integer ? item.valueBlock.valueHexView : new Uint8Array(9)
     if (bytes.length < 1 || bytes.length > 6) throw malformed(title)
@@ -158,45 +167,45 @@ export function derInteger(der: Uint8Array, title: string): number {
 }
 
 /** A DER string of ASCII. @throws AttestError ERR_CERTIFICATE */
-export function derText(der: Uint8Array, title: string): string {
+export function derText(der: Uint8Array | DerValue, title: string): string {
     const value: unknown = (decode(der, title).valueBlock as { value?: unknown }).value
     if (typeof value !== 'string' || !/^[ -~]*$/.test(value)) throw malformed(title)
     return value
 }
 
 /** The content of a DER OCTET STRING. @throws AttestError ERR_CERTIFICATE */
-export function derOctets(der: Uint8Array, title: string): Buffer {
+export function derOctets(der: Uint8Array | DerValue, title: string): Buffer {
     const item = decode(der, title)
     if (item instanceof OctetString) return Buffer.from(item.getValue())
     throw malformed(title)
 }
 
 /** A DER BOOLEAN. @throws AttestError ERR_CERTIFICATE */
-export function derBoolean(der: Uint8Array, title: string): boolean {
+export function derBoolean(der: Uint8Array | DerValue, title: string): boolean {
     const item = decode(der, title)
     if (item instanceof Asn1Boolean) return item.getValue()
     throw malformed(title)
 }
 
 /** The bits of a DER BIT STRING, the first one in the highest place; as in KeyUsage. @throws AttestError ERR_CERTIFICATE */
-export function derBits(der: Uint8Array, title: string): Buffer {
+export function derBits(der: Uint8Array | DerValue, title: string): Buffer {
     const item = decode(der, title)
     if (item instanceof BitString) return Buffer.from(item.valueBlock.valueHexView)
     throw malformed(title)
 }
 
 /**
- * A DER SEQUENCE of { OBJECT IDENTIFIER, value }: the DER of each value.
+ * A DER SEQUENCE of { OBJECT IDENTIFIER, value }: each value, for the functions of this kind.
  * @throws AttestError ERR_CERTIFICATE, also where an identifier stands twice
  */
-export function derValues(der: Uint8Array, title: string): Map<string, Buffer> {
-    const out = new Map<string, Buffer>()
+export function derValues(der: Uint8Array | DerValue, title: string): Map<string, DerValue> {
+    const out = new Map<string, DerValue>()
     for (const pair of children(decode(der, title), title)) {
         const [oid, value, more] = children(pair, title)
         if (!(oid instanceof ObjectIdentifier) || !value || more) throw malformed(title)
         const name = oid.getValue()
         if (out.has(name)) throw coreError('ERR_CERTIFICATE', `${title}: ${name} stands twice`)
-        out.set(name, raw(value))
+        out.set(name, value as unknown as DerValue)
     }
     return out
 }
@@ -211,12 +220,13 @@ function readPublicKey(x509: X509Certificate, title: string): KeyObject {
 
 // RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version, serialNumber, signature, issuer,
 // validity, subject, …, [3] EXPLICIT Extensions }, …, … }; version 1 has no [0] and no extensions.
-function readInner(der: Uint8Array, title: string): { subjectName: Buffer; extensions: Map<string, Buffer> } {
+function readInner(der: Uint8Array, title: string) {
     const tbs = children(children(decode(der, title), title)[0], title)
-    const subject = tbs[tbs[0]?.idBlock.tagClass === 3 ? 5 : 4]
-    if (!subject) throw malformed(title)
+    const first = tbs[0]?.idBlock.tagClass === 3 ? 1 : 0
+    const [issuer, subject] = [tbs[first + 2], tbs[first + 4]]
+    if (!issuer || !subject) throw malformed(title)
     const wrapper = tbs.find((item) => item.idBlock.tagClass === 3 && item.idBlock.tagNumber === 3)
-    return { subjectName: raw(subject), extensions: readExtensions(wrapper, title) }
+    return { issuerName: raw(issuer), subjectName: raw(subject), extensions: readExtensions(wrapper, title) }
 }
 
 function readExtensions(wrapper: Asn1 | undefined, title: string): Map<string, Buffer> {
@@ -279,7 +289,8 @@ function readList(der: Buffer, title: string): RevocationList {
 
 type Asn1 = ReturnType<typeof fromBER>['result']
 
-function decode(der: Uint8Array, title: string): Asn1 {
+function decode(der: Uint8Array | DerValue, title: string): Asn1 {
+    if (!(der instanceof Uint8Array)) return der as unknown as Asn1
     let decoded: ReturnType<typeof fromBER>
     try {
         decoded = fromBER(der)
