@@ -28,6 +28,14 @@ const TABLES = '/sys/firmware/acpi/tables'
 /** The largest buffer of a request for a quote. */
 const MAX_BUFFER = 128 * 1024
 
+/** Every form that a device of this name had takes reports by one number, and quotes by one of several. */
+const REQUESTS: Readonly<Record<number, string>> = Object.fromEntries(
+    TDX_ERAS.filter(({ device }) => device === `/dev/${DEVICE_NAME}`).flatMap(({ report, quote }) => [
+        [report.request, 'getReport'],
+        ...(quote ? [[quote.request, 'getQuote']] : []),
+    ]),
+)
+
 export interface TdxKernel {
     readonly devices: Readonly<Record<string, Device>>
     readonly tsm: TsmProvider
@@ -35,10 +43,10 @@ export interface TdxKernel {
 }
 
 /**
- * @param provider what configfs calls it
- * @param log the event log; null: the firmware has left none
+ * @param log the event log that the firmware has left
+ * @param provider what configfs calls itself
  */
-export function tdxKernel(module: TdxModule, log: Buffer | null, provider: string = DEVICE_NAME): TdxKernel {
+export function tdxKernel(module: TdxModule, log: Buffer, provider: string = DEVICE_NAME): TdxKernel {
     /** Until when the buffer of a request that timed out is the host's. */
     let hostHasBuffer = 0
 
@@ -76,23 +84,15 @@ export function tdxKernel(module: TdxModule, log: Buffer | null, provider: strin
         return { errno: 'ETIMEDOUT', delayMs: ms, commit } as const
     }
 
-    const quoteRequests = TDX_ERAS.filter(({ device }) => device === `/dev/${DEVICE_NAME}`)
-        .map(({ quote }) => quote?.request)
-        .filter((request) => request !== undefined)
-    const reportRequest = 0xc4405401
-
     return {
         devices: {
             [DEVICE_NAME]: {
                 mode: 0o600,
-                requests: {
-                    [reportRequest]: 'getReport',
-                    ...Object.fromEntries(quoteRequests.map((request) => [request, 'getQuote'])),
-                },
+                requests: REQUESTS,
                 ioctl(call, memory) {
-                    if (call.request === reportRequest) return getReport(call, memory)
-                    if (quoteRequests.includes(call.request)) return getQuote(call, memory)
-                    return { errno: 'ENOTTY' }
+                    const name = REQUESTS[call.request]
+                    if (name === 'getReport') return getReport(call, memory)
+                    return name === 'getQuote' ? getQuote(call, memory) : { errno: 'ENOTTY' }
                 },
             },
         },
@@ -112,7 +112,7 @@ export function tdxKernel(module: TdxModule, log: Buffer | null, provider: strin
                 return { outblob: output, auxblob: NOTHING, commit }
             },
         },
-        files: { ...registerFiles(module), ...(log && logFiles(log)) },
+        files: { ...registerFiles(module), ...logFiles(log) },
     }
 }
 
