@@ -199,7 +199,7 @@ function searchWith(values: Values, { firmware, wanted, variants, features, most
 
 function walk(memory: Buffer) {
     const digest = new LaunchDigest(memory)
-    let last: { page: Buffer; contents: Buffer } | null = null
+    let last: { page: Buffer; contents: string } | null = null
     return {
         add(page: Buffer) {
             if (last?.page !== page) last = { page, contents: pageHash(page) }

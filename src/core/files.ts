@@ -172,12 +172,14 @@ function writeNew(path: string, bytes: Uint8Array | string, mode: number): void 
 function readOpen(path: string, flags: number, maxBytes: number, check: (stat: Stats) => void): Buffer {
     const fd = openSync(path, constants.O_RDONLY | flags)
     try {
-        check(fstatSync(fd))
+        const stat = fstatSync(fd)
+        check(stat)
         const chunks: Buffer[] = []
         for (let total = 0; ; ) {
-            const chunk = Buffer.alloc(Math.min(64 * 1024, maxBytes + 1 - total))
+            // What the size promises at once, so that nothing is copied; its end shows in a byte more.
+            const chunk = Buffer.alloc(Math.min(Math.max(64 * 1024, stat.size + 1 - total), maxBytes + 1 - total))
             const got = readSync(fd, chunk)
-            if (got === 0) return Buffer.concat(chunks)
+            if (got === 0) return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
             total += got
             if (total > maxBytes) throw coreError('ERR_LENGTH', `${path}: larger than ${maxBytes} bytes`)
             chunks.push(chunk.subarray(0, got))

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { benchBroker } from './broker.ts'
+import { benchMeasure } from './measure.ts'
 import { benchPin } from './pin.ts'
 import { benchSize } from './size.ts'
 import type { Row } from './table.ts'
@@ -12,6 +13,7 @@ import { benchVerifyTdx } from './verify-tdx.ts'
 const BENCHMARKS: Readonly<Record<string, () => Promise<Row[]>>> = {
     verify: benchVerify,
     tdx: benchVerifyTdx,
+    measure: benchMeasure,
     pin: benchPin,
     size: benchSize,
     broker: benchBroker,
