@@ -110,5 +110,7 @@ export function wrappingKeys(shared: Uint8Array, nonce: Uint8Array): { readonly 
 /** AES-128-CTR, which is its own inverse; the counter is the whole IV. */
 export function aesCtr(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Buffer {
     const cipher = createCipheriv('aes-128-ctr', key, iv)
-    return Buffer.concat([cipher.update(data), cipher.final()])
+    const out = cipher.update(data)
+    cipher.final() // of a stream cipher it is empty
+    return out
 }
