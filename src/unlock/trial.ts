@@ -24,8 +24,8 @@ export function trial(won: () => void): Trial {
     return {
         free,
         async attempt(signal, open) {
-            do await free(signal)
-            while (trying) // somebody else who waited was first
+            signal.throwIfAborted()
+            while (trying) await free(signal) // again, where somebody else who waited was first
             const { promise, resolve } = Promise.withResolvers<void>()
             trying = promise
             try {

@@ -208,11 +208,11 @@ async function whileTrying(t: ExecutionContext, opens: (key: Buffer) => boolean,
 
 const resources = (asked: readonly string[] | undefined) => asked?.filter((line) => line.includes('/resource/')).length
 
-test('two brokers: while a key is tried nobody else is asked, and after it has opened neither', async (t) => {
+test('two brokers: while a key is tried no other one is released, and after it has opened neither', async (t) => {
     const { opened, used, asked } = await whileTrying(t, () => true, TRYING_MS / 2)
     t.deepEqual(opened, KEY)
     t.deepEqual(used, ['first'])
-    t.deepEqual(asked[1], [])
+    t.is(resources(asked[1]), 0)
 })
 
 test('two brokers at the same time: one key is tried', async (t) => {
@@ -229,7 +229,7 @@ test('two brokers: who was held back is asked after a key that does not open', a
     )
     t.deepEqual(opened, other)
     t.deepEqual(used, ['first', 'second'])
-    t.deepEqual(askedMeanwhile, [])
+    t.is(resources(askedMeanwhile), 0)
     t.deepEqual(asked.map(resources), [1, 1])
 })
 
