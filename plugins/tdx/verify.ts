@@ -53,6 +53,10 @@ interface Signer {
     readonly qe: QeReport
     /** The attestation key. */
     readonly key: KeyObject
+    /** The identities that it has been found to have. */
+    readonly identified: WeakSet<QeIdentity>
+    /** What came of the last TCB that was evaluated for it. */
+    evaluated?: { readonly of: readonly unknown[]; readonly evaluation: Evaluation }
 }
 
 /** What is said of a platform; null for what was not given. */
@@ -87,19 +91,21 @@ export function authenticator(trust: Trust) {
         const revocation = runRevocation(checks, chain, lists, at, trust.withoutRevocation)
         const said = runCollateral(checks, chain, { statements, verifyStatement, at })
         checks.run('module', () => ({ detail: checkModule(quote.body, said.tcbInfo?.body ?? null) }))
-        const signer = checks.run('quoting-enclave', () => {
-            const signer = known ?? {
+        const { signer } = checks.run('quoting-enclave', () => {
+            const signer: Signer = known ?? {
                 chain,
                 qe: checkQeReport(quote, chain.key),
                 key: attestationKeyOf(quote),
+                identified: new WeakSet(),
             }
             keep(kept, id, signer)
-            return { ...signer, detail: `MRENCLAVE ${toHex(signer.qe.mrEnclave)}, ISVSVN ${signer.qe.isvSvn}` }
+            return { signer, detail: `MRENCLAVE ${toHex(signer.qe.mrEnclave)}, ISVSVN ${signer.qe.isvSvn}` }
         })
         const identity = said.qeIdentity?.body
         if (identity)
             checks.run('qe-identity', () => {
-                checkQeIdentity(signer.qe, identity)
+                if (!signer.identified.has(identity)) checkQeIdentity(signer.qe, identity)
+                signer.identified.add(identity)
                 return { detail: `MRSIGNER ${toHex(identity.mrsigner)}` }
             })
         else checks.skip('qe-identity', 'no identity of the quoting enclave was given')
@@ -228,14 +234,20 @@ function checkSignature(raw: Buffer, { signedSize, signature }: Quote, key: KeyO
     throw tdxError('ERR_TDX_SIGNATURE', 'the attestation key has not signed this quote')
 }
 
-function runTcb(checks: Checks, { body }: Quote, { chain, qe }: Signer, said: Said): Evaluation | null {
+function runTcb(checks: Checks, { body }: Quote, signer: Signer, said: Said): Evaluation | null {
     const { tcbInfo, qeIdentity } = said
     if (!tcbInfo || !qeIdentity) {
         checks.skip('tcb', 'nothing was given to judge it by')
         return null
     }
     return checks.run('tcb', () => {
-        const evaluation = evaluateTcb({ pck: chain.pck, body, qe }, tcbInfo.body, qeIdentity.body)
+        const of = [tcbInfo.body, qeIdentity.body, toHex(body.teeTcbSvn), toHex(body.teeTcbSvn2 ?? NO_SVN)]
+        if (!signer.evaluated?.of.every((part, i) => part === of[i]))
+            signer.evaluated = {
+                of,
+                evaluation: evaluateTcb({ pck: signer.chain.pck, body, qe: signer.qe }, tcbInfo.body, qeIdentity.body),
+            }
+        const { evaluation } = signer.evaluated
         return { ...evaluation, detail: evaluation.tcbStatus as string }
     })
 }
@@ -245,6 +257,8 @@ function runEventLog(checks: Checks, { eventLog }: Evidence, quote: Quote): Clai
     checks.skip('event-log', 'no event log was sent')
     return null
 }
+
+const NO_SVN = Buffer.alloc(0)
 
 const NOTHING_SAID: Evaluation = {
     tcbStatus: null,

@@ -293,7 +293,8 @@ function decode(der: Uint8Array | DerValue, title: string): Asn1 {
     if (!(der instanceof Uint8Array)) return der as unknown as Asn1
     let decoded: ReturnType<typeof fromBER>
     try {
-        decoded = fromBER(der)
+        // What stands within an OCTET STRING or a BIT STRING is read where somebody asks for it.
+        decoded = fromBER(der, { parseEmbedded: false })
     } catch (cause) {
         throw coreError('ERR_CERTIFICATE', `${title}: malformed`, { cause })
     }
