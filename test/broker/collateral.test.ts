@@ -127,3 +127,25 @@ for (const text of ['tdx', `snp/${FMSPC}`, 'tdx/xyz', ''])
     test(`no platform: ${JSON.stringify(text)}`, async (t) => {
         await t.throwsAsync(keeper(t, {}, { platforms: [text] }))
     })
+
+const MANUAL = readFileSync(new URL('../../docs/broker.md', import.meta.url), 'utf8')
+const documented = Object.fromEntries(
+    [
+        ...(MANUAL.split('\n## Collateral for TDX\n')[1]?.split('\n## ')[0] ?? '').matchAll(
+            /^\| `(\w+)` +\| (.*?) +\|/gm,
+        ),
+    ].map(([, name = '', value = '']) => [name, value]),
+)
+
+test('docs/broker.md says the settings and their defaults', (t) => {
+    const shown = (value: unknown) => (Array.isArray(value) ? JSON.stringify(value) : String(value))
+    t.deepEqual(
+        documented,
+        Object.fromEntries(
+            Object.entries(COLLATERAL_CONFIG.settings).map(([name, { fallback }]) => [
+                name,
+                { service: '(none)', ca: '(system\u2019s)' }[name]?.replace('\u2019', "'") ?? shown(fallback),
+            ]),
+        ),
+    )
+})
