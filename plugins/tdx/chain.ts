@@ -145,6 +145,10 @@ export function chainReader(anchors: Anchors) {
 
 const MAX_KEPT = 64
 
+/** Whether any certificate of a chain is marked as an emulator's. */
+export const isEmulated = ({ pck, ca }: Pick<PckChain, 'pck' | 'ca'>): boolean =>
+    pck.emulated || ca.emulated || ca.root.emulated
+
 /** Names what is out of its time. @throws AttestError ERR_TDX_TIME */
 export function checkTime(
     title: string,

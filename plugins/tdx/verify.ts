@@ -9,16 +9,17 @@ import type { Checks } from '#core/checks.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import type { Trust } from '#evidence/verifier.ts'
-import { type Anchors, chainReader, checkTime, type PckChain, readAnchors } from './chain.ts'
+import { type Anchors, chainReader, checkTime, isEmulated, type PckChain, readAnchors } from './chain.ts'
 import { claimsOf } from './claims.ts'
-import { choose, readStatements, type Statements, statementVerifier, type Verified } from './collateral.ts'
+import { choose, readStatements, type Statements, statementVerifier } from './collateral.ts'
 import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
 import { checkEventLog } from './event-log.ts'
 import { logClaims } from './event-log-claims.ts'
-import type { Platform, TdxAuthentic } from './platform.ts'
+import type { TdxAuthentic } from './platform.ts'
+import { platformFrom, type Said, type Signer } from './platform-from.ts'
 import { attestationKeyOf, checkQeIdentity, checkQeReport } from './qe.ts'
-import { parseQuote, type QeReport, type Quote } from './quote.ts'
+import { parseQuote, type Quote } from './quote.ts'
 import { checkRevocation, type Revocation, type RevocationLists, readLists } from './revocation.ts'
 import { checkModule, type Evaluation, evaluateTcb } from './tcb.ts'
 import { weaknessesOf } from './weaknesses.ts'
@@ -45,24 +46,6 @@ interface Trusted {
     readonly statements: Statements
     readonly readChain: ReturnType<typeof chainReader>
     readonly verifyStatement: ReturnType<typeof statementVerifier>
-}
-
-/** A quoting enclave whose chain and report have been verified: that does not change, so it is worth keeping. */
-interface Signer {
-    readonly chain: PckChain
-    readonly qe: QeReport
-    /** The attestation key. */
-    readonly key: KeyObject
-    /** The identities that it has been found to have. */
-    readonly identified: WeakSet<QeIdentity>
-    /** What came of the last TCB that was evaluated for it. */
-    evaluated?: { readonly of: readonly unknown[]; readonly evaluation: Evaluation }
-}
-
-/** What is said of a platform; null for what was not given. */
-interface Said {
-    readonly tcbInfo: Verified<TcbInfo> | null
-    readonly qeIdentity: Verified<QeIdentity> | null
 }
 
 /** Quoting enclaves that are kept: a platform each. */
@@ -157,9 +140,6 @@ function describeChain({ pck, ca }: PckChain, { custom }: Anchors): string {
     const mark = isEmulated({ pck, ca }) ? '; EMULATED: these keys were made by an emulator' : ''
     return `PCK of FMSPC ${pck.fmspc} ← ${ca.cn} ← ${ca.root.cn} (${anchor}${mark})`
 }
-
-const isEmulated = ({ pck, ca }: Pick<PckChain, 'pck' | 'ca'>): boolean =>
-    pck.emulated || ca.emulated || ca.root.emulated
 
 function checkValidity({ pck, ca }: PckChain, at: Date) {
     const { certificate } = pck
@@ -259,65 +239,6 @@ function runEventLog(checks: Checks, { eventLog }: Evidence, quote: Quote): Clai
 }
 
 const NO_SVN = Buffer.alloc(0)
-
-const NOTHING_SAID: Evaluation = {
-    tcbStatus: null,
-    platformStatus: null,
-    moduleStatus: null,
-    qeStatus: null,
-    tcbDate: null,
-    advisoryIds: [],
-    relaunchAdvised: false,
-}
-
-function platformFrom(
-    { chain, qe }: Signer,
-    evaluation: Evaluation | null,
-    { tcbInfo, qeIdentity }: Said,
-    { root, pck }: Revocation,
-    at: Date,
-): Platform {
-    const { certificate, sgxSvns, emulated, ...named } = chain.pck
-    const statements = [tcbInfo, qeIdentity].flatMap((statement) => statement ?? [])
-    const fresh = [
-        ...statements.map(({ name, body }) => ({ what: `${body.id} of ${name}`, at: body.nextUpdate })),
-        ...[root, pck].flatMap((list) => (list ? { what: `the list ${list.name}`, at: list.nextUpdate } : [])),
-    ].toSorted((a, b) => a.at.getTime() - b.at.getTime())
-    const ends = [
-        certificate,
-        chain.ca,
-        chain.ca.root,
-        ...statements.flatMap(({ signer }) => [signer, signer.root]),
-    ].map(({ notAfter }) => notAfter.getTime())
-    const [first] = fresh
-    const info = tcbInfo?.body.tcbEvaluationDataNumber ?? null
-    const identity = qeIdentity?.body.tcbEvaluationDataNumber ?? null
-    const { tcbStatus, platformStatus, moduleStatus, qeStatus, tcbDate, advisoryIds, relaunchAdvised } =
-        evaluation ?? NOTHING_SAID
-    return {
-        ...named,
-        tcbStatus,
-        platformStatus,
-        moduleStatus,
-        qeStatus,
-        tcbDate,
-        advisoryIds,
-        relaunchAdvised,
-        tcbEvaluationDataNumber: info === null || identity === null ? null : Math.min(info, identity),
-        tcbInfoEvaluationDataNumber: info,
-        qeIdentityEvaluationDataNumber: identity,
-        earliestExpiry: new Date(Math.min(...ends, ...fresh.map(({ at }) => at.getTime()))),
-        collateralIssued: oldest(statements.map(({ body }) => body.issueDate)),
-        collateralExpired: first && first.at < at ? first : null,
-        qeIsvSvn: qe.isvSvn,
-        pckCrlNumber: pck?.number ?? null,
-        rootCrlNumber: root?.number ?? null,
-        emulated: isEmulated(chain) || statements.some(({ signer }) => signer.emulated || signer.root.emulated),
-    }
-}
-
-const oldest = (dates: readonly Date[]): Date | null =>
-    dates.length === 0 ? null : new Date(Math.min(...dates.map((date) => date.getTime())))
 
 function keep(kept: Map<string, Signer>, key: string, value: Signer): void {
     kept.delete(key) // to the end: the one that was not used for the longest time goes first
