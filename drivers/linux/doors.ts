@@ -4,24 +4,21 @@
 import * as z from 'zod/mini'
 import { section, setting, type Values } from '#core/config.ts'
 import { RUN_FOLDER } from '#core/role.ts'
-import { type FirmwareLog, firmwareLog } from './ccel.ts'
 import { type TsmReports, tsmReports } from './configfs-tsm.ts'
 import { deviceLock } from './device-lock.ts'
 import { libc } from './libc.ts'
-import { type Measurements, measurements } from './measurements.ts'
-import { type QuotingService, quotingService } from './quoting-service.ts'
 import { type SevGuest, sevGuest } from './sev-guest.ts'
 import { type System, system } from './system.ts'
-import { type TdxGuest, tdxGuest } from './tdx-guest.ts'
+import { type TdxDevice, tdxDevice } from './tdx-device.ts'
+import type { TdxDoors } from './tdx-doors.ts'
 
 export interface Doors {
     readonly system: System
     readonly tsm: TsmReports
     readonly sevGuest: SevGuest
-    readonly tdxGuest: TdxGuest
-    readonly quotingService: QuotingService
-    readonly measurements: Measurements
-    readonly firmwareLog: FirmwareLog
+    readonly tdxDevice: TdxDevice
+    /** The others of TDX: loaded by whoever has found that the guest is one. */
+    tdx(): Promise<TdxDoors>
 }
 
 export const DRIVERS_CONFIG = section('drivers', {
@@ -39,9 +36,7 @@ export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors 
         system: kernel,
         tsm: tsmReports(kernel, lock),
         sevGuest: sevGuest(libc, lock),
-        tdxGuest: tdxGuest(libc, lock),
-        quotingService: quotingService(),
-        measurements: measurements(kernel, lock),
-        firmwareLog: firmwareLog(kernel.exists),
+        tdxDevice: tdxDevice(),
+        tdx: async () => (await import('./tdx-doors.ts')).tdxDoors(kernel, libc, lock),
     }
 }

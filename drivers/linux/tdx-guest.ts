@@ -7,16 +7,13 @@ import { constants } from 'node:os'
 import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
 import { monotonicMs, pause } from '#core/wait.ts'
 import { driverError } from '../errors.ts'
-import { deviceExists, withDevice } from './device-file.ts'
+import { withDevice } from './device-file.ts'
 import type { DeviceLock } from './device-lock.ts'
 import type { Ioctls } from './libc.ts'
 import { encodeQuoteRequest, isMessage, LENGTH_SIZE, readQuoteResponse } from './quoting-messages.ts'
+import { TDX_DEVICES, TDX_GUEST_LOCK, tdxDevice } from './tdx-device.ts'
 
 export interface TdxGuest {
-    /** The device of upstream kernels. */
-    readonly path: string
-    /** The device that is here; null where there is none. @throws AttestError ERR_DEVICE_KIND */
-    find(): string | null
     /** Whether the kernel makes quotes through the device, which no upstream kernel does. Nothing is sent to the host. */
     makesQuotes(): Promise<boolean>
     /** A TDREPORT, 1024 bytes. @throws AttestError ERR_DEVICE_* */
@@ -52,7 +49,7 @@ export interface Era {
     readonly quote?: { readonly request: number; readonly payload: Payload; readonly bufferSize: number }
 }
 
-const DEVICE = '/dev/tdx_guest'
+const [DEVICE, DEVICE_2023, DEVICE_2022] = TDX_DEVICES
 const REPORT0 = { request: 0xc4405401, shape: 'request' } as const
 const INTEL_BUFFER = 16 * 1024
 
@@ -85,13 +82,13 @@ export const TDX_ERAS: readonly Era[] = [
     { name: 'Linux 6.2', device: DEVICE, report: REPORT0 },
     {
         name: 'DCAP 1.16',
-        device: '/dev/tdx-guest',
+        device: DEVICE_2023,
         report: { request: 0xc0085401, shape: 'pointers' },
         quote: { request: 0x80085402, payload: 'message', bufferSize: INTEL_BUFFER },
     },
     {
         name: 'DCAP 1.14',
-        device: '/dev/tdx-attest',
+        device: DEVICE_2022,
         report: { request: 0xc0085401, shape: 'inPlace' },
         quote: { request: 0x80085402, payload: 'message', bufferSize: INTEL_BUFFER },
     },
@@ -150,9 +147,6 @@ const UNKNOWN_REQUEST: readonly number[] = [ERRNO.ENOTTY, ERRNO.EINVAL]
 /** What passes: another request is under way. */
 const PASSING: readonly number[] = [ERRNO.EBUSY, ERRNO.EAGAIN, ERRNO.EINTR]
 
-/** The name of its lock, for whoever reaches the same driver through another door. */
-export const TDX_GUEST_LOCK = 'tdx-guest'
-
 export interface TdxGuestOptions {
     readonly eras?: readonly Era[]
     readonly pollMs?: number
@@ -165,9 +159,8 @@ export function tdxGuest(
     { eras = TDX_ERAS, pollMs = POLL_MS, patienceMs = PATIENCE_MS }: TdxGuestOptions = {},
 ): TdxGuest {
     const devices = [...new Set(eras.map(({ device }) => device))]
-    const find = () => devices.find(deviceExists) ?? null
     const here = (): { device: string; rows: readonly Era[] } => {
-        const device = find()
+        const device = tdxDevice(devices).find()
         if (device === null) throw driverError('ERR_DEVICE_GONE', `there is none of ${devices.join(', ')}`)
         return { device, rows: eras.filter((era) => era.device === device) }
     }
@@ -183,8 +176,6 @@ export function tdxGuest(
             signal,
         )
     return {
-        path: devices[0] ?? DEVICE,
-        find,
         async makesQuotes() {
             const { device, rows } = here()
             // A null pointer: whoever knows the number fails when he reads the argument.

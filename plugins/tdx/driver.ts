@@ -9,7 +9,8 @@ import type { Attempt, Driver, Evidence, EvidenceOptions, Guest, Probe, Via } fr
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
 import { moduleHint } from '#drivers/linux/system.ts'
-import { TDX_GUEST_LOCK } from '#drivers/linux/tdx-guest.ts'
+import { TDX_GUEST_LOCK } from '#drivers/linux/tdx-device.ts'
+import type { TdxDoors } from '#drivers/linux/tdx-doors.ts'
 import { tdxError } from './errors.ts'
 import { TEE } from './tee.ts'
 
@@ -45,8 +46,9 @@ export const tdxDriver: Driver = {
     async open(doors, { via } = {}) {
         const tried: Attempt[] = []
         const provider = (via ?? 'configfs') === 'configfs' ? await askConfigfs(doors, tried) : null
-        if (provider === PROVIDER) return guest(doors, 'configfs', doors.tsm.path, tried)
-        const device = doors.tdxGuest.find()
+        if (provider === PROVIDER)
+            return guest(doors, await doors.tdx(), { via: 'configfs', path: doors.tsm.path, tried })
+        const device = doors.tdxDevice.find()
         if (device === null && !doors.system.hasCpuFlag(CPU_FLAG)) return null
         if (provider !== null)
             throw driverError(
@@ -54,11 +56,13 @@ export const tdxDriver: Driver = {
                 `this is a TDX guest, but ${provider} answers in ${doors.tsm.path} instead of ${PROVIDER}`,
                 { hint: 'whatever serves it is not the TDX driver of the kernel: nothing is asked of it' },
             )
-        if ((via ?? 'ioctl') === 'ioctl' && (await makesQuotes(doors, device, tried)))
-            return guest(doors, 'ioctl', device ?? '', tried)
-        if ((via ?? 'vsock') === 'vsock' && namesService(doors, device, tried))
-            return guest(doors, 'vsock', doors.quotingService.path, tried)
-        throw noWay(doors, via, device)
+        const tdx = await doors.tdx()
+        const { path } = tdx.quotingService
+        if ((via ?? 'ioctl') === 'ioctl' && (await makesQuotes(doors, tdx, device, tried)))
+            return guest(doors, tdx, { via: 'ioctl', path: device ?? '', tried })
+        if ((via ?? 'vsock') === 'vsock' && namesService(tdx, device, tried))
+            return guest(doors, tdx, { via: 'vsock', path, tried })
+        throw noWay(doors, path, via, device)
     },
 }
 
@@ -68,21 +72,26 @@ async function askConfigfs({ tsm }: Doors, tried: Attempt[]): Promise<string | n
     return provider
 }
 
-async function makesQuotes({ tdxGuest }: Doors, device: string | null, tried: Attempt[]): Promise<boolean> {
+async function makesQuotes(
+    { tdxDevice }: Doors,
+    { tdxGuest }: TdxDoors,
+    device: string | null,
+    tried: Attempt[],
+): Promise<boolean> {
     const makes = device !== null && (await tdxGuest.makesQuotes())
     const found = makes ? 'a device that makes quotes' : 'a device that makes reports alone'
-    tried.push({ via: 'ioctl', path: device ?? tdxGuest.path, found: device === null ? 'nothing' : found })
+    tried.push({ via: 'ioctl', path: device ?? tdxDevice.path, found: device === null ? 'nothing' : found })
     return makes
 }
 
 // The service signs what the device reports: without one there is nothing to send.
-function namesService({ quotingService }: Doors, device: string | null, tried: Attempt[]): boolean {
+function namesService({ quotingService }: TdxDoors, device: string | null, tried: Attempt[]): boolean {
     const port = quotingService.port()
     tried.push({ via: 'vsock', path: quotingService.path, found: port === null ? 'no port' : `port ${port}` })
     return port !== null && device !== null
 }
 
-function noWay(doors: Doors, via: Via | undefined, device: string | null) {
+function noWay(doors: Doors, serviceFile: string, via: Via | undefined, device: string | null) {
     const { kernelRelease } = doors.system
     const { code, what } = via
         ? { code: 'ERR_VIA' as const, what: `does not answer through ${via}` }
@@ -91,16 +100,15 @@ function noWay(doors: Doors, via: Via | undefined, device: string | null) {
     const hints: Readonly<Record<Via, string>> = {
         configfs,
         ioctl: `no upstream kernel makes quotes through its device; ${configfs}`,
-        vsock: `the port of the host's quoting service stands in ${doors.quotingService.path}, as \`port=4050\``,
+        vsock: `the port of the host's quoting service stands in ${serviceFile}, as \`port=4050\``,
     }
     const missing = device === null ? moduleHint(kernelRelease, 'tdx_guest', '6.2') : configfs
     const hint = via && (via !== 'vsock' || device !== null) ? hints[via] : missing
     return driverError(code, `this is a TDX guest, and ${what}`, { hint })
 }
 
-function guest(doors: Doors, via: Via, path: string, tried: readonly Attempt[]): Guest {
-    const probe: Probe = { via, path, tried }
-    const { measurements, firmwareLog } = doors
+function guest(doors: Doors, tdx: TdxDoors, probe: Probe): Guest {
+    const { measurements, firmwareLog } = tdx
     const eventLog = firmwareLog.exists() ? { eventLog: () => firmwareLog.read() } : {}
     return {
         tee: TEE,
@@ -111,7 +119,7 @@ function guest(doors: Doors, via: Via, path: string, tried: readonly Attempt[]):
             if (options.privilegeLevel !== undefined) throw new TypeError('TDX has no privilege levels')
             const reportData = Buffer.alloc(REPORT_DATA_SIZE)
             reportData.set(binding)
-            const quote = await REQUESTS[via](doors, reportData, options)
+            const quote = await REQUESTS[probe.via]({ ...tdx, tsm: doors.tsm }, reportData, options)
             const report = await checked(quote, reportData)
             return options.eventLog && firmwareLog.exists()
                 ? { tee: TEE, report, eventLog: firmwareLog.read() }
@@ -123,7 +131,7 @@ function guest(doors: Doors, via: Via, path: string, tried: readonly Attempt[]):
     }
 }
 
-type Request = (doors: Doors, reportData: Buffer, options: EvidenceOptions) => Promise<Buffer>
+type Request = (doors: TdxDoors & Pick<Doors, 'tsm'>, reportData: Buffer, options: EvidenceOptions) => Promise<Buffer>
 
 const REQUESTS: Readonly<Record<Via, Request>> = {
     configfs: ({ tsm }, inblob, { signal }) =>

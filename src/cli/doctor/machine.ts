@@ -109,8 +109,8 @@ async function examineGuest(note: Note): Promise<void> {
 }
 
 function noGuest(): Omit<Finding, 'what'> {
-    const { tsm, sevGuest, tdxGuest } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
-    const paths = [tsm, sevGuest, tdxGuest].map(({ path }) => path)
+    const { tsm, sevGuest, tdxDevice } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
+    const paths = [tsm, sevGuest, tdxDevice].map(({ path }) => path)
     const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',

@@ -10,6 +10,7 @@ import type { AttestError } from '#core/errors.ts'
 import type { DeviceLock } from '#drivers/linux/device-lock.ts'
 import type { CallResult, Ioctls } from '#drivers/linux/libc.ts'
 import { MESSAGE_HEADER, MESSAGE_TYPES, withLength } from '#drivers/linux/quoting-messages.ts'
+import { TDX_DEVICES, tdxDevice } from '#drivers/linux/tdx-device.ts'
 import {
     type Era,
     QUOTE_HEADER,
@@ -121,6 +122,7 @@ test('the forms that there were: type, number and size of each ioctl', (t) => {
         'DCAP 1.18': ['/dev/tdx_guest', ioctl(BOTH, 1, 1088), ioctl(READ, 4, 16)],
         'DCAP 1.21, third driver': ['/dev/tdx_guest', ioctl(BOTH, 1, 1088), ioctl(BOTH, 4, 16)],
     }
+    t.deepEqual([...new Set(TDX_ERAS.map(({ device }) => device))], [...TDX_DEVICES])
     const rows = TDX_ERAS.map(({ name, device, report, quote }) => [
         name,
         quote ? [device, report.request, quote.request] : [device, report.request],
@@ -274,10 +276,10 @@ test('devices: the first that is here; none; a file in the place of one', async 
     writeFileSync(regular, '')
     const door = (...paths: string[]) =>
         tdxGuest(kernel(ERA, {}).libc, noLock, { eras: paths.map((path) => ({ ...ERA, device: path })) })
-    t.is(door('/dev/no-such-device', '/dev/null', '/dev/zero').find(), '/dev/null')
-    t.is(door('/dev/no-such-device').find(), null)
+    t.is(tdxDevice(['/dev/no-such-device', '/dev/null', '/dev/zero']).find(), '/dev/null')
+    t.is(tdxDevice(['/dev/no-such-device']).find(), null)
     await t.throwsAsync(door('/dev/no-such-device').report({ reportData }), { code: 'ERR_DEVICE_GONE' })
-    t.throws(() => door(regular).find(), { code: 'ERR_DEVICE_KIND' })
+    t.throws(() => tdxDevice([regular]).find(), { code: 'ERR_DEVICE_KIND' })
     await t.throwsAsync(door(regular).report({ reportData }), { code: 'ERR_DEVICE_KIND' })
 })
 

@@ -27,7 +27,7 @@ interface Kernel {
 }
 
 /** The doors of another technology: whoever opens one of them here fails. */
-const { tdxGuest, quotingService, measurements, firmwareLog } = {} as Doors
+const { tdxDevice, tdx } = {} as Doors
 
 function doors({ provider = null, device = false, platformDevice = false, release = '6.12.0', answer }: Kernel): Doors {
     const make =
@@ -60,10 +60,8 @@ function doors({ provider = null, device = false, platformDevice = false, releas
                 throw driverError('ERR_DEVICE_IO', 'not here')
             },
         },
-        tdxGuest,
-        quotingService,
-        measurements,
-        firmwareLog,
+        tdxDevice,
+        tdx,
     }
 }
 

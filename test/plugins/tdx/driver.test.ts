@@ -56,29 +56,30 @@ function doors(kernel: Kernel): Doors {
                 return { outblob: answer(Buffer.from(request.inblob)), auxblob: Buffer.alloc(0) }
             },
         },
-        tdxGuest: {
-            path: '/dev/tdx_guest',
-            find: () => (device === undefined ? null : '/dev/tdx_guest'),
-            makesQuotes: async () => device === 'quotes',
-            report: async ({ reportData }) => reported(reportData),
-            quote: async ({ reportData }) => answer(Buffer.from(reportData)),
-        },
-        quotingService: {
-            path: '/etc/tdx-attest.conf',
-            port: () => port ?? null,
-            quote: async (tdReport) => answer(Buffer.from(tdReport).subarray('report of '.length)),
-        },
-        measurements: {
-            path: '/measurements',
-            exists: () => registers,
-            read: async () => [],
-            extend: async () => undefined,
-        },
-        firmwareLog: {
-            path: '/CCEL',
-            exists: () => log !== undefined,
-            read: () => (typeof log === 'function' ? log() : (log ?? Buffer.alloc(0))),
-        },
+        tdxDevice: { path: '/dev/tdx_guest', find: () => (device === undefined ? null : '/dev/tdx_guest') },
+        tdx: async () => ({
+            tdxGuest: {
+                makesQuotes: async () => device === 'quotes',
+                report: async ({ reportData }) => reported(reportData),
+                quote: async ({ reportData }) => answer(Buffer.from(reportData)),
+            },
+            quotingService: {
+                path: '/etc/tdx-attest.conf',
+                port: () => port ?? null,
+                quote: async (tdReport) => answer(Buffer.from(tdReport).subarray('report of '.length)),
+            },
+            measurements: {
+                path: '/measurements',
+                exists: () => registers,
+                read: async () => [],
+                extend: async () => undefined,
+            },
+            firmwareLog: {
+                path: '/CCEL',
+                exists: () => log !== undefined,
+                read: () => (typeof log === 'function' ? log() : (log ?? Buffer.alloc(0))),
+            },
+        }),
     }
 }
 
