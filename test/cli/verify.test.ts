@@ -118,7 +118,7 @@ for (const { name, args, code, last } of [
     })
 
 for (const { name, file, code, text } of [
-    { name: 'a TDX quote is named', file: 'derived/tdx-tappd.quote.bin', code: 1, text: /TDX quote/ },
+    { name: 'a quote of SGX is named', file: 'tdx/dcap-qvl--sgx_quote', code: 1, text: /SGX quote/ },
     { name: 'an HCL report is named', file: 'derived/az-snp-v2.hcl.bin', code: 1, text: /HCL report/ },
     { name: 'a certificate is named', file: 'snp/sev--vcek_milan.der', code: 1, text: /certificate/ },
     { name: 'an event log is named', file: 'eventlog/trustee--CCEL_data', code: 1, text: /event log/ },
