@@ -13,7 +13,7 @@ import {
     REPORT_REQ,
     TD_REPORT_SIZE,
     TDX_ERAS,
-} from '#drivers/linux/tdx-guest.ts'
+} from '#drivers/linux/tdx-eras.ts'
 import type { Answer, AttributeFile, Call, Device, IoctlCall, TsmProvider, UserMem } from '#emulator/model.ts'
 import { RTMRS } from '../ccel.ts'
 import { faultOf, meets } from './faults.ts'

@@ -20,8 +20,8 @@ import {
     REPORT_REQ,
     TD_REPORT_SIZE,
     TDX_ERAS,
-    tdxGuest,
-} from '#drivers/linux/tdx-guest.ts'
+} from '#drivers/linux/tdx-eras.ts'
+import { tdxGuest } from '#drivers/linux/tdx-guest.ts'
 import { temporaryFolder } from '#test/folder.ts'
 
 const noLock: DeviceLock = { hold: (_device, request) => request() }
