@@ -287,6 +287,9 @@ function readList(der: Buffer, title: string): RevocationList {
     }
 }
 
+/** A list of revoked certificates has seven or so for each; the size of what is read is capped before. */
+const MAX_NODES = 1_000_000
+
 type Asn1 = ReturnType<typeof fromBER>['result']
 
 function decode(der: Uint8Array | DerValue, title: string): Asn1 {
@@ -294,7 +297,7 @@ function decode(der: Uint8Array | DerValue, title: string): Asn1 {
     let decoded: ReturnType<typeof fromBER>
     try {
         // What stands within an OCTET STRING or a BIT STRING is read where somebody asks for it.
-        decoded = fromBER(der, { parseEmbedded: false })
+        decoded = fromBER(der, { parseEmbedded: false, maxNodes: MAX_NODES })
     } catch (cause) {
         throw coreError('ERR_CERTIFICATE', `${title}: malformed`, { cause })
     }

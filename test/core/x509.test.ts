@@ -60,6 +60,12 @@ test('a list: issuer, dates, serials, signature; in DER, PEM and hex', (t) => {
     t.false(isRevocationList(Buffer.from(certificatePem(certificate)), 'c'))
 })
 
+test('a list of thousands is read', async (t) => {
+    const revoked = Array.from({ length: 3000 }, (_, i) => (0x1000 + i).toString(16))
+    const long = await mintRevocationList({ thisUpdate: from, nextUpdate: to, revoked, number: 1 }, signer)
+    t.deepEqual([...parseRevocationList(long, 'list').revoked], revoked)
+})
+
 test('a list names its issuer as the certificate names its subject, and has a number', (t) => {
     const parsed = parseRevocationList(list, 'list')
     t.deepEqual(parsed.issuerName, parseCertificate(certificate, 'certificate').subjectName)
