@@ -4,7 +4,7 @@
 // answer commits.
 // SPDX-License-Identifier: Apache-2.0
 
-import { MESSAGE_HEADER, MESSAGE_TYPES, readLength, withLength } from '#drivers/linux/quoting-messages.ts'
+import { LENGTH_SIZE, MESSAGE_HEADER, MESSAGE_TYPES, withLength } from '#drivers/linux/quoting-messages.ts'
 import {
     QUOTE_HEADER,
     QUOTE_REQ,
@@ -171,9 +171,9 @@ const REQUEST_SIZES = 8
 
 // The report in a message; empty where it is none: the service can do nothing with it.
 function readQuoteRequest(payload: Buffer): Buffer {
-    const message = payload.subarray(4)
+    const message = payload.subarray(LENGTH_SIZE)
     const start = MESSAGE_HEADER.size + REQUEST_SIZES
-    if (message.length < start || readLength(payload) !== message.length) return NOTHING
+    if (message.length < start || payload.readUInt32BE(0) !== message.length) return NOTHING
     const { type, size } = MESSAGE_HEADER.parse(message.subarray(0, MESSAGE_HEADER.size))
     if (type !== MESSAGE_TYPES.getQuoteRequest || size !== message.length) return NOTHING
     return message.subarray(start, start + message.readUInt32LE(MESSAGE_HEADER.size))

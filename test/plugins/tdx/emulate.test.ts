@@ -226,6 +226,7 @@ for (const { name, request = 0xc0105402, payload, changed = {}, want } of [
     { name: 'another version', changed: { header: { version: 2n } }, want: { errno: 'EINVAL' } },
     { name: 'more than the buffer', changed: { header: { inLength: 0x4000 } }, want: { errno: 'EINVAL' } },
     { name: 'no report', payload: Buffer.alloc(0), want: { status: QUOTE_STATUS.error } },
+    { name: 'a message of no length', payload: Buffer.alloc(1056), want: { status: QUOTE_STATUS.error } },
     { name: 'half a message', payload: Buffer.from('00000010', 'hex'), want: { status: QUOTE_STATUS.error } },
     { name: 'a buffer that is too small', changed: { length: 2000 }, want: { status: QUOTE_STATUS.error } },
 ])
