@@ -37,8 +37,8 @@ export const UNLOCK_CONFIG = section('unlock', {
     ),
     sendEventLog: setting(
         () => z.boolean(),
-        true,
-        'send the log of what the firmware measured (TDX) to the broker, which judges its claims',
+        false,
+        'send the log of what was measured (TDX) to the broker, which judges its claims, and refuses a guest whose registers were extended beside it',
     ),
 })
 

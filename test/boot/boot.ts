@@ -8,7 +8,7 @@
 //   --jobs N    so many machines at a time
 // SPDX-License-Identifier: Apache-2.0
 
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -73,11 +73,11 @@ if (needed.length > 0) {
 
 const started = performance.now()
 const folder = mkdtempSync(join(tmpdir(), 'guest-attest-boot-'))
-const boot = await openBootStage()
+const kits = new Map<string, Kit>()
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => {
         stopAll()
-        void boot.close().finally(() => process.exit(130))
+        void closeKits().finally(() => process.exit(130))
     })
 
 let failed = 0
@@ -85,12 +85,12 @@ let passed = 0
 try {
     const built = await buildAll()
     console.log(`images are there after ${since(started)} s; ${chosen.length} boots`)
-    const kit = openKit(folder, boot, await baseRoot('initramfs-tools'))
-    const ran = await inLanes(chosen, Number(values.jobs), (row) => twice(row, kit, built))
+    for (const tee of new Set(chosen.map(teeOf))) kits.set(tee, await makeKit(tee))
+    const ran = await inLanes(chosen, Number(values.jobs), (row) => twice(row, built))
     printTimes(ran)
 } finally {
     stopAll()
-    await boot.close()
+    await closeKits()
     if (values.keep) console.log(`kept: ${folder}`)
     else rmSync(folder, { recursive: true, force: true })
 }
@@ -98,9 +98,25 @@ console.log(`${since(started)} s`)
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
 
-async function twice(row: Row, kit: Kit, built: ReadonlyMap<InitrdName, Built>): Promise<Ran> {
+function teeOf({ tee = 'snp' }: Row): string {
+    return tee
+}
+
+/** An emulated vendor and a broker for each technology. */
+async function makeKit(tee: string): Promise<Kit> {
+    const own = join(folder, tee)
+    mkdirSync(own)
+    return openKit(own, await openBootStage(tee), await baseRoot('initramfs-tools'))
+}
+
+async function closeKits(): Promise<void> {
+    await Promise.all([...kits.values()].map(({ boot }) => boot.close()))
+}
+
+async function twice(row: Row, built: ReadonlyMap<InitrdName, Built>): Promise<Ran> {
     const found = built.get(row.initrd)
-    if (!found) throw new TypeError(row.initrd)
+    const kit = kits.get(teeOf(row))
+    if (!found || !kit) throw new TypeError(row.initrd)
     let ran = await runRow(row, kit, found)
     const first = ran.faults
     if (first.length > 0 && !values.once) {

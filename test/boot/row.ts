@@ -21,6 +21,8 @@ export type End =
 export interface Row {
     readonly name: string
     readonly initrd: InitrdName
+    /** The technology of the guest; SNP unless told. */
+    readonly tee?: string
     readonly end: End
     /** Lines of the console, in this order. */
     readonly expect: readonly RegExp[]

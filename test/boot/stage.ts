@@ -32,8 +32,9 @@ permit (principal, action == Action::"release", resource)
 when { principal.references.contains("web") };
 `
 
-export async function openBootStage(): Promise<BootStage> {
-    const stage = await openStage()
+/** @param tee the technology of the guests that ask its broker */
+export async function openBootStage(tee: string): Promise<BootStage> {
+    const stage = await openStage(undefined, tee)
     const tang = await startTang(stage.folder)
     const policy = join(stage.folder, 'boot.cedar')
     writeFileSync(policy, POLICY)

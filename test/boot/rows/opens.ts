@@ -67,6 +67,7 @@ export const OPENS: readonly Row[] = [
     opens('keyscript, initramfs-tools', 'initramfs-keyscript', 'ours', [ASKING, OPEN]),
     opens('clevis, dracut', 'dracut-clevis', 'clevis', [/asking https/]),
     opens('key socket, dracut', 'dracut-socket', 'ours', [ASKING, OPEN]),
+    { ...opens('key socket of a TDX guest, dracut', 'dracut-socket', 'ours', [ASKING, OPEN]), tee: 'tdx' },
     ...BUILDERS.map(
         (initrd, index): Row => ({
             ...opens(`a broker by its DNS name, ${initrd}`, initrd, 'ours', [/asking https:\/\/kbs\.boot\.test/, OPEN]),

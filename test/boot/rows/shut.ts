@@ -18,11 +18,17 @@ const OTHER = 'b2'.repeat(48)
 /** cryptsetup's layout: two copies of 16 KiB, then slots of 258048 bytes for a key of 64. */
 const KEYSLOT_1_END = 2 * 16384 + 2 * 258048 - 1
 
+const WRONG_MEASUREMENTS = [
+    ...BUILDERS.map((initrd) => ({ name: `wrong measurement, ${initrd}`, initrd, tee: {} })),
+    { name: 'wrong measurement of a TDX guest', initrd: 'dracut-socket', tee: { tee: 'tdx' } },
+] as const
+
 export const SHUT: readonly Row[] = [
-    ...BUILDERS.map(
-        (initrd): Row => ({
-            name: `wrong measurement, ${initrd}`,
+    ...WRONG_MEASUREMENTS.map(
+        ({ name, initrd, tee }): Row => ({
+            name,
             initrd,
+            ...tee,
             end: 'stays shut',
             expect: [ASKING, /guest-attest: root: .*no reference set knows this guest/, OFF],
             never: NO_PROMPT,
