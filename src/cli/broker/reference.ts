@@ -76,7 +76,10 @@ const add = define({
             return 0
         }
         if (name === undefined || coverage === undefined)
-            throw coreError('ERR_USAGE', '--from-evidence and --from-eventlog need --name and --coverage')
+            throw coreError(
+                'ERR_USAGE',
+                `--from-${fromEventlog === undefined ? 'evidence' : 'eventlog'} needs --name and --coverage`,
+            )
         const evidence = fromEvidence === undefined ? undefined : readInput(fromEvidence, MAX_EVIDENCE_BYTES)
         if (fromEventlog === undefined) {
             if (measurement !== undefined)
