@@ -71,7 +71,7 @@ export const errnoOf = (error: unknown): string | undefined =>
     error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 
 export const CORE_ERRORS = {
-    ERR_ENCODING: { exit: 1, means: 'bytes in hex, base64, JSON, TOML or PEM are not well formed' },
+    ERR_ENCODING: { exit: 1, means: 'bytes in hex, base64, JSON, TOML, PEM or protobuf are not well formed' },
     ERR_LENGTH: { exit: 1, means: 'a field or a file has not the length that its format demands' },
     ERR_RESERVED: { exit: 1, means: 'bytes that a format reserves are not zero' },
     ERR_JSON: { exit: 1, means: 'a JSON text is malformed, too deep, too large or repeats a key' },
@@ -92,6 +92,7 @@ export const CORE_ERRORS = {
     ERR_HTTP_TLS: { exit: 1, means: 'the server is not the one that is trusted' },
     ERR_HTTP_RESPONSE: { exit: 1, means: 'an HTTP answer is too large, redirects, or is malformed' },
     ERR_URL: { exit: 2, means: 'an address is neither https nor vsock, or is no origin' },
+    ERR_TTRPC: { exit: 1, means: 'a frame of ttrpc is malformed or too large, or answers nothing that was asked' },
     ERR_INTERRUPTED: { exit: 3, passes: true, means: 'the caller gave up, or the deadline passed' },
 } as const satisfies ErrorTable
 

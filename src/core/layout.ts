@@ -91,6 +91,13 @@ export const u16be = (offset: number): Field<number> => ({
     write: (b, v) => void b.writeUInt16BE(v, offset),
 })
 
+export const u32be = (offset: number): Field<number> => ({
+    offset,
+    size: 4,
+    read: (b) => b.readUInt32BE(offset),
+    write: (b, v) => void b.writeUInt32BE(v, offset),
+})
+
 export const u64be = (offset: number): Field<bigint> => ({
     offset,
     size: 8,
