@@ -7,6 +7,7 @@ import type { Driver, KeyFields } from '#drivers/driver.ts'
 import type { Emulator } from '#emulator/model.ts'
 import type { Vocabulary } from '#evidence/claims.ts'
 import type { CollateralService } from '#evidence/collateral-service.ts'
+import type { LaunchService } from '#evidence/launch.ts'
 import type { Measure } from '#evidence/measure.ts'
 import type { EvidenceForms, Trust, Verifier } from '#evidence/verifier.ts'
 
@@ -35,6 +36,8 @@ export interface Plugin {
     collateral?(): Promise<CollateralService>
     /** Predicts the measurement of a guest; loaded by `measure` alone. */
     measure?(): Promise<Measure>
+    /** Guests that their owner proves before they run; loaded by brokers. */
+    launch?(): Promise<LaunchService>
     /** Loaded by `emulate` alone, and not part of the initrd program. */
     emulator?(): Promise<Emulator>
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Plugin } from '#plugins/plugin.ts'
+import { SEV_LAUNCH } from '#plugins/sev/launches.ts'
 import { SEV_MEASURES } from '#plugins/sev/measures.ts'
 import { snp } from '#plugins/snp/index.ts'
 import { tdx } from '#plugins/tdx/index.ts'
@@ -17,6 +18,9 @@ export function pluginOf(id: string): Plugin {
 
 /** What the owner of an SEV guest does before it runs. */
 export const sevOwner = () => import('#plugins/sev/owner.ts')
+
+/** The technology whose guests are proved before they run. */
+export const LAUNCHED: Pick<Plugin, 'launch'> = SEV_LAUNCH
 
 /** Technologies whose measurements can be predicted; plain SEV is no guest that proves itself, and has two of them. */
 export const MEASURED: readonly (Pick<Plugin, 'id' | 'title' | 'measure'> & Partial<Pick<Plugin, 'verifier'>>)[] = [

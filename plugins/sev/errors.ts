@@ -12,6 +12,8 @@ export const SEV_ERRORS = {
         means: "the chip's certificate carries no signature of AMD, as hosts export it, and no signed one was given",
     },
     ERR_SEV_OWNER: { exit: 1, means: 'the platform belongs to another owner than the one that was expected' },
+    ERR_SEV_CHIP: { exit: 1, means: 'the platform’s chip is none of those that are accepted' },
+    ERR_SEV_LAUNCH: { exit: 2, means: 'a guest cannot be registered as it is described' },
     ERR_SEV_POLICY: { exit: 2, means: 'the policy of the launch is malformed' },
     ERR_SEV_POLICY_WEAK: { exit: 2, means: 'the policy of the launch lacks a protection that is required' },
     ERR_SEV_API: { exit: 1, means: "the platform's firmware is older than is accepted" },

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Logger } from '#core/log.ts'
+import type { LaunchService } from '#evidence/launch.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { type Denials, denials } from './audit/denials.ts'
@@ -10,6 +11,7 @@ import type { Draft } from './audit/record.ts'
 import type { BrokerSettings } from './config.ts'
 import { type Data, type MadeKey, openData } from './data.ts'
 import { type Technology, technologiesOf } from './decision/schema.ts'
+import type { HostRefusal } from './launches.ts'
 import { type Metrics, metrics } from './metrics.ts'
 import { openRules, type Rules } from './rules.ts'
 import { type Sessions, sessions } from './sessions.ts'
@@ -28,6 +30,8 @@ export interface BrokerOptions {
     readonly folder: string
     readonly settings: BrokerSettings
     readonly plugins: readonly Plugin[]
+    /** The technology whose guests are proved before they run. */
+    readonly launched?: Pick<Plugin, 'launch'>
     readonly log: Logger
     readonly clock: Clock
     /** Make what is missing in a folder without data. */
@@ -57,6 +61,10 @@ export interface Broker {
     readonly metrics: Metrics
     readonly noise: Noise
     readonly denials: Denials
+    /** Null: nothing is launched. */
+    readonly launch: LaunchService | null
+    /** The last of each guest, by its UUID. */
+    readonly launchRefusals: Map<string, HostRefusal>
     /** Runs one change of the state after the other. */
     change<T>(change: () => Promise<T>): Promise<T>
     close(): Promise<void>
@@ -92,6 +100,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
             rules,
             sessions: sessions({ ...settings, ticks: clock.ticks }),
             metrics: metrics(),
+            launch: (await options.launched?.launch?.()) ?? null,
+            launchRefusals: new Map(),
             ...counters,
             change(change) {
                 const next = last.then(change, change)

@@ -14,6 +14,7 @@ import { addAdminRoutes } from './http/admin-routes.ts'
 import { bodies } from './http/bodies.ts'
 import { addEnrollRoutes } from './http/enroll-routes.ts'
 import { addKbsRoutes, refusedUnproven } from './http/kbs-routes.ts'
+import { addHostRoutes, addOwnerRoutes } from './http/launch-routes.ts'
 import { limitConnections } from './http/limits.ts'
 import { adminProblemOf } from './http/problems.ts'
 import { type App, createApp } from './http/server.ts'
@@ -163,6 +164,7 @@ async function openGuests(broker: Broker, identity: TlsIdentity | null): Promise
     })
     await addKbsRoutes(app, broker, { secure: identity !== null, bodies: read })
     await addEnrollRoutes(app, broker)
+    if (broker.launch) addHostRoutes(app, broker, broker.launch)
     return app
 }
 
@@ -175,6 +177,7 @@ async function openAdmin(broker: Broker): Promise<App> {
         tell: adminProblemOf,
     })
     await addAdminRoutes(app, broker)
+    if (broker.launch) await addOwnerRoutes(app, broker, broker.launch)
     return app
 }
 

@@ -6,6 +6,7 @@ import type { CredentialAction } from '#kbs/credential.ts'
 import { LUKS_KEY } from '#kbs/messages.ts'
 import type { Draft, RecordKind } from './audit/record.ts'
 import { brokerError } from './errors.ts'
+import { type VmEntry, vmEffects } from './launch-state.ts'
 import type { StoredRecord } from './store/store.ts'
 
 /** What a resource is for: anything, or a disk. */
@@ -59,6 +60,8 @@ export interface State {
     readonly policies: ReadonlyMap<string, TextEntry>
     readonly references: ReadonlyMap<string, TextEntry>
     readonly credentials: ReadonlyMap<string, CredentialEntry>
+    /** Guests that are proved before they run, by their UUID. */
+    readonly vms: ReadonlyMap<string, VmEntry>
     /** Releases of a path by a rule. */
     ruleReleases(rule: string, path: string): number
     apply(record: StoredRecord): void
@@ -79,6 +82,7 @@ export function emptyState(): State {
     const policies = new Map<string, TextEntry>()
     const references = new Map<string, TextEntry>()
     const credentials = new Map<string, CredentialEntry>()
+    const vms = new Map<string, VmEntry>()
     const ruleReleases = new Map<string, number>()
 
     const use = (credential: string | undefined) => {
@@ -114,6 +118,7 @@ export function emptyState(): State {
         denial: null,
         denials: null,
         noise: null,
+        ...vmEffects(vms),
     }
 
     return {
@@ -123,6 +128,7 @@ export function emptyState(): State {
         policies,
         references,
         credentials,
+        vms,
         ruleReleases: (rule, path) => ruleReleases.get(ruleKey(rule, path)) ?? 0,
         apply(record) {
             if (!Object.hasOwn(effects, record.kind))

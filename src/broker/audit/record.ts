@@ -8,6 +8,7 @@
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
 import { fromBase64Url, toBase64Url } from '#core/bytes.ts'
 import { brokerError } from '../errors.ts'
+import type { VmRecordKind } from '../launch-state.ts'
 import type { StoredRecord } from '../store/store.ts'
 
 /** What happened: every change of state, every release, the first denials of a proven guest, and counts of the rest. */
@@ -26,6 +27,7 @@ export type RecordKind =
     | 'denial'
     | 'denials'
     | 'noise'
+    | VmRecordKind
 
 /** A record that is about to be written. */
 export interface Draft {

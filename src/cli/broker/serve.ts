@@ -15,7 +15,7 @@ import { serviceLogger } from '#core/log-pino.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { readCertificates } from '#evidence/collateral.ts'
 import packageJson from '#package.json' with { type: 'json' }
-import { PLUGINS } from '#plugins.ts'
+import { LAUNCHED, PLUGINS } from '#plugins.ts'
 import { command as define } from '../command.ts'
 import { readConfig } from '../settings.ts'
 import { hint, note, PROGRAM } from '../term.ts'
@@ -71,6 +71,7 @@ export const command = define({
             settings,
             service: config.get(COLLATERAL_CONFIG),
             plugins: PLUGINS,
+            launched: LAUNCHED,
             log: serviceLogger({ name: PROGRAM, verbose: args.verbose }),
             clock: { now: () => new Date(), ticks: () => performance.now() },
             init: args.init,

@@ -1,0 +1,187 @@
+// A guest of SEV or SEV-ES as its owner registers it with a launch service: what is said of it becomes the digests that its
+// launch may have, and a table of secrets.
+// SPDX-License-Identifier: Apache-2.0
+
+import { fromBase64, fromHex, toHex, wipe } from '#core/bytes.ts'
+import { hashCmdline, type KernelHashes, NO_INITRD } from '#core/launch/kernel-hashes.ts'
+import { vmsaPages } from '#core/launch/options.ts'
+import { type Firmware, readFirmware, resetAddress, secretArea } from '#core/launch/ovmf.ts'
+import { signature } from '#core/launch/vcpu.ts'
+import { profileRow, wantVmsa } from '#core/launch/vmsa.ts'
+import { shape } from '#core/schema.ts'
+import type { RegisteredGuest } from '#evidence/launch.ts'
+import { type ChainFiles, readChain } from './chain.ts'
+import { sevError } from './errors.ts'
+import { REGISTRATION, type Registration } from './launch-bodies.ts'
+import { launchDigest } from './launch-digest.ts'
+import { LEAST_API, requireFirmware } from './launch-measure.ts'
+import { readPolicy, requirePolicy } from './policy.ts'
+import { DISK_GUID, encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
+
+/** What lasts of a registration; bytes in hex or base64. */
+export interface Terms {
+    readonly policy: number
+    readonly es: boolean
+    readonly digests: readonly string[]
+    readonly least: { readonly apiMajor: number; readonly apiMinor: number; readonly buildId: number }
+    readonly chips: readonly string[] | null
+    readonly ceks: readonly string[]
+    readonly owner: string | null
+    readonly roots: readonly string[] | null
+}
+
+/** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */
+export function register(body: unknown): RegisteredGuest {
+    const asked = shape(REGISTRATION, body, 'registration')
+    const { es } = readPolicy(asked.policy)
+    const namesProcessors = asked['cpu-count'] !== undefined || asked.cpus !== undefined || asked.vmsa !== undefined
+    requirePolicy(asked.policy, { es: namesProcessors })
+    if (!es && !asked['insecure-unmeasured-cpu-state'])
+        throw sevError('ERR_SEV_POLICY_WEAK', 'without ES (0x4) nothing of the processors is measured', {
+            hint: 'take a policy with ES; insecure-unmeasured-cpu-state accepts it as it is',
+        })
+    const firmware =
+        asked.firmware === undefined ? null : readFirmware(fromBase64(asked.firmware, 'firmware'), 'the firmware')
+    const terms = readTerms(asked, es, firmware)
+    requireFirmware(terms.least, LEAST_API)
+    trustOf(terms)
+    return { terms: { ...terms }, secrets: readSecrets(asked, firmware), weaknesses: weaknessesOf(terms) }
+}
+
+function readTerms(asked: Registration, es: boolean, firmware: Firmware | null): Terms {
+    return {
+        policy: asked.policy,
+        es,
+        digests: readDigests(asked, es, firmware),
+        least: {
+            apiMajor: asked['min-api-major'] ?? LEAST_API.apiMajor,
+            apiMinor: asked['min-api-minor'] ?? (asked['min-api-major'] ? 0 : LEAST_API.apiMinor),
+            buildId: asked['min-build-id'] ?? 0,
+        },
+        chips: asked.chips ?? null,
+        ceks: asked.ceks ?? [],
+        owner: asked['cloud-cert'] ?? null,
+        roots: asked['insecure-trust-roots'] ?? null,
+    }
+}
+
+/** Three sources, one of which it has to be. @throws AttestError ERR_SEV_LAUNCH, ERR_FIRMWARE, ERR_VMSA, ERR_VCPU */
+function readDigests(asked: Registration, es: boolean, firmware: Firmware | null): readonly string[] {
+    const { 'launch-digests': digests, 'firmware-hashes': hashes } = asked
+    const given = [digests, hashes, firmware].filter((source) => source !== undefined && source !== null)
+    if (given.length !== 1)
+        throw sevError(
+            'ERR_SEV_LAUNCH',
+            'one of launch-digests, firmware and firmware-hashes says which guest it must be',
+        )
+    if (!firmware) {
+        refuse(
+            asked,
+            ['cpu-count', 'cpus', 'profiles', 'vmsa', 'kernel-hash', 'initrd-hash', 'cmdline-hash'],
+            'firmware',
+        )
+        if (hashes && es)
+            throw sevError(
+                'ERR_SEV_LAUNCH',
+                'firmware-hashes: with ES the processors are measured too, of the firmware whole',
+            )
+        return digests ?? hashes ?? []
+    }
+    const kernel = readKernel(asked)
+    return [...new Set(processorsOf(asked, es, firmware).map((pages) => toHex(launchDigest(firmware, kernel, pages))))]
+}
+
+function refuse(asked: Registration, names: readonly (keyof Registration)[], without: string): void {
+    const stray = names.find((name) => asked[name] !== undefined)
+    if (stray) throw sevError('ERR_SEV_LAUNCH', `${stray} is nothing without ${without}`)
+}
+
+function readKernel(asked: Registration): KernelHashes | null {
+    const { 'kernel-hash': kernel, 'initrd-hash': initrd, 'cmdline-hash': cmdline } = asked
+    if (kernel === undefined) {
+        refuse(asked, ['initrd-hash', 'cmdline-hash'], 'kernel-hash')
+        return null
+    }
+    return {
+        kernel: fromHex(kernel, 'kernel-hash'),
+        initrd: initrd === undefined ? NO_INITRD : fromHex(initrd, 'initrd-hash'),
+        cmdline: cmdline === undefined ? hashCmdline('') : fromHex(cmdline, 'cmdline-hash'),
+    }
+}
+
+// Each processor that is accepted, prepared in each way that is: the pages of a launch.
+function processorsOf(asked: Registration, es: boolean, firmware: Firmware): readonly (readonly Buffer[])[] {
+    if (!es) {
+        refuse(asked, ['cpu-count', 'cpus', 'profiles', 'vmsa'], 'ES in the policy')
+        return [[]]
+    }
+    const { 'cpu-count': count, cpus, profiles, vmsa } = asked
+    if (count === undefined) throw sevError('ERR_SEV_LAUNCH', 'a guest of SEV-ES: cpu-count is missing')
+    if (vmsa) {
+        if (cpus ?? profiles)
+            throw sevError('ERR_SEV_LAUNCH', 'vmsa says all of the processors: neither cpus nor profiles may')
+        const [first, other] = vmsa.map((page) => wantVmsa(fromBase64(page, 'vmsa'), 'vmsa'))
+        if (!first || (count > 1 && !other))
+            throw sevError('ERR_SEV_LAUNCH', 'vmsa: the page of the first processor, and that of the others')
+        return [Array.from({ length: count }, (_, at) => (at === 0 ? first : (other ?? first)))]
+    }
+    if (!cpus || !profiles)
+        throw sevError(
+            'ERR_SEV_LAUNCH',
+            'a guest of SEV-ES: cpus and profiles say what its processors start as, or vmsa',
+        )
+    return cpus.flatMap((cpu) =>
+        profiles.map((profile) => {
+            const state = { profile, signature: signature(cpu), features: profileRow(profile).features ?? 0n }
+            return vmsaPages(state, resetAddress(firmware), count)
+        }),
+    )
+}
+
+function readSecrets({ secrets, 'secret-area': named }: Registration, firmware: Firmware | null) {
+    if (firmware && named !== undefined)
+        throw sevError('ERR_SEV_LAUNCH', 'secret-area: the firmware says how much room there is')
+    const entries = secrets.map(
+        (one): LaunchSecret =>
+            'guid' in one
+                ? { guid: one.guid, data: fromBase64(one.data, 'secrets') }
+                : { guid: DISK_GUID, data: Buffer.from(one.passphrase) },
+    )
+    try {
+        return encodeSecretTable(entries, firmware ? (secretArea(firmware)?.size ?? 0) : (named ?? USUAL_AREA))
+    } finally {
+        wipe(...entries.map(({ data }) => data))
+    }
+}
+
+function weaknessesOf({ es, roots, chips }: Terms): readonly string[] {
+    return [
+        ...(es ? [] : ['nothing of its processors is measured: the host chooses where they start']),
+        ...(roots ? ['the roots are the owner’s own: they say nothing of AMD’s hardware'] : []),
+        ...(chips ? [] : ['any chip of AMD’s is accepted, those among them whose keys were extracted']),
+    ]
+}
+
+/** The owner's copy, where the host's has no signature. */
+export function signedCek({ cek }: ChainFiles, { ceks }: Terms): Pick<ChainFiles, 'cek'> {
+    if (!cek || cek.signatures.length > 0) return {}
+    const known = ceks.flatMap((text) => readChain([{ name: 'ceks', bytes: fromBase64(text, 'ceks') }]).cek ?? [])
+    const found = known.find(({ publicKey }) => publicKey.equals(cek.publicKey))
+    return found ? { cek: found } : {}
+}
+
+/** What a platform is judged by. @throws AttestError ERR_SEV_CERTIFICATE */
+export function trustOf({ roots, owner, ceks }: Terms) {
+    const files = (name: string, text: string) => readChain([{ name, bytes: fromBase64(text, name) }])
+    const need = <T>(name: string, found: T | undefined): T => {
+        if (found) return found
+        throw sevError('ERR_SEV_CERTIFICATE', `${name}: a certificate of another kind`)
+    }
+    for (const text of ceks) need('ceks', files('ceks', text).cek)
+    return {
+        ...(roots
+            ? { roots: roots.map((text) => need('insecure-trust-roots', files('insecure-trust-roots', text).ark)) }
+            : {}),
+        ...(owner ? { owner: need('cloud-cert', files('cloud-cert', owner).oca) } : {}),
+    }
+}

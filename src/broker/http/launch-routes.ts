@@ -1,0 +1,143 @@
+// The launch service: the owner's half over the unix socket, the host's half on the public listener. The host's routes are
+// stable under /v1: members are added, none is renamed or taken away.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Readable } from 'node:stream'
+import type { FastifyRequest } from 'fastify'
+import * as z from 'zod/mini'
+import { parseJson } from '#core/json.ts'
+import type { LaunchService } from '#evidence/launch.ts'
+import { ErrorBody } from '#kbs/messages.ts'
+import type { Broker } from '../broker.ts'
+import { confirmVm, type Host, openVm, registerVm, removeVm, validateVm, viewVm } from '../launches.ts'
+import { shares } from '../shares.ts'
+import { bodies } from './bodies.ts'
+import { type App, typed } from './server.ts'
+
+/** From one address: a launch takes seconds, and its chain costs what verifying costs. */
+const RATE_PER_MINUTE = 60
+
+/** A firmware, in base64, and what else there is. */
+const MAX_REGISTRATION = 24 * 1024 * 1024
+
+const AT = z.object({
+    uuid: z.pipe(
+        z.string().check(z.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i, 'expected a UUID')),
+        z.transform((text) => text.toLowerCase()),
+    ),
+})
+
+const count = (least: number, most: number) => z.int().check(z.minimum(least), z.maximum(most))
+
+/** What a registration has whatever the technology is. */
+const LIMITS = {
+    /** SHA-256 of the token that a host shows, hex: whoever has it not learns nothing. */
+    'host-token-hash': z.optional(z.string().check(z.regex(/^[0-9a-f]{64}$/))),
+    'max-launches': z._default(count(1, 1_000_000), 1),
+    'confirm-after': z.optional(count(0, 1_000_000)),
+    'max-open': z._default(count(1, 64), 4),
+    'launch-seconds': z._default(count(10, 86_400), 600),
+}
+
+const ID = z.string().check(z.minLength(1), z.maxLength(64))
+
+const REFUSALS = { 400: ErrorBody, 403: ErrorBody, 413: ErrorBody, 429: ErrorBody, 500: ErrorBody, 503: ErrorBody }
+
+/** For the owner of a guest. */
+export async function addOwnerRoutes(app: App, broker: Broker, service: LaunchService): Promise<void> {
+    const { shapes, scheme } = service
+    const Body = z.extend(shapes.registration, { scheme: z.literal(scheme), ...LIMITS })
+    await app.register((scope, _options, done) => {
+        const read = bodies(shares({ most: Infinity, mostOfOne: Infinity }))
+        scope.removeContentTypeParser('application/json')
+        scope.addContentTypeParser('application/json', async (request: FastifyRequest, payload: Readable) =>
+            parseJson(await read.read(request, payload), { title: 'body', maxBytes: MAX_REGISTRATION }),
+        )
+        typed(scope as unknown as App).post(
+            '/v1/vm/:uuid',
+            {
+                bodyLimit: MAX_REGISTRATION,
+                schema: { summary: 'Register a guest that is proved before it runs', params: AT, body: Body },
+            },
+            async ({ params: { uuid }, body }) => {
+                const { scheme: _scheme, ...all } = body as z.infer<z.ZodMiniObject<typeof LIMITS>> & { scheme: string }
+                const { 'host-token-hash': hostToken = null, 'confirm-after': confirmAfter = null, ...rest } = all
+                const { 'max-launches': maxLaunches, 'max-open': maxOpen, 'launch-seconds': launchSeconds } = rest
+                const registration = Object.fromEntries(
+                    Object.entries(all).filter(([name]) => !Object.hasOwn(LIMITS, name)),
+                )
+                const limits = { maxLaunches, confirmAfter, maxOpen, launchSeconds }
+                return registerVm(broker, service, uuid, { limits, hostToken, registration })
+            },
+        )
+        done()
+    })
+    const owner = typed(app)
+    owner.get('/v1/vm', { schema: { summary: 'The guests that are registered; no secrets' } }, async () =>
+        [...broker.data.state.vms.keys()].map((uuid) => viewVm(broker, uuid)),
+    )
+    owner.get('/v1/vm/:uuid', { schema: { summary: 'One of them', params: AT } }, async ({ params: { uuid } }) =>
+        viewVm(broker, uuid),
+    )
+    owner.post(
+        '/v1/vm/:uuid/confirm',
+        { schema: { summary: 'Let one more launch be validated', params: AT } },
+        async ({ params: { uuid } }) => confirmVm(broker, uuid),
+    )
+    owner.delete(
+        '/v1/vm/:uuid',
+        { schema: { summary: 'Forget it; what is open ends', params: AT } },
+        async ({ params: { uuid } }, reply) => {
+            await removeVm(broker, uuid)
+            return reply.status(204).send()
+        },
+    )
+}
+
+/** For the host of a guest: it learns yes or no. */
+export function addHostRoutes(app: App, broker: Broker, service: LaunchService): void {
+    const { launch, launched, validate, validated } = service.shapes
+    const routes = typed(app)
+    const config = () => ({ rateLimit: { max: Math.min(RATE_PER_MINUTE, broker.settings.ratePerMinute) } })
+    routes.post(
+        '/v1/vm/:uuid/launch',
+        {
+            config: config(),
+            schema: {
+                summary: 'Ask for a session, with the certificates of the platform',
+                params: AT,
+                body: launch,
+                response: { 200: z.extend(launched, { 'launch-id': ID }), ...REFUSALS },
+            },
+        },
+        async (request, reply) => {
+            const { uuid } = request.params
+            return reply.send((await openVm(broker, service, uuid, hostOf(request), request.body)) as never)
+        },
+    )
+    routes.post(
+        '/v1/vm/:uuid/validate',
+        {
+            config: config(),
+            schema: {
+                summary: 'Ask for the secrets, with the measurement; the launch is over then',
+                params: AT,
+                body: z.extend(validate, { 'launch-id': z.optional(ID) }),
+                response: { 200: validated, ...REFUSALS },
+            },
+        },
+        async (request, reply) => {
+            const { 'launch-id': id, ...rest } = request.body as { 'launch-id'?: string }
+            const { uuid } = request.params
+            return reply.send(
+                (await validateVm(broker, service, uuid, hostOf(request), { id, request: rest })) as never,
+            )
+        },
+    )
+}
+
+const hostOf = ({ headers, ip, id }: Pick<FastifyRequest, 'headers' | 'ip' | 'id'>): Host => ({
+    token: /^Bearer ([\x21-\x7e]{1,256})$/.exec(headers.authorization ?? '')?.[1],
+    peer: ip,
+    correlation: id,
+})

@@ -1,0 +1,310 @@
+// The launch service: a session for a platform, secrets for the launch that is the one that is expected, and nothing for any
+// other. A host learns that it was refused; its owner learns why.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { toBase64 } from '#core/bytes.ts'
+import { SEV_LAUNCH } from '#plugins/sev/launches.ts'
+import { DISK_GUID } from '#plugins/sev/secret-table.ts'
+import { makeFirmware } from '#test/plugins/sev/rig.ts'
+import {
+    capabilities,
+    claim,
+    IMAGE,
+    injected,
+    newUuid,
+    PASSPHRASE,
+    registration,
+    started,
+    thePlatform,
+} from './launch-rig.ts'
+import { clock, type Rig, records, rig } from './rig.ts'
+
+type Context = Parameters<typeof rig>[0]
+
+/** A broker, with a guest that is registered. */
+async function registered(t: Context, changed: object = {}) {
+    const platform = await thePlatform()
+    let ahead = 0
+    const moved = { ...clock, now: () => new Date(Date.now() + ahead) }
+    const broker = await rig(t, { serve: { launched: SEV_LAUNCH, clock: moved } })
+    const uuid = newUuid()
+    const at = `/v1/vm/${uuid}`
+    const answer = await broker.adminJson('POST', at, registration(platform, changed))
+    if (answer.status !== 200) throw new Error(answer.body.toString())
+    return {
+        ...broker,
+        platform,
+        uuid,
+        at,
+        answer,
+        later: (ms: number) => {
+            ahead += ms
+        },
+        launch: (headers?: Record<string, string>) =>
+            broker.ask('POST', `${at}/launch`, capabilities(platform), headers),
+        validate: (body: unknown, headers?: Record<string, string>) =>
+            broker.ask('POST', `${at}/validate`, body, headers),
+        show: async () => (await broker.admin('GET', at)).json,
+    }
+}
+
+const ends = async (broker: Rig) =>
+    (await records(broker)).filter(({ kind }) => kind === 'launch-end').map(({ data }) => data)
+
+test('owner, host, guest', async (t) => {
+    const broker = await registered(t)
+    const session = await broker.launch()
+    t.is(session.status, 200, session.body.toString())
+    t.deepEqual(
+        Object.keys(session.json).toSorted((a, b) => a.localeCompare(b)),
+        ['launch-id', 'owner-cert', 'policy', 'session'],
+    )
+    const guest = started(broker.platform, session)
+    const answer = await broker.validate(claim(guest, session.json['launch-id']))
+    t.is(answer.status, 200, answer.body.toString())
+    t.is(answer.json['secret-table'], answer.json['secret-payload'])
+    t.deepEqual(injected(guest, answer), [[DISK_GUID, PASSPHRASE]])
+
+    const again = await broker.validate(claim(guest, session.json['launch-id']))
+    t.is(again.status, 403, 'a launch is answered once')
+    t.is((await broker.launch()).status, 403, 'one launch, unless more are allowed')
+    const { validated, launches, lastRefusal } = await broker.show()
+    t.is(validated, 1)
+    t.is(launches[0].end.outcome, 'validated')
+    t.regex(launches[0].platform.chip, /^[0-9a-f]{64}$/)
+    t.regex(lastRefusal.detail, /1 launches were validated/)
+})
+
+test('nothing that is secret stands in the audit log, in an answer or in the database', async (t) => {
+    const broker = await registered(t)
+    const session = await broker.launch()
+    const guest = started(broker.platform, session)
+    const all = JSON.stringify([await records(broker), await broker.show(), broker.answer.json, broker.log])
+    for (const form of [
+        PASSPHRASE,
+        Buffer.from(PASSPHRASE).toString('base64'),
+        Buffer.from(PASSPHRASE).toString('hex'),
+    ])
+        t.false(all.includes(form))
+    const row = await broker.serving.broker.data.store.resource(`launch:${session.json['launch-id']}`, 1)
+    t.truthy(row, 'the keys are there, sealed')
+    t.is((await broker.validate(claim(guest))).status, 200)
+    t.is(await broker.serving.broker.data.store.resource(`launch:${session.json['launch-id']}`, 1), null)
+    await broker.stop()
+    t.false(readFileSync(join(broker.folder, 'broker.db')).includes(PASSPHRASE))
+})
+
+test('what is denied looks the same to a host, whatever it was', async (t) => {
+    const broker = await registered(t, { 'host-token-hash': createHash('sha256').update('sesame').digest('hex') })
+    const token = { authorization: 'Bearer sesame' }
+    const refusals = [
+        await broker.ask('POST', `/v1/vm/${newUuid()}/launch`, capabilities(broker.platform), token),
+        await broker.launch(),
+        await broker.launch({ authorization: 'Bearer other' }),
+        await broker.ask('POST', `${broker.at}/launch`, { pdh: 'AAAA', 'cert-chain': 'AAAA' }, token),
+        await broker.validate(claim(started(broker.platform, await broker.launch(token)), 'other'), token),
+    ]
+    for (const { status, json } of refusals) {
+        t.is(status, 403)
+        t.is(json.code, 'ERR_BROKER_LAUNCH_DENIED')
+        t.deepEqual({ ...json, correlation: '' }, { ...refusals[0]?.json, correlation: '' })
+    }
+    t.regex((await broker.show()).lastRefusal.detail, /no launch of that id is open/)
+})
+
+for (const { name, spoil, code } of [
+    {
+        name: 'another firmware',
+        spoil: { image: makeFirmware() },
+        code: 'ERR_SEV_MEASUREMENT',
+    },
+    { name: 'another policy', spoil: { body: { policy: 3 } }, code: 'ERR_SEV_MEASUREMENT' },
+    { name: 'another build', spoil: { body: { 'build-id': 1 } }, code: 'ERR_SEV_MEASUREMENT' },
+    { name: 'a firmware that is too old', spoil: { body: { 'api-major': 0, 'api-minor': 16 } }, code: 'ERR_SEV_API' },
+    { name: 'a measurement of another length', spoil: { body: { measurement: 'AAAA' } }, code: 'ERR_LENGTH' },
+] satisfies { name: string; spoil: { image?: Buffer; body?: object }; code: string }[])
+    test(`${name} ends the launch`, async (t) => {
+        const broker = await registered(t)
+        const session = await broker.launch()
+        const guest = started(broker.platform, session, spoil.image ?? IMAGE)
+        const bad = await broker.validate({ ...claim(guest), ...spoil.body })
+        t.is(bad.status, 403)
+        t.is(bad.json.code, 'ERR_BROKER_LAUNCH_DENIED')
+        t.is((await broker.validate(claim(guest))).status, 403, 'there is no second try')
+        t.like((await ends(broker))[0], { outcome: 'denied', code })
+    })
+
+test('a measurement of one launch says nothing of another', async (t) => {
+    const broker = await registered(t)
+    const [first, second] = [await broker.launch(), await broker.launch()]
+    t.not(first.json.session, second.json.session)
+    const guest = started(broker.platform, first)
+    t.is((await broker.validate(claim(guest))).status, 403, 'two are open, and none was named')
+    t.is((await broker.validate(claim(guest, second.json['launch-id']))).status, 403)
+    t.is((await broker.validate(claim(guest, first.json['launch-id']))).status, 200, 'the first was not touched')
+})
+
+test('as many are open as are allowed, and each ends by itself', async (t) => {
+    const broker = await registered(t, { 'max-open': 2, 'launch-seconds': 30 })
+    const first = await broker.launch()
+    t.is((await broker.launch()).status, 200)
+    t.is((await broker.launch()).status, 403)
+    const guest = started(broker.platform, first)
+    broker.later(31_000)
+    t.is((await broker.validate(claim(guest, first.json['launch-id']))).status, 403)
+    t.is((await broker.launch()).status, 200)
+    t.deepEqual(
+        (await ends(broker)).map(({ outcome }) => outcome),
+        ['expired', 'expired'],
+    )
+})
+
+test('beyond a number, the owner confirms each', async (t) => {
+    const broker = await registered(t, { 'max-launches': 3, 'confirm-after': 1 })
+    const run = async () => {
+        const session = await broker.launch()
+        const guest = started(broker.platform, session)
+        return {
+            guest,
+            id: session.json['launch-id'],
+            ask: () => broker.validate(claim(guest, session.json['launch-id'])),
+        }
+    }
+    t.is((await (await run()).ask()).status, 200)
+    const second = await run()
+    t.is((await second.ask()).status, 403)
+    t.regex((await broker.show()).lastRefusal.detail, /waits for its owner/)
+    t.is((await broker.admin('POST', `${broker.at}/confirm`)).status, 200)
+    t.is((await second.ask()).status, 200, 'the launch had not ended')
+    t.is((await (await run()).ask()).status, 403)
+})
+
+test('however many ask at once, as many are answered as may be', async (t) => {
+    const broker = await registered(t, { 'max-launches': 2 })
+    const sessions = await Promise.all([1, 2, 3, 4].map(() => broker.launch()))
+    const answers = await Promise.all(
+        sessions.map((one) => broker.validate(claim(started(broker.platform, one), one.json['launch-id']))),
+    )
+    t.deepEqual(
+        answers.map(({ status }) => status).toSorted((a, b) => a - b),
+        [200, 200, 403, 403],
+    )
+})
+
+test('what is forgotten is launched no more', async (t) => {
+    const broker = await registered(t)
+    const session = await broker.launch()
+    t.is((await broker.admin('DELETE', broker.at)).status, 204)
+    t.is((await broker.validate(claim(started(broker.platform, session)))).status, 403)
+    t.is(await broker.serving.broker.data.store.resource(`vm:${broker.uuid}`, 1), null)
+    t.is((await broker.admin('GET', broker.at)).status, 404)
+})
+
+test('platforms: a chip by its name, the owner’s copy of its certificate', async (t) => {
+    const { certificates: c } = await thePlatform()
+    const strange = await registered(t, { chips: ['ab'.repeat(32)] })
+    t.is((await strange.launch()).status, 403)
+    t.is((await strange.show()).lastRefusal.code, 'ERR_SEV_CHIP')
+    const exported = {
+        pdh: toBase64(c.pdh),
+        'cert-chain': toBase64(Buffer.concat([c.pek, c.oca, c.unsignedCek, c.ask])),
+    }
+    t.is((await strange.ask('POST', `${strange.at}/launch`, exported)).status, 403)
+    t.is((await strange.show()).lastRefusal.code, 'ERR_SEV_CEK_UNSIGNED')
+    const known = await registered(t, { ceks: [toBase64(c.cek)], 'cloud-cert': toBase64(c.oca) })
+    t.is((await known.ask('POST', `${known.at}/launch`, exported)).status, 200)
+    const cek = await registered(t)
+    t.is((await cek.ask('POST', `${cek.at}/launch`, { ...exported, cek: toBase64(c.cek) })).status, 200)
+})
+
+test('a host that AMD knows nothing of', async (t) => {
+    const broker = await registered(t, { 'insecure-trust-roots': undefined })
+    t.is((await broker.launch()).status, 403)
+    t.is((await broker.show()).lastRefusal.code, 'ERR_SEV_ROOT')
+})
+
+const secret = (guid: string) => ({ guid, data: 'AAAA' })
+
+for (const { name, changed, code, says } of [
+    { name: 'a policy without NOKS', changed: { policy: 5 }, code: 'ERR_SEV_POLICY_WEAK' },
+    { name: 'a policy without NODBG', changed: { policy: 6 }, code: 'ERR_SEV_POLICY_WEAK' },
+    { name: 'processors, and no ES', changed: { policy: 3 }, code: 'ERR_SEV_POLICY_WEAK', says: /ES/ },
+    {
+        name: 'no ES, and nobody said so',
+        changed: { policy: 3, 'cpu-count': undefined, cpus: undefined, profiles: undefined },
+        code: 'ERR_SEV_POLICY_WEAK',
+        says: /nothing of the processors/,
+    },
+    { name: 'reserved bits', changed: { policy: 0x47 }, code: 'ERR_SEV_POLICY' },
+    { name: 'one GUID twice', changed: { secrets: [secret(DISK_GUID), secret(DISK_GUID)] }, code: 'ERR_SEV_SECRET' },
+    {
+        name: 'the null GUID',
+        changed: { secrets: [secret('00000000-0000-0000-0000-000000000000')] },
+        code: 'ERR_SEV_SECRET',
+    },
+    {
+        name: 'more than the firmware has room for',
+        changed: { secrets: [{ type: 'luks-passphrase', passphrase: 'x'.repeat(4000) }] },
+        code: 'ERR_SEV_SECRET',
+        says: /room for 3072/,
+    },
+    { name: 'no secrets', changed: { secrets: [] }, code: 'ERR_KBS_MESSAGE' },
+    { name: 'a digest of another length', changed: { 'launch-digests': ['abcd'] }, code: 'ERR_KBS_MESSAGE' },
+    { name: 'two sources of digests', changed: { 'launch-digests': ['ab'.repeat(32)] }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'no source of digests', changed: { firmware: undefined }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'no number of processors', changed: { 'cpu-count': undefined }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'no processors', changed: { cpus: undefined }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'an API before 0.17', changed: { 'min-api-major': 0, 'min-api-minor': 16 }, code: 'ERR_SEV_API' },
+    { name: 'a root that is none', changed: { 'insecure-trust-roots': ['AAAA'] }, code: 'ERR_SEV_CERTIFICATE' },
+    { name: 'a member that nobody knows', changed: { polcy: 7 }, code: 'ERR_KBS_MESSAGE', says: /polcy/ },
+    { name: 'another scheme', changed: { scheme: 'intel-tdx' }, code: 'ERR_KBS_MESSAGE' },
+] as { name: string; changed: object; code: string; says?: RegExp }[])
+    test(`not registered: ${name}`, async (t) => {
+        const broker = await rig(t, { serve: { launched: SEV_LAUNCH } })
+        const body = registration(await thePlatform(), changed)
+        const { status, json } = await broker.adminJson('POST', `/v1/vm/${newUuid()}`, body)
+        t.is(status, 400, JSON.stringify(json))
+        t.is(json.code, code)
+        if (says) t.regex(json.detail, says)
+        t.deepEqual((await broker.admin('GET', '/v1/vm')).json, [])
+    })
+
+test('one UUID, one guest', async (t) => {
+    const broker = await registered(t)
+    t.is((await broker.adminJson('POST', broker.at, registration(broker.platform))).status, 409)
+    t.is((await broker.admin('POST', `${broker.at}/confirm`)).status, 400, 'there is nothing to confirm')
+    t.is((await broker.adminJson('POST', '/v1/vm/web-1', registration(broker.platform))).status, 400)
+})
+
+test('plain SEV, by the hash of its firmware', async (t) => {
+    const hash = createHash('sha256').update(IMAGE).digest('hex')
+    const broker = await registered(t, {
+        policy: 3,
+        firmware: undefined,
+        'firmware-hashes': [hash],
+        'cpu-count': undefined,
+        cpus: undefined,
+        profiles: undefined,
+        'insecure-unmeasured-cpu-state': true,
+    })
+    t.regex(broker.answer.json.weaknesses.join(), /nothing of its processors is measured/)
+    const session = await broker.launch()
+    const answer = await broker.validate(claim(started(broker.platform, session)))
+    t.is(answer.status, 200)
+})
+
+test('the API is described, and the owner’s half is not on the public listener', async (t) => {
+    const broker = await registered(t)
+    const { json } = await broker.ask('GET', '/openapi.json')
+    t.truthy(json.paths['/v1/vm/{uuid}/launch'].post.requestBody)
+    t.truthy(json.paths['/v1/vm/{uuid}/validate'].post.responses['200'])
+    t.falsy(json.paths['/v1/vm/{uuid}'])
+    t.is((await broker.ask('POST', broker.at, registration(broker.platform))).status, 404)
+    t.is((await broker.ask('GET', broker.at)).status, 404)
+    const admin = (await broker.admin('GET', '/openapi.json')).json
+    t.truthy(admin.paths['/v1/vm/{uuid}'].post.requestBody)
+})
