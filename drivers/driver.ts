@@ -7,8 +7,8 @@ import type { Doors } from './linux/doors.ts'
 /** The id of a plugin: `snp`, `tdx`, `sev`. */
 export type TeeId = string
 
-/** The kernel interfaces that evidence can come through. */
-export const VIAS = ['configfs', 'ioctl', 'vsock'] as const
+/** The kernel interfaces that a guest can be known by. */
+export const VIAS = ['configfs', 'ioctl', 'vsock', 'securityfs'] as const
 
 export type Via = (typeof VIAS)[number]
 
@@ -36,6 +36,8 @@ export interface Guest {
     deriveKey?(selector: KeySelector): Promise<Secret>
     /** What the guest itself measures after its launch: TDX's RTMRs. */
     readonly registers?: MeasurementRegisters
+    /** What its owner had put into its memory before it ran. */
+    readonly secrets?: LaunchSecrets
     /** What the firmware measured after the launch, up to its end. @throws AttestError of drivers/errors.ts */
     eventLog?(): Buffer
     close(): void
@@ -80,6 +82,16 @@ export interface MeasurementRegisters {
     read(): Promise<readonly MeasurementRegister[]>
     /** value = hash(value ‖ digest). @throws AttestError where it may not be extended, or the digest has another size */
     extend(name: string, digest: Uint8Array): Promise<void>
+}
+
+/** By GUIDs, in lower case. */
+export interface LaunchSecrets {
+    /** Those that are there still. @throws AttestError of drivers/errors.ts */
+    list(): readonly string[]
+    /** The caller wipes what it gets. @throws AttestError ERR_SECRET_MISSING */
+    read(guid: string): Secret
+    /** Takes it from the guest's memory; until the next launch nobody gets it any more. @throws AttestError */
+    wipe(guid: string): void
 }
 
 export interface MeasurementRegister {

@@ -40,6 +40,15 @@ export const DRIVER_ERRORS = {
     ERR_REGISTER_RACE: { exit: 3, means: 'a measurement register was extended by somebody else as well' },
     ERR_EVENT_LOG: { exit: 1, means: 'the event log of the firmware is malformed, or larger than is handed on' },
     ERR_EVENT_LOG_MISSING: { exit: 1, means: 'this guest has no event log' },
+    ERR_SECRETS_NONE: { exit: 1, means: 'nothing was injected into this guest before it ran' },
+    ERR_SECRETS_KERNEL: { exit: 1, means: 'the kernel is built without what shows injected secrets' },
+    ERR_SECRETS_MODULE: { exit: 1, means: 'the module that shows injected secrets is not loaded' },
+    ERR_SECRETS_SECURITYFS: {
+        exit: 1,
+        means: 'securityfs, in which the kernel shows injected secrets, is not mounted',
+    },
+    ERR_SECRETS_TABLE: { exit: 1, means: 'the kernel refuses the table of injected secrets, and shows none of them' },
+    ERR_SECRET_MISSING: { exit: 1, means: 'no injected secret has this GUID, or it was wiped' },
     ERR_LOCK: { exit: 3, means: 'the lock that serialises requests could not be taken' },
 } as const satisfies ErrorTable
 

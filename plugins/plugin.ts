@@ -4,28 +4,39 @@
 
 import type { ErrorTable } from '#core/errors.ts'
 import type { Driver, KeyFields } from '#drivers/driver.ts'
-import type { Emulator } from '#emulator/model.ts'
+import type { Emulator, VendorEmulator } from '#emulator/model.ts'
 import type { Vocabulary } from '#evidence/claims.ts'
 import type { CollateralService } from '#evidence/collateral-service.ts'
 import type { LaunchService } from '#evidence/launch.ts'
 import type { Measure } from '#evidence/measure.ts'
 import type { EvidenceForms, Trust, Verifier } from '#evidence/verifier.ts'
 
-export interface Plugin {
+/** What every technology has: guests that are found and rehearsed, launches that are measured. */
+export interface GuestPlugin {
     /** Also the value of `--tee`. */
     readonly id: string
     readonly title: string
-    /** Its names as `tee` of the key broker protocol's request. */
-    readonly kbsNames: readonly string[]
     readonly errors: ErrorTable
-    /** What its measurement covers, for whoever rebuilds an initrd. */
-    readonly coverage: string
     /** What the keys of its guests can be bound to. Absent: there are no such keys. */
     readonly keyFields?: KeyFields
     /** What its guests call a level of privilege, of which evidence and keys speak. Absent: they have none. */
     readonly privilegeLevels?: string
     /** Loaded when a guest is looked for. */
     driver(): Promise<Driver>
+    /** Predicts the measurement of a guest; loaded by `measure` alone. */
+    measure?(): Promise<Measure>
+    /** Guests that their owner proves before they run; loaded by brokers. */
+    launch?(): Promise<LaunchService>
+    /** Loaded by `emulate` alone, and not part of the initrd program. */
+    emulator?(): Promise<Emulator>
+}
+
+/** A technology whose guests prove themselves to whoever asks. */
+export interface Plugin extends GuestPlugin {
+    /** Its names as `tee` of the key broker protocol's request. */
+    readonly kbsNames: readonly string[]
+    /** What its measurement covers, for whoever rebuilds an initrd. */
+    readonly coverage: string
     /** The forms of its evidence; loaded by whoever sends it. */
     forms(): Promise<EvidenceForms>
     /** What the rules of a broker may say of its guests; loaded by brokers. */
@@ -34,10 +45,5 @@ export interface Plugin {
     verifier(trust: Trust): Promise<Verifier>
     /** Fetches and looks after what its evidence is judged by; loaded by `collateral`, brokers, and whoever fetches. */
     collateral?(): Promise<CollateralService>
-    /** Predicts the measurement of a guest; loaded by `measure` alone. */
-    measure?(): Promise<Measure>
-    /** Guests that their owner proves before they run; loaded by brokers. */
-    launch?(): Promise<LaunchService>
-    /** Loaded by `emulate` alone, and not part of the initrd program. */
-    emulator?(): Promise<Emulator>
+    emulator?(): Promise<VendorEmulator>
 }

@@ -1,17 +1,27 @@
 // The technologies: the only file that names one. Adding a vendor is one folder and one line.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Plugin } from '#plugins/plugin.ts'
+import type { GuestPlugin, Plugin } from '#plugins/plugin.ts'
+import { sev } from '#plugins/sev/index.ts'
 import { SEV_LAUNCH } from '#plugins/sev/launches.ts'
 import { SEV_MEASURES } from '#plugins/sev/measures.ts'
 import { snp } from '#plugins/snp/index.ts'
 import { tdx } from '#plugins/tdx/index.ts'
 
+/** Those whose guests prove themselves. */
 export const PLUGINS: readonly Plugin[] = [snp, tdx]
 
+/** Those whose guests are found. One of plain SEV proves nothing itself: it has what was injected into it. */
+export const GUESTS: readonly GuestPlugin[] = [...PLUGINS, sev]
+
 /** The plugin of an id that came from one of them. */
-export function pluginOf(id: string): Plugin {
-    const found = PLUGINS.find((plugin) => plugin.id === id)
+export const pluginOf = (id: string): Plugin => named(PLUGINS, id)
+
+/** The same of any guest. */
+export const guestPluginOf = (id: string): GuestPlugin => named(GUESTS, id)
+
+function named<P extends GuestPlugin>(plugins: readonly P[], id: string): P {
+    const found = plugins.find((plugin) => plugin.id === id)
     if (!found) throw new TypeError(`no plugin is called ${id}`)
     return found
 }

@@ -6,6 +6,7 @@ import { section, setting, type Values } from '#core/config.ts'
 import { RUN_FOLDER } from '#core/role.ts'
 import { type TsmReports, tsmReports } from './configfs-tsm.ts'
 import { deviceLock } from './device-lock.ts'
+import { type EfiSecrets, efiSecrets } from './efi-secret.ts'
 import { libc } from './libc.ts'
 import { type SevGuest, sevGuest } from './sev-guest.ts'
 import { type System, system } from './system.ts'
@@ -17,6 +18,7 @@ export interface Doors {
     readonly tsm: TsmReports
     readonly sevGuest: SevGuest
     readonly tdxDevice: TdxDevice
+    readonly efiSecrets: EfiSecrets
     /** The others of TDX: loaded by whoever has found that the guest is one. */
     tdx(): Promise<TdxDoors>
 }
@@ -37,6 +39,7 @@ export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors 
         tsm: tsmReports(kernel, lock),
         sevGuest: sevGuest(libc, lock),
         tdxDevice: tdxDevice(),
+        efiSecrets: efiSecrets(kernel),
         tdx: async () => (await import('./tdx-doors.ts')).tdxDoors(kernel, libc, lock),
     }
 }

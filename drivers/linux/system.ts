@@ -18,6 +18,7 @@ export interface System {
 /** Linux include/uapi/linux/magic.h */
 export const CONFIGFS_MAGIC = 0x62656570
 export const SYSFS_MAGIC = 0x62656572
+export const SECURITYFS_MAGIC = 0x73636673
 
 /** One processor of /proc/cpuinfo is far shorter; each further one costs the kernel time. */
 const CPUINFO_BYTES = 16 * 1024

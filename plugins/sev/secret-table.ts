@@ -15,7 +15,7 @@ export const DISK_GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
 export const SECRET_ALIASES: Readonly<Record<string, string>> = { 'luks-key': DISK_GUID }
 
 /** GUID and length. */
-const HEAD_SIZE = GUID_SIZE + 4
+export const HEAD_SIZE = GUID_SIZE + 4
 
 /** The firmware takes whole blocks. */
 const BLOCK = 16

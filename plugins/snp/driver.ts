@@ -50,6 +50,7 @@ const HINTS: Readonly<Record<Via, (kernelRelease: string) => string>> = {
         `configfs-tsm needs Linux 6.7 (this is ${kernelRelease}) and configfs mounted: --via ioctl works on older kernels`,
     ioctl: (kernelRelease) => moduleHint(kernelRelease, 'sev-guest', '5.19'),
     vsock: () => 'an SNP guest has its report from the processor, and needs no service of the host: leave --via out',
+    securityfs: () => 'there are secrets that were injected, and no reports: leave --via out',
 }
 
 async function servesConfigfs({ tsm }: Doors, tried: Attempt[]): Promise<boolean> {
@@ -89,7 +90,7 @@ interface Answer {
 }
 
 /** The kernel interfaces that serve SNP. */
-type SnpVia = Exclude<Via, 'vsock'>
+type SnpVia = 'configfs' | 'ioctl'
 
 const REQUESTS: Readonly<
     Record<SnpVia, (doors: Doors, reportData: Buffer, options: EvidenceOptions) => Promise<Answer>>

@@ -1,7 +1,7 @@
 // `emulate --tee snp`: what it can be told. What plays the guest is emulated/model.ts.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Emulator, OptionValues } from '#emulator/model.ts'
+import type { OptionValues, VendorEmulator } from '#emulator/model.ts'
 
 const OPTIONS = {
     measurement: { type: 'bytes', describe: 'the launch measurement that it reports (hex)' },
@@ -17,7 +17,7 @@ const OPTIONS = {
 
 export type SnpOptions = OptionValues<typeof OPTIONS>
 
-export const snpEmulator: Emulator<typeof OPTIONS> = {
+export const snpEmulator: VendorEmulator<typeof OPTIONS> = {
     options: OPTIONS,
     trustFolder: { root: 'ark.pem', collateral: '.' },
     details:

@@ -100,6 +100,7 @@ function noWay(doors: Doors, serviceFile: string, via: Via | undefined, device: 
     const hints: Readonly<Record<Via, string>> = {
         configfs,
         ioctl: `no upstream kernel makes quotes through its device; ${configfs}`,
+        securityfs: 'there are secrets that were injected, and no quotes: leave --via out',
         vsock: `the port of the host's quoting service stands in ${serviceFile}, as \`port=4050\``,
     }
     const missing = device === null ? moduleHint(kernelRelease, 'tdx_guest', '6.2') : configfs
@@ -107,7 +108,7 @@ function noWay(doors: Doors, serviceFile: string, via: Via | undefined, device: 
     return driverError(code, `this is a TDX guest, and ${what}`, { hint })
 }
 
-function guest(doors: Doors, tdx: TdxDoors, probe: Probe): Guest {
+function guest(doors: Doors, tdx: TdxDoors, probe: Probe & { readonly via: TdxVia }): Guest {
     const { measurements, firmwareLog } = tdx
     const eventLog = firmwareLog.exists() ? { eventLog: () => firmwareLog.read() } : {}
     return {
@@ -131,9 +132,12 @@ function guest(doors: Doors, tdx: TdxDoors, probe: Probe): Guest {
     }
 }
 
+/** The kernel interfaces that serve TDX. */
+type TdxVia = Exclude<Via, 'securityfs'>
+
 type Request = (doors: TdxDoors & Pick<Doors, 'tsm'>, reportData: Buffer, options: EvidenceOptions) => Promise<Buffer>
 
-const REQUESTS: Readonly<Record<Via, Request>> = {
+const REQUESTS: Readonly<Record<TdxVia, Request>> = {
     configfs: ({ tsm }, inblob, { signal }) =>
         whileBusy(signal, async () => {
             const { outblob } = await tsm.report({

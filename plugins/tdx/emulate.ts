@@ -1,7 +1,7 @@
 // `emulate --tee tdx`: what it can be told. What plays the guest is emulated/model.ts.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Emulator, OptionValues } from '#emulator/model.ts'
+import type { OptionValues, VendorEmulator } from '#emulator/model.ts'
 
 const OPTIONS = {
     measurement: { type: 'bytes', describe: 'the launch measurement that it reports (hex); MRTD of a TD' },
@@ -21,7 +21,7 @@ const OPTIONS = {
 
 export type TdxOptions = OptionValues<typeof OPTIONS>
 
-export const tdxEmulator: Emulator<typeof OPTIONS> = {
+export const tdxEmulator: VendorEmulator<typeof OPTIONS> = {
     options: OPTIONS,
     trustFolder: { root: 'root.pem', collateral: 'collateral' },
     details:

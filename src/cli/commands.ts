@@ -17,6 +17,11 @@ export const COMMANDS: readonly CommandRow[] = [
         describe: 'what this guest measures while it runs',
         load: () => import('./registers/group.ts'),
     },
+    {
+        signature: 'secrets',
+        describe: 'what was injected into this guest before it ran',
+        load: () => import('./secrets/group.ts'),
+    },
     { signature: 'verify <file>', describe: 'judge a proof', load: () => import('./verify.ts') },
     { signature: 'inspect <file>', describe: 'read a proof, field by field', load: () => import('./inspect.ts') },
     { signature: 'measure', describe: 'what a guest should measure', load: () => import('./measure/group.ts') },

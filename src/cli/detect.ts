@@ -37,6 +37,7 @@ const abilities = (guest: Guest): string[] => [
     ...(guest.evidence ? ['evidence'] : []),
     ...(guest.deriveKey ? ['derive-key'] : []),
     ...(guest.registers ? ['registers'] : []),
+    ...(guest.secrets ? ['secrets'] : []),
     ...(guest.eventLog ? ['event-log'] : []),
 ]
 

@@ -7,8 +7,9 @@ import { parseJson, stringifyJson } from '#core/json.ts'
 import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
-import { PLUGINS, pluginOf } from '#plugins.ts'
+import { guestPluginOf, PLUGINS, pluginOf } from '#plugins.ts'
 import { type Args, command as define } from './command.ts'
+import { noEvidence } from './find-guest.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
 import { BYTES_FORMS, readBytes } from './options/bytes.ts'
 import { requireNewFile } from './options/new-file.ts'
@@ -57,8 +58,7 @@ export const command = define({
         if (args.out !== undefined) requireNewFile(args.out)
         const guest = await openGuest(args)
         try {
-            if (!guest.evidence)
-                throw driverError('ERR_NO_TEE', `a guest of ${guest.tee} has no evidence of its own on this kernel`)
+            if (!guest.evidence) throw noEvidence(guest)
             checkLevel(args, guest.tee)
             if (args.eventLog && !guest.eventLog)
                 throw driverError('ERR_EVENT_LOG_MISSING', `this guest of ${guest.tee} has no event log`)
@@ -78,7 +78,7 @@ export const command = define({
 })
 
 function checkLevel({ vmpl }: Args<typeof OPTIONS>, tee: string): void {
-    const { title, privilegeLevels } = pluginOf(tee)
+    const { title, privilegeLevels } = guestPluginOf(tee)
     if (vmpl !== undefined && privilegeLevels === undefined)
         throw coreError('ERR_USAGE', `--vmpl: guests of ${title} have no privilege levels`)
 }

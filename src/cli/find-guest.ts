@@ -7,8 +7,8 @@ import { detect } from '#drivers/detect.ts'
 import type { Guest, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
-import type { Plugin } from '#plugins/plugin.ts'
-import { PLUGINS } from '#plugins.ts'
+import type { GuestPlugin } from '#plugins/plugin.ts'
+import { GUESTS, guestPluginOf } from '#plugins.ts'
 
 export interface GuestArgs {
     readonly tee?: string | undefined
@@ -29,6 +29,12 @@ export async function openGuest(args: GuestArgs, config: Config): Promise<Guest>
     })
 }
 
+/** For whoever needs proof of a guest that can give none. */
+export const noEvidence = ({ tee }: Guest) =>
+    driverError('ERR_NO_TEE', `a guest of ${guestPluginOf(tee).title} cannot prove itself on this kernel`, {
+        hint: 'what its owner injected is there instead: guest-attest secrets list',
+    })
+
 /** The same, with null where no driver takes this machine for its own. */
 export async function findGuest(args: GuestArgs, config: Config): Promise<Guest | null> {
     const drivers = await Promise.all(named(args).map((plugin) => plugin.driver()))
@@ -36,4 +42,4 @@ export async function findGuest(args: GuestArgs, config: Config): Promise<Guest 
     return detect(drivers, doors, args.via === undefined ? {} : { via: args.via })
 }
 
-const named = ({ tee }: GuestArgs): Plugin[] => PLUGINS.filter(({ id }) => tee === undefined || id === tee)
+const named = ({ tee }: GuestArgs): GuestPlugin[] => GUESTS.filter(({ id }) => tee === undefined || id === tee)

@@ -10,7 +10,7 @@ import { readAnchors } from '#unlock/anchors.ts'
 import { bootDenials } from '#unlock/denials.ts'
 import { type ReleaseDeps, UNLOCK_CONFIG } from '#unlock/release.ts'
 import { dial } from './dial.ts'
-import { openGuest } from './find-guest.ts'
+import { noEvidence, openGuest } from './find-guest.ts'
 
 export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
     return {
@@ -26,6 +26,10 @@ export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
 /** This guest, ready to prove itself to a broker. @throws AttestError ERR_NO_TEE, what its driver says */
 export async function openAttester(config: Config): Promise<Attester> {
     const guest = await openGuest({}, config)
+    if (!guest.evidence) {
+        guest.close()
+        throw noEvidence(guest)
+    }
     const plugin = pluginOf(guest.tee)
     const [kbsName = guest.tee] = plugin.kbsNames
     const { sendEventLog: eventLog } = config.get(UNLOCK_CONFIG)

@@ -94,7 +94,7 @@ export const CORE_ERRORS = {
     ERR_URL: { exit: 2, means: 'an address is neither https nor vsock, or is no origin' },
     ERR_TTRPC: { exit: 1, means: 'a frame of ttrpc is malformed or too large, or answers nothing that was asked' },
     ERR_QMP: { exit: 1, means: 'what came over the monitor of QEMU is not QMP' },
-    ERR_QMP_REFUSED: { exit: 1, means: 'QEMU refuses a command of its monitor' },
+    ERR_QMP_REFUSED: { exit: 1, means: 'the monitor of QEMU refuses a command' },
     ERR_INTERRUPTED: { exit: 3, passes: true, means: 'the caller gave up, or the deadline passed' },
 } as const satisfies ErrorTable
 

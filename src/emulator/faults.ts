@@ -70,11 +70,13 @@ export function readFaults(text: Uint8Array | string, title: string, model: Devi
 }
 
 /** What `on` can say for this model. */
-export const requestNames = ({ devices, tsm, files = {} }: DeviceModel): string[] => [
+export const requestNames = ({ devices, tsm, files = {}, folders = {} }: DeviceModel): string[] => [
     ...new Set([
         ...Object.values(devices).flatMap(({ requests }) => Object.values(requests)),
         ...(tsm ? [TSM_REQUEST] : []),
-        ...Object.values(files).flatMap(({ requests = {} }) => Object.values(requests)),
+        ...[files, ...Object.values(folders)].flatMap((all) =>
+            Object.values(all).flatMap(({ requests = {} }) => Object.values(requests)),
+        ),
     ]),
 ]
 

@@ -11,17 +11,21 @@ export interface Emulator<Rows extends OptionRows = OptionRows> {
     readonly options: Rows
     /** For `--help`: what the command finds, what is written, the requests that a script of faults can name. */
     readonly details: string
-    /**
-     * Of the folder that `trustDir` names: the root that a verifier is told to trust, and the folder or file of what it
-     * needs beside it.
-     */
-    readonly trustFolder: { readonly root: string; readonly collateral: string }
     /** What follows `emulate --tee X`, and what it does. */
     readonly examples: readonly (readonly [line: string, what: string])[]
     /** The faults that it can play, beside those of faults.ts. */
     faults(): Promise<FaultTable>
     /** Absent options: its own choice. @throws AttestError ERR_USAGE, naming the option */
     model(options: OptionValues<Rows>, deps: ModelDeps): Promise<DeviceModel>
+}
+
+/** Of a technology whose vendor vouches for its platforms. */
+export interface VendorEmulator<Rows extends OptionRows = OptionRows> extends Emulator<Rows> {
+    /**
+     * Of the folder that `trustDir` names: the root that a verifier is told to trust, and the folder or file of what it
+     * needs beside it.
+     */
+    readonly trustFolder: { readonly root: string; readonly collateral: string }
 }
 
 export type OptionRows = Readonly<Record<string, OptionRow>>
@@ -56,6 +60,8 @@ export interface DeviceModel {
     readonly tsm?: TsmProvider
     /** Further files by their absolute paths: what sysfs shows of the guest. Folders that are missing are made. */
     readonly files?: Readonly<Record<string, AttributeFile>>
+    /** Folders by their absolute paths, each with all that is in it. Folders above that are missing are made. */
+    readonly folders?: Readonly<Record<string, Readonly<Record<string, AttributeFile>>>>
 }
 
 export type ErrnoName = keyof typeof constants.errno
@@ -94,12 +100,14 @@ export interface AttributeFile {
     readonly mode: number
     /** What stat(2) says. */
     readonly size: number
-    /** What a script of faults calls reading and writing it. Absent: no script reaches it. */
-    readonly requests?: { readonly read?: string; readonly write?: string }
+    /** What a script of faults calls reading, writing and removing it. Absent: no script reaches it. */
+    readonly requests?: { readonly read?: string; readonly write?: string; readonly unlink?: string }
     /** The whole content. Absent: it is not read. */
     read?(call: Call): FileAnswer
     /** Absent: it is not written. */
     write?(write: FileWrite): Answer
+    /** Absent: it cannot be removed from its folder. A file of `files` never can. */
+    unlink?(call: Call): Answer
 }
 
 export interface FileAnswer extends Answer {

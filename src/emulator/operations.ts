@@ -56,7 +56,7 @@ const MAX_WRITE = 4096
 /** Large enough for every message: FUSE_MIN_READ_BUFFER, and the header before a write. */
 export const MESSAGE_SIZE = 16 * 1024
 
-// Names come and go by mkdir(2) and rmdir(2) alone, which the kernel sees, and what stat(2) says never changes.
+// Names come and go by mkdir(2), rmdir(2) and unlink(2) alone, which the kernel sees, and what stat(2) says never changes.
 const VALID_S = 86_400n
 
 const PROTOCOL = { major: 7, minor: 31 } as const
@@ -173,7 +173,16 @@ export function fileOperations(root: Folder, startS: number): FileOperations {
             child.removed?.()
             return EMPTY
         },
-        unlink: refuse,
+        async unlink(request) {
+            const parent = folderOf(request)
+            const name = readName(request.body)
+            const child = childOf(parent, name)
+            if (isFolder(child)) return fail('EISDIR')
+            if (!child.unlink) return refuse()
+            await child.unlink(request.caller)
+            parent.entries.delete(name)
+            return EMPTY
+        },
         rename: refuse,
         create: () => fail('EACCES'), // what open(2) says where a folder cannot create
         open(request) {

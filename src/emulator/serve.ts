@@ -68,9 +68,17 @@ export async function serve(model: DeviceModel, plan: FaultPlan, complain: (text
         path,
         file: attributeFile(file, way),
     }))
+    const folders = Object.entries(model.folders ?? {}).map(([path, entries], index) => ({
+        name: String(index),
+        path,
+        folder: folder(
+            Object.fromEntries(Object.entries(entries).map(([name, file]) => [name, attributeFile(file, way)])),
+        ),
+    }))
     const root = folder({
         devices: folder(Object.fromEntries(devices)),
         files: folder(Object.fromEntries(files.map(({ name, file }) => [name, file]))),
+        folders: folder(Object.fromEntries(folders.map(({ name, folder }) => [name, folder]))),
         configfs: configfsFolder(model.tsm, way),
     })
     const receive = fuseSession(
@@ -83,6 +91,7 @@ export async function serve(model: DeviceModel, plan: FaultPlan, complain: (text
         ...devices.map(([name]) => `place devices/${name} ${PLACES.devices}/${name}`),
         ...(model.tsm ? [`place configfs ${PLACES.configfs}`] : []),
         ...files.map(({ name, path }) => `place files/${name} ${path}`),
+        ...folders.map(({ name, path }) => `place folders/${name} ${path}`),
         'go',
     ])
     await ended

@@ -20,6 +20,8 @@ export interface File {
     /** What stat(2) says: nobody knows it beforehand. */
     readonly size: number
     open(): Handle
+    /** Before it is removed from its folder. Absent: it is not. */
+    unlink?(caller: Caller): Promise<void>
 }
 
 export type Node = Folder | File

@@ -93,3 +93,26 @@ test('a script of faults reaches both by their names', async (t) => {
     await k.writeFile('/attribute', 'gh')
     t.is((await k.readFile('/attribute')).toString(), 'abcdgh')
 })
+
+test('one that can be removed is asked before it goes; another stays', async (t) => {
+    const way = gate(
+        noFaults,
+        () => 0,
+        () => undefined,
+    )
+    let wiped = 0
+    const removable = attributeFile(register({ unlink: () => ({ commit: () => void wiped++ }) }), way)
+    const stubborn = attributeFile(register({ unlink: () => ({ errno: 'EBUSY' }) }), way)
+    const k = kernel(folder({ removable, stubborn, attribute: attributeFile(register(), way), sub: folder() }))
+    await k.unlink('/removable')
+    t.is(wiped, 1)
+    await t.throwsAsync(k.open('/removable', O_RDONLY), { message: 'ENOENT' })
+    for (const [path, message] of [
+        ['/removable', 'ENOENT'],
+        ['/stubborn', 'EBUSY'],
+        ['/attribute', 'EPERM'],
+        ['/sub', 'EISDIR'],
+    ] as const)
+        await t.throwsAsync(k.unlink(path), { message }, path)
+    t.is(wiped, 1)
+})

@@ -32,6 +32,7 @@ export interface Kernel {
     list(path: string): Promise<string[]>
     mkdir(path: string): Promise<void>
     rmdir(path: string): Promise<void>
+    unlink(path: string): Promise<void>
     open(path: string, flags: number): Promise<OpenFile>
     readFile(path: string): Promise<Buffer>
     writeFile(path: string, bytes: Uint8Array | string): Promise<void>
@@ -125,6 +126,7 @@ export function kernel(root: Folder, isBeingKilled: () => boolean = () => false)
         },
         mkdir: (path) => inParent('mkdir', path, MKDIR_IN.encode({ mode: 0o755, umask: 0 })),
         rmdir: (path) => inParent('rmdir', path),
+        unlink: (path) => inParent('unlink', path),
         async open(path, flags) {
             const nodeid = await find(path)
             const { fh } = OPEN_OUT.parse(await ask('open', nodeid, OPEN_IN.encode({ flags, openFlags: 0 })))

@@ -27,7 +27,7 @@ interface Kernel {
 }
 
 /** The doors of another technology: whoever opens one of them here fails. */
-const { tdxDevice, tdx } = {} as Doors
+const { tdxDevice, tdx, efiSecrets } = {} as Doors
 
 function doors({ provider = null, device = false, platformDevice = false, release = '6.12.0', answer }: Kernel): Doors {
     const make =
@@ -62,6 +62,7 @@ function doors({ provider = null, device = false, platformDevice = false, releas
         },
         tdxDevice,
         tdx,
+        efiSecrets,
     }
 }
 

@@ -34,7 +34,7 @@ interface Kernel {
 }
 
 /** What another technology uses. */
-const { sevGuest } = {} as Doors
+const { sevGuest, efiSecrets } = {} as Doors
 
 function doors(kernel: Kernel): Doors {
     const { provider = null, device, flag = false, port, registers = false, log, release = '6.12.0' } = kernel
@@ -48,6 +48,7 @@ function doors(kernel: Kernel): Doors {
             requireFilesystem: () => undefined,
         },
         sevGuest,
+        efiSecrets,
         tsm: {
             path: '/tsm',
             provider: async () => provider,

@@ -1,0 +1,136 @@
+// The device model of an SEV guest: the table of secrets in its memory, and the files that Linux makes of it
+// (drivers/virt/coco/efi_secret/efi_secret.c). Each secret is read from the table, and removing it wipes it there.
+// SPDX-License-Identifier: Apache-2.0
+
+import { randomBytes } from 'node:crypto'
+import { release } from 'node:os'
+import { coreError, messageOf } from '#core/errors.ts'
+import { readInput } from '#core/files.ts'
+import { GUID_SIZE, guidText, isGuid, NULL_GUID } from '#core/guid.ts'
+import { SECRETS_DEVICE, SECRETS_DRIVER, SECRETS_FOLDER, SECURITYFS } from '#drivers/linux/efi-secret.ts'
+import type { AttributeFile, DeviceModel } from '#emulator/model.ts'
+import type { SevOptions } from '../emulate.ts'
+import {
+    DISK_GUID,
+    encodeSecretTable,
+    HEAD_SIZE,
+    MAX_PACKET,
+    parseSecretTable,
+    SECRET_ALIASES,
+} from '../secret-table.ts'
+
+type Files = NonNullable<DeviceModel['files']>
+
+type Folders = NonNullable<DeviceModel['folders']>
+
+/** What a kernel can lack, and what there is all the same. */
+const KERNELS = {
+    'no-module': {
+        files: {
+            [`${SECRETS_DEVICE}/modalias`]: text('platform:efi_secret'),
+            ...config('CONFIG_EFI_COCO_SECRET=y\nCONFIG_EFI_SECRET=m'),
+        },
+        folders: {},
+    },
+    'no-securityfs': { files: driver(true), folders: { [SECURITYFS]: {} } },
+    'no-area': { files: config('CONFIG_EFI_COCO_SECRET=y'), folders: {} },
+    'no-option': { files: config('# CONFIG_EFI_COCO_SECRET is not set'), folders: {} },
+} satisfies Readonly<Record<string, { readonly files: Files; readonly folders: Folders }>>
+
+const TITLE = 'AMD SEV'
+
+/** @throws AttestError ERR_USAGE, ERR_FILE, ERR_SEV_SECRET */
+export function sevModel({ kernel, secrets, secretTable }: SevOptions): DeviceModel {
+    if (kernel !== undefined) {
+        if (!Object.hasOwn(KERNELS, kernel))
+            throw coreError('ERR_USAGE', `--kernel ${kernel}: expected one of ${Object.keys(KERNELS).join(', ')}`)
+        if (secrets !== undefined || secretTable !== undefined)
+            throw coreError('ERR_USAGE', `--kernel ${kernel}: it shows no secrets, so none is to be given`)
+        return { title: `${TITLE} (${kernel})`, devices: {}, ...KERNELS[kernel as keyof typeof KERNELS] }
+    }
+    if (secrets !== undefined && secretTable !== undefined)
+        throw coreError('ERR_USAGE', '--secret-table has all secrets: --secrets cannot be added')
+    const table = secretTable === undefined ? tableOf(secrets) : readInput(secretTable, MAX_PACKET)
+    return { title: TITLE, devices: {}, ...shown(table) }
+}
+
+/** What the kernel makes of a table. */
+export function shown(table: Buffer): { readonly files: Files; readonly folders: Folders } {
+    try {
+        parseSecretTable(table)
+    } catch (error) {
+        return { files: { ...driver(false), '/dev/kmsg': log(messageOf(error)) }, folders: {} }
+    }
+    return { files: driver(true), folders: { [SECRETS_FOLDER]: secretFiles(table) } }
+}
+
+function secretFiles(table: Buffer): Record<string, AttributeFile> {
+    const files: Record<string, AttributeFile> = {}
+    for (const { guid, at, data } of entriesOf(table))
+        files[guid] = {
+            mode: 0o440,
+            size: 0,
+            requests: { read: 'readSecret', unlink: 'wipeSecret' },
+            read: () => ({ bytes: Buffer.from(data) }),
+            unlink: () => ({
+                commit() {
+                    data.fill(0)
+                    table.fill(0, at, at + GUID_SIZE)
+                },
+            }),
+        }
+    return files
+}
+
+// Of a table that is sound; as views, so that what is wiped is wiped in it.
+function* entriesOf(table: Buffer) {
+    const end = table.readUInt32LE(GUID_SIZE)
+    for (let at = HEAD_SIZE; at + HEAD_SIZE <= end; ) {
+        const guid = guidText(table.subarray(at, at + GUID_SIZE))
+        const length = table.readUInt32LE(at + GUID_SIZE)
+        if (guid !== NULL_GUID) yield { guid, at, data: table.subarray(at + HEAD_SIZE, at + length) }
+        at += length
+    }
+}
+
+function tableOf(specs: string | undefined): Buffer {
+    const given = specs === undefined ? [{ guid: DISK_GUID, data: randomBytes(32) }] : specs.split(',').map(readSpec)
+    return encodeSecretTable(given, MAX_PACKET)
+}
+
+function readSpec(spec: string) {
+    const [name = '', ...rest] = spec.split(':')
+    const guid = Object.hasOwn(SECRET_ALIASES, name) ? SECRET_ALIASES[name] : name
+    if (guid === undefined || !isGuid(guid) || rest.length === 0)
+        throw coreError('ERR_USAGE', `--secrets: expected GUID:FILE or luks-key:FILE, got ${JSON.stringify(spec)}`)
+    return { guid, data: readInput(rest.join(':'), MAX_PACKET) }
+}
+
+/** @param bound the driver has taken the device */
+function driver(bound: boolean): Files {
+    return {
+        [`${SECRETS_DEVICE}/modalias`]: text('platform:efi_secret'),
+        [`${SECRETS_DRIVER}/uevent`]: text(''),
+        ...(bound ? { [`${SECRETS_DEVICE}/driver/uevent`]: text('') } : {}),
+    }
+}
+
+/** What the driver says of it, as the kernel's log has it. A table that nobody has filled, it does not speak of. */
+function log(fault: string): AttributeFile {
+    const said = /^no table/.test(fault)
+        ? null
+        : /^two entries/.test(fault)
+          ? 'Error creating efi_secret securityfs entry'
+          : /^the table says/.test(fault)
+            ? 'EFI secret area reported length is too big'
+            : 'EFI secret area is corrupted'
+    return text(said === null ? '6,1,1,-;Linux version' : `3,500,1000000,-;efi_secret efi_secret.0: ${said}`)
+}
+
+function config(line: string): Files {
+    return { [`/boot/config-${release()}`]: text(line) }
+}
+
+function text(line: string): AttributeFile {
+    return { mode: 0o444, size: 4096, read: () => ({ bytes: Buffer.from(line === '' ? '' : `${line}\n`) }) }
+}

@@ -1,0 +1,26 @@
+// `secrets list`: each secret that is there still, never what it says.
+// SPDX-License-Identifier: Apache-2.0
+
+import { sevOwner } from '#plugins.ts'
+import { command as define, JSON_OPTION } from '../command.ts'
+import { GUEST_OPTIONS } from '../guest.ts'
+import { print, printJson } from '../term.ts'
+import { withLaunchSecrets } from './secrets.ts'
+
+export const command = define({
+    options: { tee: GUEST_OPTIONS.tee, ...JSON_OPTION },
+    examples: [
+        ['', 'a GUID a line, with its name where it has one'],
+        ['--json', 'the same for a program'],
+    ],
+    details: 'Nothing is read or wiped. One that is not listed was not injected, or was wiped since the guest began.',
+    async run({ tee, json }) {
+        const guids = await withLaunchSecrets({ tee }, (secrets) => secrets.list())
+        const { SECRET_ALIASES } = await sevOwner()
+        const nameOf = (guid: string) => Object.keys(SECRET_ALIASES).find((name) => SECRET_ALIASES[name] === guid)
+        const rows = guids.map((guid) => ({ guid, name: nameOf(guid) ?? null }))
+        if (json) printJson(rows)
+        else for (const { guid, name } of rows) print(name === null ? guid : `${guid} ${name}`)
+        return 0
+    },
+})
