@@ -24,6 +24,13 @@ export const SEV_ERRORS = {
     ERR_SEV_PACKET: { exit: 1, means: 'a packet of secrets is not authentic, or for another launch' },
     ERR_SEV_REPORT: { exit: 1, means: 'the attestation report is malformed' },
     ERR_SEV_REPORT_UNEXPECTED: { exit: 1, means: 'the attestation report is authentic, and not what was expected' },
+    ERR_SEV_EVIDENCE: { exit: 1, means: 'the evidence of an attestation evidence broker is malformed' },
+    ERR_SEV_AEB_REFUSED: { exit: 1, means: 'an attestation evidence broker refuses, or is none' },
+    ERR_SEV_AEB_UNREACHABLE: {
+        exit: 3,
+        passes: true,
+        means: 'an attestation evidence broker could not be reached, or broke off',
+    },
     ERR_SEV_SIGNATURE: { exit: 1, means: 'the signature of the attestation report does not verify' },
 } as const satisfies ErrorTable
 

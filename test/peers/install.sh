@@ -8,7 +8,7 @@ set -eu
 
 SOURCES=/etc/apt/sources.list.d/guest-attest-peers.sources
 PREFERENCES=/etc/apt/preferences.d/guest-attest-peers
-PACKAGES='golang-1.24-go golang-github-google-go-sev-guest-dev golang-github-google-go-tdx-guest-dev golang-github-google-go-configfs-tsm-dev'
+PACKAGES='golang-1.24-go golang-github-google-go-sev-guest-dev golang-github-google-go-tdx-guest-dev golang-github-google-go-configfs-tsm-dev golang-github-containerd-ttrpc-dev'
 # Its package depends on none of the modules that it imports.
 PACKAGES="$PACKAGES libvirt-clients-qemu python3-lxml python3-cryptography"
 
