@@ -63,21 +63,20 @@ needs(vectors('sev/manifest.tsv'))('frames of containerd’s ttrpc, byte for byt
 })
 
 needs(vectors('sev/manifest.tsv'))('what they say, and what we answer to it', async (t) => {
-    const said = await Promise.all(
-        FRAMES.map(async ({ frame, isRequest }) => {
-            const { payload } = await only(frame)
-            return isRequest ? REQUEST.parse(payload) : RESPONSE.parse(payload)
-        }),
-    )
-    const [sizing, sized, , bad, asking, answered, , , nope, noMethod] = said as never[]
+    const payloads = (wanted: boolean) =>
+        Promise.all(
+            FRAMES.filter(({ isRequest }) => isRequest === wanted).map(
+                async ({ frame }) => (await only(frame)).payload,
+            ),
+        )
+    const [sizing, , asking, , nope] = (await payloads(true)).map((payload) => REQUEST.parse(payload))
+    const [sized, bad, answered, , noMethod] = (await payloads(false)).map((payload) => RESPONSE.parse(payload))
+    if (!sizing || !asking || !nope || !sized || !answered) return t.fail('rows are missing')
     t.like(sizing, { service: 'aeb.AEB', method: METHODS.size })
-    t.is(SIZE_RESPONSE.parse((sized as TtrpcAnswer).payload).evidenceSize, PACKED.length)
-    t.deepEqual((bad as TtrpcAnswer).status, { code: 2, message: 'bad handle' })
-    t.deepEqual(EVIDENCE_REQUEST.parse((asking as TtrpcAnswer).payload), {
-        guestHandle: 7,
-        evidenceSize: PACKED.length,
-    })
-    const evidence = EVIDENCE_RESPONSE.parse((answered as TtrpcAnswer).payload).evidence
+    t.is(SIZE_RESPONSE.parse(sized.payload).evidenceSize, PACKED.length)
+    t.deepEqual(bad?.status, { code: 2, message: 'bad handle' })
+    t.deepEqual(EVIDENCE_REQUEST.parse(asking.payload), { guestHandle: 7, evidenceSize: PACKED.length })
+    const { evidence } = EVIDENCE_RESPONSE.parse(answered.payload)
     t.is(Buffer.from(evidence).toString(), '{"report":"test","n":6460}')
     t.deepEqual(await answerAeb(nope, HOST), noMethod)
 })
