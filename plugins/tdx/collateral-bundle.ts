@@ -5,21 +5,17 @@
 import type { Certificate } from '#core/x509.ts'
 import type { GivenCollateral } from '#evidence/collateral-service.ts'
 import type { Authority, Issued } from './chain.ts'
-import { choose, type Dated, type Statement } from './collateral.ts'
-import { fmspcOf, type Kept, openCollateral } from './collateral-outlook.ts'
+import { statementsFor } from './collateral.ts'
+import { type Kept, openCollateral } from './collateral-outlook.ts'
 import { tdxError } from './errors.ts'
 import { listDer } from './revocation-form.ts'
 
 /** @throws AttestError ERR_TDX_COLLATERAL_MISSING, and as `openCollateral`: what is not signed as it must be is not handed on */
 export function makeBundle(given: GivenCollateral, fmspc: string, at: Date): Buffer {
     const kept = openCollateral(given)
-    const { tcbInfos, qeIdentities } = kept.statements
-    const info = chosen(
-        tcbInfos.filter(({ body }) => fmspcOf(body) === fmspc),
-        `TCB info of ${fmspc}`,
-        at,
-    )
-    const identity = chosen(qeIdentities, 'QE identity', at)
+    const { tcbInfo: info, qeIdentity: identity } = statementsFor(kept.statements, { fmspc }, at)
+    if (!info) throw missing(`TCB info of ${fmspc}`)
+    if (!identity) throw missing('QE identity')
     const bytes = [...given.revocationLists, ...kept.statements.revocationLists].map((list) => list.bytes)
     const { ca, list } = pckList(kept)
     const rootList = newest(kept, ca.root)
@@ -39,12 +35,6 @@ export function makeBundle(given: GivenCollateral, fmspc: string, at: Date): Buf
     return Buffer.from(`${JSON.stringify(fields, null, 4)}\n`)
 }
 
-function chosen<T extends Dated>(among: readonly Statement<T>[], what: string, at: Date): Statement<T> {
-    const statement = choose(among, at)
-    if (!statement) throw missing(what)
-    return statement
-}
-
 // One file holds the list of one CA: that of most platforms, or the one that is there.
 function pckList(kept: Kept) {
     for (const cn of ['Intel SGX PCK Platform CA', 'Intel SGX PCK Processor CA'])
@@ -61,7 +51,7 @@ const newest = ({ lists }: Kept, authority: Authority) =>
         .toSorted((a, b) => b.list.nextUpdate.getTime() - a.list.nextUpdate.getTime())[0]
 
 function chainOf({ certificates }: Kept, { certificate, root }: Issued): string {
-    const above = certificates.find(({ subjectCn, x509 }) => subjectCn === root.cn && x509.publicKey.equals(root.key))
+    const above = certificates.find((one) => one.subjectCn === root.cn && one.publicKey.equals(root.key))
     if (!above) throw missing(`certificate of ${root.cn}`)
     return pem(certificate) + pem(above)
 }

@@ -5,8 +5,15 @@ import { AttestError, messageOf } from '#core/errors.ts'
 import { type Certificate, parseCertificates } from '#core/x509.ts'
 import type { CollateralItem, GivenCollateral, Outlook } from '#evidence/collateral-service.ts'
 import { type Anchors, type Authority, chainReader, readAnchors } from './chain.ts'
-import { choose, type Dated, readStatements, type Statement, type Statements, statementVerifier } from './collateral.ts'
-import type { TcbInfo } from './collateral-schema.ts'
+import {
+    type Dated,
+    fmspcOf,
+    readStatements,
+    type Statement,
+    type Statements,
+    statementsFor,
+    statementVerifier,
+} from './collateral.ts'
 import { tdxError } from './errors.ts'
 import { PCK_CAS } from './pck.ts'
 import type { Quote } from './quote.ts'
@@ -43,8 +50,6 @@ export function openCollateral({ roots, certificates, revocationLists, statement
 
 /** The platforms that TCB info is there for. */
 export const fmspcsOf = ({ statements }: Kept): string[] => statements.tcbInfos.map(({ body }) => fmspcOf(body))
-
-export const fmspcOf = ({ fmspc }: TcbInfo): string => fmspc.toString('hex')
 
 /** Every statement, list and certificate, in the order in which they expire. */
 export function describeCollateral(given: GivenCollateral, at: Date): CollateralItem[] {
@@ -153,19 +158,18 @@ function needsOf({ statements, anchors, lists, verifyStatement }: Kept, quote: Q
         if (!list) throw tdxError('ERR_TDX_CRL_MISSING', `no revocation list of ${cn} is there`)
         return { what: `revocation list of ${cn}`, until: list.nextUpdate }
     })
-    const needed = <T extends Dated>(what: string, among: readonly Statement<T>[]): Need[] => {
-        const chosen = choose(among, at)
+    const { tcbInfo, qeIdentity } = statementsFor(statements, pck, at)
+    const needed = (what: string, chosen: Statement<Dated> | undefined): Need[] => {
         if (!chosen) throw tdxError('ERR_TDX_COLLATERAL_MISSING', `no ${what} is there`)
         const { signer } = verifyStatement(chosen, at)
         return [{ what, until: chosen.body.nextUpdate }, until(signer)]
     }
-    const own = statements.tcbInfos.filter(({ body }) => fmspcOf(body) === pck.fmspc)
     return [
         until({ cn: pck.certificate.subjectCn, notAfter: pck.certificate.notAfter }),
         until(ca),
         until(ca.root),
         ...listNeeds,
-        ...needed(`TCB info of ${pck.fmspc}`, own),
-        ...needed('QE identity', statements.qeIdentities),
+        ...needed(`TCB info of ${pck.fmspc}`, tcbInfo),
+        ...needed('QE identity', qeIdentity),
     ]
 }

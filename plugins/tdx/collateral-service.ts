@@ -13,7 +13,7 @@ import type {
 } from '#evidence/collateral-service.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
 import type { Issued } from './chain.ts'
-import type { Dated } from './collateral.ts'
+import { type Dated, fmspcOf } from './collateral.ts'
 import { makeBundle } from './collateral-bundle.ts'
 import { describeCollateral, fmspcsOf, judgeOutlook, type Kept, openCollateral } from './collateral-outlook.ts'
 import { tdxError } from './errors.ts'
@@ -116,12 +116,12 @@ function checkFetched({ platform, source, present }: CollateralWanted, fetched: 
             'ERR_TDX_COLLATERAL',
             `${source} answers with ${statements.others.join(', ') || 'something else'}`,
         )
-    const fmspc = tcbInfo.body.fmspc.toString('hex')
+    const fmspc = fmspcOf(tcbInfo.body)
     if (fmspc !== platform)
         throw tdxError('ERR_TDX_COLLATERAL', `${source} answers with TCB info of ${fmspc}, ${platform} was asked for`)
     const old = openCollateral(present).statements
     for (const [statement, among] of [
-        [tcbInfo, old.tcbInfos.filter(({ body }) => body.fmspc.toString('hex') === platform)],
+        [tcbInfo, old.tcbInfos.filter(({ body }) => fmspcOf(body) === platform)],
         [qeIdentity, old.qeIdentities],
     ] as const) {
         const { name, body } = statement

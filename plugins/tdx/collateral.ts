@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { verify } from 'node:crypto'
+import { toHex } from '#core/bytes.ts'
 import { AttestError } from '#core/errors.ts'
 import { memberText, parseJson } from '#core/json.ts'
 import { type Certificate, parseCertificates } from '#core/x509.ts'
@@ -12,6 +13,7 @@ import type { NamedBytes } from '#evidence/verifier.ts'
 import { type Anchors, checkTime, type Issued } from './chain.ts'
 import { type QeIdentity, readQeIdentity, readTcbInfo, type TcbInfo } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
+import type { Pck } from './pck.ts'
 import { checkNotRevoked, type RevocationLists } from './revocation.ts'
 
 /** What was said, and who signed it. */
@@ -69,12 +71,31 @@ export function readStatements(given: readonly NamedBytes[]): Statements {
     }
 }
 
+/** A platform as a PCK certificate names it; without a PCE-ID where nobody showed one. */
+export type PlatformId = Pick<Pck, 'fmspc'> & Partial<Pick<Pck, 'pceId'>>
+
+/** The FMSPC that TCB info is of, as a PCK certificate's is written. */
+export const fmspcOf = ({ fmspc }: TcbInfo): string => toHex(fmspc)
+
+/**
+ * The statements to judge a platform by, each undefined where none was given.
+ * @throws AttestError ERR_TDX_COLLATERAL where all that is of its FMSPC is of another PCE, and as `choose`
+ */
+export function statementsFor({ tcbInfos, qeIdentities }: Statements, { fmspc, pceId }: PlatformId, at: Date) {
+    const ofFmspc = tcbInfos.filter(({ body }) => fmspcOf(body) === fmspc)
+    const own = ofFmspc.filter(({ body }) => pceId === undefined || toHex(body.pceId) === pceId)
+    const [other] = ofFmspc
+    if (other && own.length === 0)
+        throw tdxError('ERR_TDX_COLLATERAL', `${other.name}: PCE-ID: expected ${pceId}, got ${toHex(other.body.pceId)}`)
+    return { tcbInfo: choose(own, at), qeIdentity: choose(qeIdentities, at) }
+}
+
 /**
  * The statement to judge by among those that are on one matter: of those that hold at the time the one with the highest
  * evaluation number, then the newest; where none holds, the one that expired last.
  * @throws AttestError ERR_TDX_COLLATERAL_TIME where all are of the future
  */
-export function choose<T extends Dated>(among: readonly Statement<T>[], at: Date): Statement<T> | undefined {
+function choose<T extends Dated>(among: readonly Statement<T>[], at: Date): Statement<T> | undefined {
     const issued = among.filter(({ body }) => body.issueDate <= at)
     const current = issued.filter(({ body }) => at <= body.nextUpdate)
     const [first] = among

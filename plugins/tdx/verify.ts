@@ -11,7 +11,7 @@ import type { Claims } from '#evidence/verdict.ts'
 import type { Trust } from '#evidence/verifier.ts'
 import { type Anchors, chainReader, checkTime, isEmulated, type PckChain, readAnchors } from './chain.ts'
 import { claimsOf } from './claims.ts'
-import { choose, readStatements, type Statements, statementVerifier } from './collateral.ts'
+import { readStatements, type Statements, statementsFor, statementVerifier } from './collateral.ts'
 import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
 import { checkEventLog } from './event-log.ts'
@@ -184,16 +184,7 @@ function runCollateral(
     const others = statements.others.length > 0 ? ` (of no use here: ${statements.others.join(', ')})` : ''
     const missing = `no TCB info for FMSPC ${pck.fmspc}, or no identity of the TD QE, was given${others}: not checked`
     checks.runIfNamed('collateral', missing, () => {
-        const ofFmspc = statements.tcbInfos.filter(({ body }) => toHex(body.fmspc) === pck.fmspc)
-        const ofPce = ofFmspc.filter(({ body }) => toHex(body.pceId) === pck.pceId)
-        const [other] = ofFmspc
-        if (other && ofPce.length === 0)
-            throw tdxError(
-                'ERR_TDX_COLLATERAL',
-                `${other.name}: PCE-ID: expected ${pck.pceId}, got ${toHex(other.body.pceId)}`,
-            )
-        const tcbInfo = choose(ofPce, at)
-        const qeIdentity = choose(statements.qeIdentities, at)
+        const { tcbInfo, qeIdentity } = statementsFor(statements, pck, at)
         answer.said = {
             tcbInfo: tcbInfo ? verifyStatement(tcbInfo, at) : null,
             qeIdentity: qeIdentity ? verifyStatement(qeIdentity, at) : null,

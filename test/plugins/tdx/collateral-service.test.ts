@@ -328,6 +328,11 @@ for (const { name, changed, want } of [
         want: { because: `no TCB info of ${FMSPC} is there`, until: false },
     },
     {
+        name: 'a statement of its platform with another PCE alone, which a verifier refuses',
+        changed: { statements: [infoOf(intel, { pceId: 'ffff' }), identityOf(intel)] },
+        want: { because: /PCE-ID: expected 0000, got ffff/, until: false },
+    },
+    {
         name: 'no list',
         changed: { revocationLists: [] },
         want: { because: 'no revocation list of Intel SGX Root CA is there', until: false },
@@ -343,6 +348,13 @@ for (const { name, changed, want } of [
             if (name !== 'everything holds') t.is(because, want.because)
         } else t.regex(because, want.because)
     })
+
+test('the outlook of a guest counts the statement of its own PCE', (t) => {
+    const other = infoOf(intel, { pceId: 'ffff', tcbEvaluationDataNumber: 99 }, { times: { nextUpdate: days(2) } })
+    const own = infoOf(intel, {}, { times: { nextUpdate: days(5) } })
+    const { until } = tdxCollateral.outlook(given({ statements: [other, own, identityOf(intel)] }), evidence, intel.now)
+    t.is(Math.floor(Number(until) / 1000), Math.floor(days(5).getTime() / 1000))
+})
 
 test('one file has all that a quote is judged by', (t) => {
     const all = given({ certificates: [...given().certificates, named('root', intel.certificates.root)] })
