@@ -92,7 +92,10 @@ const NARROWING: Readonly<Record<string, string>> = {
 
 const HEX_TEXT = /^(?:[0-9a-fA-F]{2})+$/
 
-const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g
+const PEM_BEGIN = /-----BEGIN ([A-Z0-9 ]{1,64})-----/g
+
+/** A file of all authorities that a system trusts has 150 or so. */
+const MAX_BLOCKS = 1024
 
 /** One DER certificate, or every certificate of a PEM text. @throws AttestError ERR_CERTIFICATE */
 export function parseCertificates(bytes: Uint8Array, title: string): Certificate[] {
@@ -151,7 +154,7 @@ export function parseRevocationList(bytes: Uint8Array, title: string): Revocatio
 /** Whether bytes are a revocation list rather than certificates. @throws AttestError ERR_CERTIFICATE where they are neither */
 export function isRevocationList(bytes: Uint8Array, title: string): boolean {
     const text = Buffer.from(bytes).toString('latin1')
-    if (text.includes('-----BEGIN ')) return text.includes('-----BEGIN X509 CRL-----')
+    if (text.includes('-----BEGIN ')) return pemBlocks(text, title).some(({ label }) => label === 'X509 CRL')
     if (HEX_TEXT.test(text.trim())) return true
     // A certificate's body begins with its version in [0]; a list's with a plain INTEGER, or with its algorithm.
     const [first] = children(children(decode(bytes, title), title)[0], title)
@@ -347,9 +350,26 @@ const normalSerial = (hex: string): string => hex.toLowerCase().replace(/^0+(?=.
 function derBlocks(bytes: Uint8Array, labels: string[], title: string): Buffer[] {
     const text = Buffer.from(bytes).toString('latin1')
     if (!text.includes('-----BEGIN ')) return [Buffer.from(bytes)]
-    const blocks = [...text.matchAll(PEM_BLOCK)].filter((block) => labels.includes(block[1] ?? ''))
+    const blocks = pemBlocks(text, title).filter(({ label }) => labels.includes(label))
     if (blocks.length === 0) throw coreError('ERR_CERTIFICATE', `${title}: no ${labels[0]} in this PEM text`)
-    return blocks.map(([block]) => Buffer.from(block.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64'))
+    return blocks.map(({ body }) => Buffer.from(body, 'base64'))
+}
+
+// Forward only: each byte is looked at once or twice, whatever the text. A block within another one belongs to that.
+function pemBlocks(text: string, title: string): { readonly label: string; readonly body: string }[] {
+    const blocks: { label: string; body: string }[] = []
+    PEM_BEGIN.lastIndex = 0
+    for (let begin = PEM_BEGIN.exec(text); begin; begin = PEM_BEGIN.exec(text)) {
+        const [, label = ''] = begin
+        const ending = `-----END ${label}-----`
+        const end = text.indexOf(ending, PEM_BEGIN.lastIndex)
+        if (end < 0) throw coreError('ERR_CERTIFICATE', `${title}: a ${label} without its end in this PEM text`)
+        if (blocks.length >= MAX_BLOCKS)
+            throw coreError('ERR_CERTIFICATE', `${title}: more than ${MAX_BLOCKS} blocks in this PEM text`)
+        blocks.push({ label, body: text.slice(PEM_BEGIN.lastIndex, end) })
+        PEM_BEGIN.lastIndex = end + ending.length
+    }
+    return blocks
 }
 
 const malformed = (title: string) => coreError('ERR_CERTIFICATE', `${title}: malformed`)

@@ -125,6 +125,30 @@ for (const { what, parse } of [
 ])
     test(`refused: ${what}`, (t) => void t.throws(parse, { code: 'ERR_CERTIFICATE' }))
 
+// The first two take hours where each beginning is followed to the end of the text; ava gives up long before.
+for (const { what, text } of [
+    { what: 'beginnings of one kind without an end', text: '-----BEGIN A-----'.repeat(1 << 19) },
+    {
+        what: 'beginnings of many kinds',
+        text: Array.from({ length: 1 << 19 }, (_, i) => `-----BEGIN ${i}-----`).join(''),
+    },
+    { what: 'beginnings without a kind', text: '-----BEGIN '.repeat(1 << 20) },
+    { what: 'blocks without number', text: '-----BEGIN A-----\n-----END A-----\n'.repeat(1 << 18) },
+])
+    test(`a PEM text of megabytes is refused at once: ${what}`, (t) => {
+        for (const parse of [parseCertificates, parseRevocationList])
+            t.throws(() => parse(Buffer.from(text), 'x'), { code: 'ERR_CERTIFICATE' })
+    })
+
+test('a PEM block that was cut off is no certificate less', (t) => {
+    const pem = certificatePem(certificate)
+    t.is(parseCertificates(Buffer.from(`text before\n${pem}${pem}`), 'x').length, 2)
+    t.throws(() => parseCertificates(Buffer.from(pem + pem.slice(0, -30)), 'x'), {
+        code: 'ERR_CERTIFICATE',
+        message: 'x: a CERTIFICATE without its end in this PEM text',
+    })
+})
+
 test('5 000 mutated certificates and lists: an error says what is wrong, or it is read', (t) => {
     for (let i = 0; i < 5000; i++) {
         const source = i % 2 === 0 ? certificate : list
