@@ -25,16 +25,22 @@ export const PROGRAMS = {
 
 export type ProgramName = keyof typeof PROGRAMS
 
-/** Files of a plugin that a guest which only unlocks never runs. */
-const NOT_IN_THE_PIN = /\/plugins\/[^/]+\/(?:collateral-service|verifier|vocabulary|measure|owner|emulate)\.ts$/
+/** Files of a plugin that a guest which only unlocks never runs: stubs are in their place. */
+const STUBS = 'collateral-service|verifier|vocabulary|measure|launch-service|owner|emulate'
+const NOT_IN_THE_PIN = new RegExp(`/plugins/[^/]+/(?:${STUBS})\\.ts$`)
+
+/** Files of a plugin that the guest's half is made of, by the names that CONTRIBUTING.md gives them; nothing else is in. */
+const GUESTS_HALF =
+    'index|tee|errors|driver|key-fields|forms|kbs-evidence|report|td-report|quote(?:-[a-z]+)?|tcb|cert-table'
 
 /** What must not be part of the initrd's program: packages, and rooms of the house. */
 export const FORBIDDEN_IN_THE_PIN: readonly RegExp[] = [
     /node_modules\/(?:yargs|yargs-parser|undici|pino|fastify|@fastify|@cedar-policy|@peculiar|asn1js|reflect-metadata|jose|koffi)\//,
     /^src\/(?:emulator|broker)\/(?!config\.ts)/,
-    // By the names that CONTRIBUTING.md gives them.
-    /^plugins\/[^/]+\/(?:verify|appraise|claims|roots|chain|vek|signing-key|policy|members|inspect|weaknesses|recognise|mint(?:-[a-z]+)?|kbs-evidence-schema|launch-digest)\.ts$/,
-    /^plugins\/[^/]+\/emulated\//,
+    /^src\/evidence\/(?!binding\.ts)/,
+    /^src\/core\/(?:x509|mint|emulation-mark|policy-table|https-get|qmp|ttrpc|protobuf)\.ts$/,
+    /^src\/core\/launch\//,
+    new RegExp(`^plugins/(?!plugin\\.ts$|[^/]+/(?:${GUESTS_HALF}|${STUBS})\\.ts$)`),
 ]
 
 export interface Bundle {

@@ -2,9 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { GuestPlugin, Plugin } from '#plugins/plugin.ts'
-import { sev } from '#plugins/sev/index.ts'
-import { SEV_LAUNCH } from '#plugins/sev/launches.ts'
-import { SEV_MEASURES } from '#plugins/sev/measures.ts'
+import { SEV_ES, sev } from '#plugins/sev/index.ts'
 import { snp } from '#plugins/snp/index.ts'
 import { tdx } from '#plugins/tdx/index.ts'
 
@@ -30,10 +28,8 @@ function named<P extends GuestPlugin>(plugins: readonly P[], id: string): P {
 export const sevOwner = () => import('#plugins/sev/owner.ts')
 
 /** The technology whose guests are proved before they run. */
-export const LAUNCHED: Pick<Plugin, 'launch'> = SEV_LAUNCH
+export const LAUNCHED: Pick<GuestPlugin, 'launch'> = sev
 
-/** Technologies whose measurements can be predicted; plain SEV is no guest that proves itself, and has two of them. */
-export const MEASURED: readonly (Pick<Plugin, 'id' | 'title' | 'measure'> & Partial<Pick<Plugin, 'verifier'>>)[] = [
-    ...PLUGINS,
-    ...SEV_MEASURES,
-]
+/** Technologies whose measurements can be predicted: plain SEV has two of them. */
+export const MEASURED: readonly (Pick<GuestPlugin, 'id' | 'title' | 'measure'> & Partial<Pick<Plugin, 'verifier'>>)[] =
+    [...GUESTS, SEV_ES]

@@ -7,8 +7,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { toBase64 } from '#core/bytes.ts'
-import { SEV_LAUNCH } from '#plugins/sev/launches.ts'
 import { DISK_GUID } from '#plugins/sev/secret-table.ts'
+import { LAUNCHED } from '#plugins.ts'
 import { makeFirmware } from '#test/plugins/sev/rig.ts'
 import {
     capabilities,
@@ -30,7 +30,7 @@ async function registered(t: Context, changed: object = {}) {
     const platform = await thePlatform()
     let ahead = 0
     const moved = { ...clock, now: () => new Date(Date.now() + ahead) }
-    const broker = await rig(t, { serve: { launched: SEV_LAUNCH, clock: moved } })
+    const broker = await rig(t, { serve: { launched: LAUNCHED, clock: moved } })
     const uuid = newUuid()
     const at = `/v1/vm/${uuid}`
     const answer = await broker.adminJson('POST', at, registration(platform, changed))
@@ -264,7 +264,7 @@ for (const { name, changed, code, says } of [
     { name: 'another scheme', changed: { scheme: 'intel-tdx' }, code: 'ERR_KBS_MESSAGE' },
 ] as { name: string; changed: object; code: string; says?: RegExp }[])
     test(`not registered: ${name}`, async (t) => {
-        const broker = await rig(t, { serve: { launched: SEV_LAUNCH } })
+        const broker = await rig(t, { serve: { launched: LAUNCHED } })
         const body = registration(await thePlatform(), changed)
         const { status, json } = await broker.adminJson('POST', `/v1/vm/${newUuid()}`, body)
         t.is(status, 400, JSON.stringify(json))

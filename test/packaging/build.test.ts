@@ -43,6 +43,10 @@ test('the initrd’s program has nothing of the broker, the emulator or the veri
         'plugins/snp/verify.ts',
         'plugins/snp/inspect.ts',
         'plugins/snp/emulated/model.ts',
+        ...['collateral', 'pck', 'qe', 'ccel', 'tdvf'].map((name) => `plugins/tdx/${name}.ts`),
+        'plugins/sev/launch-terms.ts',
+        ...['x509', 'mint', 'policy-table', 'launch/ovmf'].map((name) => `src/core/${name}.ts`),
+        'src/evidence/judge.ts',
         ...['yargs', 'undici', 'pino', 'fastify', '@fastify/swagger', '@cedar-policy/cedar-wasm', '@peculiar/x509'].map(
             (name) => `node_modules/${name}/index.js`,
         ),
@@ -58,11 +62,11 @@ built('the initrd’s program names no variable of ours', (t) => {
     t.regex(whole.code, /GUEST_ATTEST_CONFIG/)
 })
 
-for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'])
+for (const name of ['clevis-encrypt-kbs', 'clevis-decrypt-kbs', 'clevis-encrypt-sev', 'clevis-decrypt-sev'])
     built(`${name}: starts by its name, and answers as clevis asks`, async (t) => {
         const { code, stdout, stderr } = await pin(name, ['--summary'])
-        t.is(code, name === 'clevis-encrypt-kbs' ? 0 : 2, stderr)
-        if (code === 0) t.regex(stdout, /key broker/)
+        t.is(code, name.startsWith('clevis-encrypt') ? 0 : 2, stderr)
+        if (code === 0) t.regex(stdout, /key broker|SEV guests/)
     })
 
 built('a link of another name is the program itself', async (t) => {
