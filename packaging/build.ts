@@ -1,7 +1,7 @@
 // Everything that is shipped, from one source.
 //   node packaging/build.ts [--out FOLDER] [--node PATH] [--lib FOLDER] [--deb [--compress xz]]
 //     guest-attest, guest-attest-initrd    executables
-//     clevis-encrypt-kbs, clevis-decrypt-kbs   links to the second
+//     clevis-{encrypt,decrypt}-{kbs,sev}   links to the second
 //     koffi.node                           the native library of both; they look for it in --lib
 //     man/, completions/                   manual pages, and what teaches shells the words
 //     sbom.cdx.json, build-manifest.json   what it is made of; every file that went in and came out

@@ -27,7 +27,12 @@ import { must } from './command.ts'
 export const LIBRARY_FOLDER = '/usr/lib/guest-attest'
 
 /** Names that the initrd's program is called by. */
-export const PIN_LINKS = ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'] as const
+export const PIN_LINKS = [
+    'clevis-encrypt-kbs',
+    'clevis-decrypt-kbs',
+    'clevis-encrypt-sev',
+    'clevis-decrypt-sev',
+] as const
 
 const FLAGS = [
     // A program that unlocks lives for a tenth of a second: two collections of garbage would be a twentieth of it.

@@ -1,11 +1,11 @@
 // Manual pages, made from the tables of commands that the program itself is made from: `guest-attest.1` with every command,
-// one for each program of the clevis pin, and `guest-attest-initrd.8` of what that one says of itself.
+// one for each program of the clevis pins, and `guest-attest-initrd.8` of what that one says of itself.
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Options } from 'yargs'
-import { DECRYPT_USAGE, ENCRYPT_USAGE } from '#clevis/usage.ts'
+import { DECRYPT_USAGE, ENCRYPT_USAGE, SEV_DECRYPT_USAGE, SEV_ENCRYPT_USAGE } from '#clevis/usage.ts'
 import { type CommandRow, detailsOf } from '#cli/command.ts'
 import { COMMANDS } from '#cli/commands.ts'
 import packageJson from '#package.json' with { type: 'json' }
@@ -20,6 +20,16 @@ export async function writeManuals(folder: string, initrdUsage: string): Promise
             ENCRYPT_USAGE,
         ),
         'clevis-decrypt-kbs.1': pinPage('clevis-decrypt-kbs', 'opens what clevis-encrypt-kbs sealed', DECRYPT_USAGE),
+        'clevis-encrypt-sev.1': pinPage(
+            'clevis-encrypt-sev',
+            'seals with a secret that is injected into SEV guests',
+            SEV_ENCRYPT_USAGE,
+        ),
+        'clevis-decrypt-sev.1': pinPage(
+            'clevis-decrypt-sev',
+            'opens what clevis-encrypt-sev sealed',
+            SEV_DECRYPT_USAGE,
+        ),
         'guest-attest-initrd.8': initrdPage(initrdUsage),
     }
     for (const [name, text] of Object.entries(pages)) {
@@ -73,7 +83,7 @@ async function programPage(): Promise<string> {
         ['FILES', FILES.map(([path, means]) => `.TP\n.I ${path}\n${roff(means)}`).join('\n')],
         [
             'SEE ALSO',
-            '.BR clevis-encrypt-kbs (1),\n.BR clevis-decrypt-kbs (1),\n.BR guest-attest-initrd (8),\n.BR clevis (1),\n.BR cryptsetup (8)',
+            '.BR clevis-encrypt-kbs (1),\n.BR clevis-decrypt-kbs (1),\n.BR clevis-encrypt-sev (1),\n.BR clevis-decrypt-sev (1),\n.BR guest-attest-initrd (8),\n.BR clevis (1),\n.BR cryptsetup (8)',
         ],
     ])
 }
@@ -92,7 +102,7 @@ const FILES = [
     ['/var/lib/guest-attest/', "the broker's data and keys"],
 ] as const
 
-const PINS = ['clevis-encrypt-kbs', 'clevis-decrypt-kbs'] as const
+const PINS = ['clevis-encrypt-kbs', 'clevis-decrypt-kbs', 'clevis-encrypt-sev', 'clevis-decrypt-sev'] as const
 
 function pinPage(name: (typeof PINS)[number], summary: string, usage: string): string {
     const others = [...PINS.filter((other) => other !== name), 'guest-attest', 'clevis', 'clevis-luks-bind']

@@ -53,6 +53,8 @@ export const PACKAGES: readonly DebPackage[] = [
         links: {
             '/usr/bin/clevis-encrypt-kbs': '../lib/guest-attest/guest-attest-initrd',
             '/usr/bin/clevis-decrypt-kbs': '../lib/guest-attest/guest-attest-initrd',
+            '/usr/bin/clevis-encrypt-sev': '../lib/guest-attest/guest-attest-initrd',
+            '/usr/bin/clevis-decrypt-sev': '../lib/guest-attest/guest-attest-initrd',
         },
         folders: { '/etc/guest-attest': 0o755 },
         control: ['guest-attest.postinst', 'guest-attest.prerm', 'guest-attest.postrm'],

@@ -93,7 +93,7 @@ attest_modules() {
 }
 
 # One for each technology. Those who load them name them too: guest-attest-key@.service and local-top.
-ATTEST_DRIVERS='sev-guest tdx-guest'
+ATTEST_DRIVERS='sev-guest tdx-guest efi_secret'
 
 ATTEST_MODULES='configfs tsm tsm_report tsm-mr vsock vmw_vsock_virtio_transport
     hv_sock virtio_net virtio_blk virtio_scsi virtio_pci virtio_rng virtio_console

@@ -16,7 +16,7 @@ export const TDX_ERRORS = {
     ERR_TDX_REVOKED: { exit: 1, means: 'a certificate is revoked' },
     ERR_TDX_COLLATERAL: {
         exit: 1,
-        means: "Intel's statement is malformed, not signed by Intel, or for another platform",
+        means: "a statement of Intel's is malformed, not signed by Intel, or for another platform",
     },
     ERR_TDX_COLLATERAL_MISSING: { exit: 3, means: "Intel's statements on this platform were not given" },
     ERR_TDX_COLLATERAL_TIME: { exit: 3, means: "Intel's statements or lists have expired, or are not valid yet" },

@@ -30,3 +30,26 @@ export const DECRYPT_USAGE = `Usage: clevis decrypt < JWE > PLAINTEXT
 
 Opens what \`clevis encrypt kbs\` sealed, with a key that a key broker releases to
 this attested guest.`
+
+export const SEV_ENCRYPT_SUMMARY = 'Encrypts using a secret that is injected into SEV guests at their launch'
+
+export const SEV_ENCRYPT_USAGE = `Usage: clevis encrypt sev CONFIG < PLAINTEXT > JWE
+       clevis luks bind -d DEVICE sev CONFIG
+
+Seals with a secret that the owner of an SEV or SEV-ES guest injects into it before
+it runs. No broker is asked.
+
+CONFIG is a JSON object:
+  guid      the secret's, in lower case: one of your own
+  key_file  on a machine that is no such guest: a file with the 32 random bytes
+            of the secret (read, not stored)
+
+Examples:
+  clevis luks bind -d disk.img sev \\
+      '{"guid": "5d7a3f42-8a3e-4f0c-9d55-6f8f4a1c2b7e", "key_file": "disk.key"}'
+  guest-attest sev inject --secret 5d7a3f42-8a3e-4f0c-9d55-6f8f4a1c2b7e:disk.key …`
+
+export const SEV_DECRYPT_USAGE = `Usage: clevis decrypt < JWE > PLAINTEXT
+
+Opens what \`clevis encrypt sev\` sealed, with the secret that was injected into this
+guest. It is not wiped: the initrd does that when its volumes are open.`

@@ -11,6 +11,8 @@ import { basename } from 'node:path'
 const PROGRAMS = {
     'clevis-encrypt-kbs': './clevis/encrypt.ts',
     'clevis-decrypt-kbs': './clevis/decrypt.ts',
+    'clevis-encrypt-sev': './clevis/encrypt-sev.ts',
+    'clevis-decrypt-sev': './clevis/decrypt-sev.ts',
 }
 
 if (process.features.typescript) await import(PROGRAMS[basename(process.argv[1] ?? '')] ?? './main.ts')

@@ -66,7 +66,9 @@ built('the packages, and what stands where', (t) => {
     t.like(contents('guest-attest'), {
         '/usr/bin/guest-attest': RUN,
         '/usr/bin/clevis-decrypt-kbs': LINK,
+        '/usr/bin/clevis-decrypt-sev': LINK,
         '/usr/bin/clevis-encrypt-kbs': LINK,
+        '/usr/bin/clevis-encrypt-sev': LINK,
         '/usr/lib/guest-attest/guest-attest-initrd': RUN,
         '/usr/lib/guest-attest/koffi.node': READ,
         '/usr/lib/systemd/system/guest-attest-broker.service': READ,

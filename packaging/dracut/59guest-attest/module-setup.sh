@@ -53,7 +53,10 @@ install() {
     while IFS=$'\t' read -r name uuid front profile failure root network deadline; do
         case $front in
             socket) attest_crypttab ;;
-            clevis) ln -sf ../lib/guest-attest/guest-attest-initrd "$initdir/usr/bin/clevis-decrypt-kbs" ;;
+            clevis)
+                ln -sf ../lib/guest-attest/guest-attest-initrd "$initdir/usr/bin/clevis-decrypt-kbs"
+                ln -sf ../lib/guest-attest/guest-attest-initrd "$initdir/usr/bin/clevis-decrypt-sev"
+                ;;
         esac
         [[ $network == yes ]] && attest_network
         ((deadline + 60 > retry)) && retry=$((deadline + 60))

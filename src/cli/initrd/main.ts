@@ -1,11 +1,11 @@
-// The program of the initrd: the clevis pin, the key socket, the keyscript and what looks at a disk, under the name that it
+// The program of the initrd: the clevis pins, the key socket, the keyscript and what looks at a disk, under the name that it
 // is called by. It takes words alone, and nothing from its environment but what the service manager hands to a service.
 // SPDX-License-Identifier: Apache-2.0
 
 import { basename } from 'node:path'
 import { AttestError, coreError, messageOf } from '#core/errors.ts'
 import { kernelSink, lineLogger, stderrIsKernelLog, stderrSink } from '#core/log.ts'
-import { DECRYPT_PIN, ENCRYPT_PIN } from '../clevis/pins.ts'
+import { DECRYPT_PIN, ENCRYPT_PIN, SEV_DECRYPT_PIN, SEV_ENCRYPT_PIN } from '../clevis/pins.ts'
 import { startPin } from '../clevis/start.ts'
 import { key, keySocketOf, open, volumes } from './front-ends.ts'
 import { check } from './luks.ts'
@@ -23,7 +23,7 @@ const COMMANDS: Readonly<Record<string, { readonly words: string; readonly does:
     'luks-open': { words: 'NAME', does: 'open a volume as /dev/mapper/NAME, by hand', run: open },
 }
 
-const PINS = [DECRYPT_PIN, ENCRYPT_PIN]
+const PINS = [DECRYPT_PIN, ENCRYPT_PIN, SEV_DECRYPT_PIN, SEV_ENCRYPT_PIN]
 
 const usage = (): string =>
     [

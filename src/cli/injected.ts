@@ -1,0 +1,34 @@
+// An injected secret for who opens a disk: read, used, its copy wiped. In an initrd it stays where it is, for another
+// volume or another try; it is noted down for whoever wipes it before the root is switched.
+// SPDX-License-Identifier: Apache-2.0
+
+import { appendFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Injected } from '#clevis/sev-pin.ts'
+import { wipe } from '#core/bytes.ts'
+import type { Config } from '#core/config.ts'
+import { makeFolder } from '#core/files.ts'
+import { ROLE, RUN_FOLDER } from '#core/role.ts'
+import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
+
+/** GUIDs that were read in this boot, a line each; in the folder of the boot. */
+export const READ_SECRETS = 'secrets'
+
+/** The secrets of this guest. @throws AttestError ERR_SECRETS_*, ERR_SECRET_MISSING */
+export function injectedSecrets(config: Config): Injected {
+    return async (guid, use) => {
+        const { efiSecrets } = linuxDoors(config.get(DRIVERS_CONFIG))
+        const bytes = efiSecrets.read(guid)
+        try {
+            if (ROLE === 'initrd') noteRead(guid)
+            return use(bytes)
+        } finally {
+            wipe(bytes)
+        }
+    }
+}
+
+function noteRead(guid: string, folder = RUN_FOLDER): void {
+    makeFolder(folder, 0o700)
+    appendFileSync(join(folder, READ_SECRETS), `${guid}\n`, { mode: 0o600 })
+}
