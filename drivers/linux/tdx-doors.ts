@@ -1,8 +1,8 @@
 // The doors of a TDX guest, loaded when a guest is one.
 // SPDX-License-Identifier: Apache-2.0
 
-import { type FirmwareLog, firmwareLog } from './ccel.ts'
 import type { DeviceLock } from './device-lock.ts'
+import { type FirmwareLog, firmwareLog } from './firmware-log.ts'
 import type { Ioctls } from './libc.ts'
 import { type Measurements, measurements } from './measurements.ts'
 import { type QuotingService, quotingService } from './quoting-service.ts'

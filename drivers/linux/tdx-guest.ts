@@ -1,5 +1,5 @@
 // /dev/tdx_guest: a TDREPORT, and where the kernel is not an upstream one a quote of it.
-// In which form it is asked is tdx-eras.ts.
+// In which form it is asked is tdx-forms.ts.
 // SPDX-License-Identifier: Apache-2.0
 
 import { constants } from 'node:os'
@@ -11,7 +11,6 @@ import type { Ioctls } from './libc.ts'
 import { encodeQuoteRequest, isMessage, LENGTH_SIZE, readQuoteResponse } from './quoting-messages.ts'
 import { TDX_GUEST_LOCK, tdxDevice } from './tdx-device.ts'
 import {
-    type Era,
     QUOTE_HEADER,
     QUOTE_REQ,
     QUOTE_STATUS,
@@ -19,8 +18,9 @@ import {
     REPORT_REQ,
     type ReportShape,
     TD_REPORT_SIZE,
-    TDX_ERAS,
-} from './tdx-eras.ts'
+    TDX_FORMS,
+    type TdxForm,
+} from './tdx-forms.ts'
 
 export interface TdxGuest {
     /** Whether the kernel makes quotes through the device, which no upstream kernel does. Nothing is sent to the host. */
@@ -53,7 +53,7 @@ const UNKNOWN_REQUEST: readonly number[] = [ERRNO.ENOTTY, ERRNO.EINVAL]
 const PASSING: readonly number[] = [ERRNO.EBUSY, ERRNO.EAGAIN, ERRNO.EINTR]
 
 export interface TdxGuestOptions {
-    readonly eras?: readonly Era[]
+    readonly forms?: readonly TdxForm[]
     readonly pollMs?: number
     readonly patienceMs?: number
 }
@@ -61,13 +61,13 @@ export interface TdxGuestOptions {
 export function tdxGuest(
     libc: () => Ioctls,
     lock: DeviceLock,
-    { eras = TDX_ERAS, pollMs = POLL_MS, patienceMs = PATIENCE_MS }: TdxGuestOptions = {},
+    { forms = TDX_FORMS, pollMs = POLL_MS, patienceMs = PATIENCE_MS }: TdxGuestOptions = {},
 ): TdxGuest {
-    const devices = [...new Set(eras.map(({ device }) => device))]
-    const here = (): { device: string; rows: readonly Era[] } => {
+    const devices = [...new Set(forms.map(({ device }) => device))]
+    const here = (): { device: string; rows: readonly TdxForm[] } => {
         const device = tdxDevice(devices).find()
         if (device === null) throw driverError('ERR_DEVICE_GONE', `there is none of ${devices.join(', ')}`)
-        return { device, rows: eras.filter((era) => era.device === device) }
+        return { device, rows: forms.filter((form) => form.device === device) }
     }
     const hold = <T>({ signal = new AbortController().signal }: TdReportRequest, use: (open: Open) => Promise<T>) =>
         lock.hold(
@@ -106,7 +106,7 @@ interface Open {
     readonly libc: Ioctls
     readonly fd: number
     readonly device: string
-    readonly rows: readonly Era[]
+    readonly rows: readonly TdxForm[]
     readonly wait: Waiting
 }
 
@@ -184,11 +184,11 @@ const SHAPES: Readonly<
 // Every form of one device asks for its report in the same way.
 async function getReport(open: Open, given: Uint8Array): Promise<Buffer> {
     const reportData = Buffer.from(given)
-    const [era] = open.rows
-    if (!era) throw new TypeError(`no form is known of ${open.device}`)
+    const [form] = open.rows
+    if (!form) throw new TypeError(`no form is known of ${open.device}`)
     return patiently(open.wait, async () => {
-        const { argument, report } = SHAPES[era.report.shape](open.libc, reportData)
-        const busy = await call(open, era.report.request, 'the request for a TDREPORT', argument)
+        const { argument, report } = SHAPES[form.report.shape](open.libc, reportData)
+        const busy = await call(open, form.report.request, 'the request for a TDREPORT', argument)
         return busy ? { again: busy } : { result: report() }
     })
 }
@@ -210,7 +210,7 @@ async function getQuote(open: Open, tdReport: Buffer): Promise<Buffer> {
 
 async function submit(
     open: Open,
-    { request, payload, bufferSize }: NonNullable<Era['quote']>,
+    { request, payload, bufferSize }: NonNullable<TdxForm['quote']>,
     tdReport: Buffer,
 ): Promise<Attempted<Buffer>> {
     const input = payload === 'message' ? encodeQuoteRequest(tdReport) : tdReport

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes, isZero } from '#core/bytes.ts'
+import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import type { Attempt, Driver, Evidence, EvidenceOptions, Guest, KeySelector, Probe, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
@@ -26,8 +27,6 @@ const TSM_HINTS = {
 
 /** The device that the kernel makes in every SNP guest, whether the module that serves it is there or not. */
 const PLATFORM_DEVICE = '/sys/devices/platform/sev-guest'
-
-const REPORT_DATA_SIZE = 64
 
 export const snpDriver: Driver = {
     tee: TEE,

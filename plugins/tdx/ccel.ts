@@ -6,11 +6,9 @@
 import { createHash } from 'node:crypto'
 import { isZero } from '#core/bytes.ts'
 import { bytes, layout, u8, u16, u32 } from '#core/layout.ts'
+import { MAX_EVENT_LOG_SIZE } from '#core/sizes.ts'
 import { tdxError } from './errors.ts'
 import { EV_NO_ACTION, measuredOf } from './event-types.ts'
-
-/** What nobody needs more than: firmware reserves 64 KiB to 1 MiB. */
-export const MAX_EVENT_LOG_SIZE = 2 << 20
 
 /** By the index in the log. */
 export const REGISTERS = ['mrtd', 'rtmr0', 'rtmr1', 'rtmr2', 'rtmr3'] as const
@@ -33,15 +31,13 @@ export interface LoggedEvent {
 export interface EventLog {
     readonly form: 'CCEL' | 'dstack'
     readonly events: readonly LoggedEvent[]
-    /** Where the log ends; firmware reserves more than it fills. */
-    readonly size: number
 }
 
 /** The digest of every event: SHA-384. */
 export const DIGEST_SIZE = 48
 
 /**
- * A log and where it ends.
+ * The events of a log.
  * @throws AttestError ERR_TDX_EVENT_LOG, saying what is wrong where, or what it is instead
  */
 export function parseCcel(raw: Buffer): EventLog {
@@ -66,7 +62,7 @@ export function parseCcel(raw: Buffer): EventLog {
         events.push(withProof({ register, type, digest, data: Buffer.from(raw.subarray(at, at + size)) }))
         at += size
     }
-    return { form: 'CCEL', events, size: at }
+    return { form: 'CCEL', events }
 }
 
 /** The bytes of a log: the inverse of `parseCcel`. */

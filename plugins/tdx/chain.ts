@@ -47,7 +47,7 @@ export interface PckChain {
     readonly ca: Issued
 }
 
-const SIGNER_CN = 'Intel SGX TCB Signing'
+const TCB_SIGNING_CN = 'Intel SGX TCB Signing'
 
 const KEY_USAGE = '2.5.29.15'
 
@@ -201,7 +201,7 @@ function caFrom(certificate: Certificate, roots: readonly Authority[]): Issued |
 
 // Null: no signer of statements, or none that one of these roots has signed.
 function signerFrom(certificate: Certificate, roots: readonly Authority[]): Issued | null {
-    if (certificate.subjectCn !== SIGNER_CN || certificate.x509.ca) return null
+    if (certificate.subjectCn !== TCB_SIGNING_CN || certificate.x509.ca) return null
     if (!hasUsage(certificate, DIGITAL_SIGNATURE)) return null
     return issuedFrom(certificate, roots)
 }

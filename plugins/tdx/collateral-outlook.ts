@@ -21,7 +21,7 @@ import { checkRevocation, type RevocationLists, readLists } from './revocation.t
 import { VENDOR_ROOT } from './roots.ts'
 
 /** Collateral that was read, with those who vouch for it. */
-export interface Kept {
+export interface OpenedCollateral {
     readonly statements: Statements
     readonly anchors: Anchors
     readonly lists: RevocationLists
@@ -31,7 +31,12 @@ export interface Kept {
 }
 
 /** @throws AttestError ERR_TDX_COLLATERAL, ERR_TDX_CRL, ERR_JSON, ERR_CERTIFICATE */
-export function openCollateral({ roots, certificates, revocationLists, statements: files }: GivenCollateral): Kept {
+export function openCollateral({
+    roots,
+    certificates,
+    revocationLists,
+    statements: files,
+}: GivenCollateral): OpenedCollateral {
     const statements = readStatements(files)
     const anchors = readAnchors({ certificates, ...(roots ? { roots } : {}) }, statements.certificates)
     const lists = readLists([...revocationLists, ...statements.revocationLists])
@@ -49,12 +54,13 @@ export function openCollateral({ roots, certificates, revocationLists, statement
 }
 
 /** The platforms that TCB info is there for. */
-export const fmspcsOf = ({ statements }: Kept): string[] => statements.tcbInfos.map(({ body }) => fmspcOf(body))
+export const fmspcsOf = ({ statements }: OpenedCollateral): string[] =>
+    statements.tcbInfos.map(({ body }) => fmspcOf(body))
 
 /** Every statement, list and certificate, in the order in which they expire. */
 export function describeCollateral(given: GivenCollateral, at: Date): CollateralItem[] {
-    const kept = openCollateral(given)
-    const items = [...statementItems(kept, at), ...listItems(kept), ...certificateItems(kept)]
+    const opened = openCollateral(given)
+    const items = [...statementItems(opened, at), ...listItems(opened), ...certificateItems(opened)]
     return items
         .map((item, index) => ({
             ...item,
@@ -72,15 +78,15 @@ const replaces = (other: Item, item: Item, after: number): boolean =>
     item.problem === null &&
     (other.expires > item.expires || (other.expires.getTime() === item.expires.getTime() && after > 0))
 
-function statementItems(kept: Kept, at: Date): Item[] {
-    const { tcbInfos, qeIdentities } = kept.statements
+function statementItems(opened: OpenedCollateral, at: Date): Item[] {
+    const { tcbInfos, qeIdentities } = opened.statements
     const item = (what: string, statement: Statement<Dated>) => ({
         what,
         source: statement.name,
         issued: statement.body.issueDate,
         expires: statement.body.nextUpdate,
         detail: `evaluation number ${statement.body.tcbEvaluationDataNumber}`,
-        problem: problemOf(() => kept.verifyStatement(statement, at)),
+        problem: problemOf(() => opened.verifyStatement(statement, at)),
     })
     return [
         ...tcbInfos.map((statement) => item(`TCB info of ${fmspcOf(statement.body)}`, statement)),
@@ -88,7 +94,7 @@ function statementItems(kept: Kept, at: Date): Item[] {
     ]
 }
 
-function listItems({ lists, anchors }: Kept): Item[] {
+function listItems({ lists, anchors }: OpenedCollateral): Item[] {
     const authorities: readonly Authority[] = [...anchors.roots, ...anchors.cas]
     // Those of other vendors may lie in the same folder.
     const own = lists.filter(({ list }) => list.issuerCn === VENDOR_ROOT.cn || Object.hasOwn(PCK_CAS, list.issuerCn))
@@ -104,7 +110,7 @@ function listItems({ lists, anchors }: Kept): Item[] {
     }))
 }
 
-function certificateItems({ anchors }: Kept): Item[] {
+function certificateItems({ anchors }: OpenedCollateral): Item[] {
     const issued = new Map(
         [...anchors.signers, ...anchors.cas].map((one) => [one.certificate.der.toString('base64'), one]),
     )
@@ -129,9 +135,9 @@ function problemOf(check: () => unknown): string | null {
 }
 
 /** What this quote needs, by the first of it that expires. */
-export function judgeOutlook(kept: Kept, quote: Quote, at: Date): Omit<Outlook, 'platform'> {
+export function judgeOutlook(opened: OpenedCollateral, quote: Quote, at: Date): Omit<Outlook, 'platform'> {
     try {
-        const [first] = needsOf(kept, quote, at).toSorted((a, b) => a.until.getTime() - b.until.getTime())
+        const [first] = needsOf(opened, quote, at).toSorted((a, b) => a.until.getTime() - b.until.getTime())
         if (!first) throw new TypeError('a quote needs nothing?')
         return { until: first.until, because: first.what }
     } catch (error) {
@@ -145,7 +151,7 @@ interface Need {
     readonly until: Date
 }
 
-function needsOf({ statements, anchors, lists, verifyStatement }: Kept, quote: Quote, at: Date): Need[] {
+function needsOf({ statements, anchors, lists, verifyStatement }: OpenedCollateral, quote: Quote, at: Date): Need[] {
     const chain = chainReader(anchors)(quote.certification.data)
     const { pck, ca } = chain
     const until = ({ cn, notAfter }: Pick<Authority, 'cn' | 'notAfter'>): Need => ({

@@ -15,7 +15,13 @@ import type { NamedBytes } from '#evidence/verifier.ts'
 import type { Issued } from './chain.ts'
 import { type Dated, fmspcOf } from './collateral.ts'
 import { makeBundle } from './collateral-bundle.ts'
-import { describeCollateral, fmspcsOf, judgeOutlook, type Kept, openCollateral } from './collateral-outlook.ts'
+import {
+    describeCollateral,
+    fmspcsOf,
+    judgeOutlook,
+    type OpenedCollateral,
+    openCollateral,
+} from './collateral-outlook.ts'
 import { tdxError } from './errors.ts'
 import { PCK_CAS, PCK_CN, readPck } from './pck.ts'
 import { type Answer, ask, type PckCa, SOURCES, UPDATES } from './pcs.ts'
@@ -102,13 +108,13 @@ function checkFetched({ platform, source, present }: CollateralWanted, fetched: 
     const { info, identity, rootCrl, lists } = fetched
     const named = ({ what, body }: Answer): NamedBytes => ({ name: `${what} from ${source}`, bytes: body })
     const chain = ({ what, chain: bytes }: Answer): NamedBytes => ({ name: `issuers of ${what}`, bytes })
-    const kept = openCollateral({
+    const opened = openCollateral({
         ...(present.roots ? { roots: present.roots } : {}),
         certificates: [info, identity, ...Object.values(lists)].map(chain),
         revocationLists: [rootCrl, ...Object.values(lists)].map(named),
         statements: [named(info), named(identity)],
     })
-    const { statements } = kept
+    const { statements } = opened
     const [tcbInfo] = statements.tcbInfos
     const [qeIdentity] = statements.qeIdentities
     if (!tcbInfo || !qeIdentity || statements.others.length > 0)
@@ -125,7 +131,7 @@ function checkFetched({ platform, source, present }: CollateralWanted, fetched: 
         [qeIdentity, old.qeIdentities],
     ] as const) {
         const { name, body } = statement
-        kept.verifyStatement<Dated>(statement, at)
+        opened.verifyStatement<Dated>(statement, at)
         checkDates(name, body.issueDate, body.nextUpdate, at)
         const newer = among.find(({ body: other }) => other.issueDate > body.issueDate)
         if (newer)
@@ -133,11 +139,11 @@ function checkFetched({ platform, source, present }: CollateralWanted, fetched: 
                 hint: 'the service lags behind, or hides what is new: name another one with --from',
             })
     }
-    checkLists(kept, Object.keys(lists) as PckCa[], at)
+    checkLists(opened, Object.keys(lists) as PckCa[], at)
 }
 
-function checkLists(kept: Kept, cas: readonly PckCa[], at: Date): void {
-    const { anchors, lists } = kept
+function checkLists(opened: OpenedCollateral, cas: readonly PckCa[], at: Date): void {
+    const { anchors, lists } = opened
     for (const ca of cas) {
         const issuer = anchors.cas.find(({ cn }) => cn === caNamed(ca))
         if (!issuer)

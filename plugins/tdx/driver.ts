@@ -4,6 +4,7 @@
 
 import { equalBytes } from '#core/bytes.ts'
 import { errnoOf } from '#core/errors.ts'
+import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import { monotonicMs, pause } from '#core/wait.ts'
 import type { Attempt, Driver, Evidence, EvidenceOptions, Guest, Probe, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
@@ -38,8 +39,6 @@ const TSM_CODES = { ETIMEDOUT: 'ERR_DEVICE_TIMEOUT' } as const
 /** How long, and how often, a host is asked that still works on an earlier request. */
 const BUSY_PATIENCE_MS = 30_000
 const BUSY_PAUSE_MS = 1000
-
-const REPORT_DATA_SIZE = 64
 
 export const tdxDriver: Driver = {
     tee: TEE,

@@ -17,7 +17,7 @@ export type Registers = Readonly<Record<RtmrName, Buffer>>
 export function parseEventLog(raw: Buffer): EventLog {
     checkLogSize(raw)
     if (raw[0] !== OPENING_BRACKET) return parseCcel(raw)
-    return { form: 'dstack', events: readDstackLog(raw).map(withProof), size: raw.length }
+    return { form: 'dstack', events: readDstackLog(raw).map(withProof) }
 }
 
 const OPENING_BRACKET = 0x5b

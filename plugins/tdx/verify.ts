@@ -13,11 +13,11 @@ import { type Anchors, chainReader, checkTime, isEmulated, type PckChain, readAn
 import { claimsOf } from './claims.ts'
 import { readStatements, type Statements, statementsFor, statementVerifier } from './collateral.ts'
 import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
+import { type Collateral, describePlatform, type VerifiedQe } from './describe-platform.ts'
 import { tdxError } from './errors.ts'
 import { checkEventLog } from './event-log.ts'
 import { logClaims } from './event-log-claims.ts'
 import type { TdxAuthentic } from './platform.ts'
-import { platformFrom, type Said, type Signer } from './platform-from.ts'
 import { attestationKeyOf, checkQeIdentity, checkQeReport } from './qe.ts'
 import { parseQuote, type Quote } from './quote.ts'
 import { checkRevocation, type Revocation, type RevocationLists, readLists } from './revocation.ts'
@@ -57,7 +57,7 @@ const MAX_KEPT = 1024
  */
 export function authenticator(trust: Trust) {
     let trusted: Trusted | undefined
-    const kept = new Map<string, Signer>()
+    const kept = new Map<string, VerifiedQe>()
 
     return function authenticate(evidence: Evidence, at: Date, checks: Checks): TdxAuthentic {
         const raw = evidence.report
@@ -72,30 +72,30 @@ export function authenticator(trust: Trust) {
         const { lists, statements, verifyStatement, anchors } = trusted as Trusted
         checks.run('validity', () => checkValidity(chain, at))
         const revocation = runRevocation(checks, chain, lists, at, trust.withoutRevocation)
-        const said = runCollateral(checks, chain, { statements, verifyStatement, at })
-        checks.run('module', () => ({ detail: checkModule(quote.body, said.tcbInfo?.body ?? null) }))
-        const { signer } = checks.run('quoting-enclave', () => {
-            const signer: Signer = known ?? {
+        const collateral = runCollateral(checks, chain, { statements, verifyStatement, at })
+        checks.run('module', () => ({ detail: checkModule(quote.body, collateral.tcbInfo?.body ?? null) }))
+        const { verifiedQe } = checks.run('quoting-enclave', () => {
+            const verifiedQe: VerifiedQe = known ?? {
                 chain,
                 qe: checkQeReport(quote, chain.key),
                 key: attestationKeyOf(quote),
                 identified: new WeakSet(),
             }
-            keep(kept, id, signer)
-            return { signer, detail: `MRENCLAVE ${toHex(signer.qe.mrEnclave)}, ISVSVN ${signer.qe.isvSvn}` }
+            keep(kept, id, verifiedQe)
+            return { verifiedQe, detail: `MRENCLAVE ${toHex(verifiedQe.qe.mrEnclave)}, ISVSVN ${verifiedQe.qe.isvSvn}` }
         })
-        const identity = said.qeIdentity?.body
+        const identity = collateral.qeIdentity?.body
         if (identity)
             checks.run('qe-identity', () => {
-                if (!signer.identified.has(identity)) checkQeIdentity(signer.qe, identity)
-                signer.identified.add(identity)
+                if (!verifiedQe.identified.has(identity)) checkQeIdentity(verifiedQe.qe, identity)
+                verifiedQe.identified.add(identity)
                 return { detail: `MRSIGNER ${toHex(identity.mrsigner)}` }
             })
         else checks.skip('qe-identity', 'no identity of the quoting enclave was given')
-        checks.run('signature', () => checkSignature(raw, quote, signer.key))
-        const evaluation = runTcb(checks, quote, signer, said)
+        checks.run('signature', () => checkSignature(raw, quote, verifiedQe.key))
+        const evaluation = runTcb(checks, quote, verifiedQe, collateral)
 
-        const platform = platformFrom(signer, evaluation, said, revocation, at)
+        const platform = describePlatform(verifiedQe, evaluation, collateral, revocation, at)
         const eventLog = runEventLog(checks, evidence, quote)
         const claims = { ...claimsOf(quote, platform), ...(eventLog ? { eventLog } : {}) }
         return {
@@ -179,20 +179,20 @@ function runCollateral(
     checks: Checks,
     { pck }: PckChain,
     { statements, verifyStatement, at }: Pick<Trusted, 'statements' | 'verifyStatement'> & { readonly at: Date },
-): Said {
-    const answer: { said: Said } = { said: { tcbInfo: null, qeIdentity: null } }
+): Collateral {
+    const answer: { collateral: Collateral } = { collateral: { tcbInfo: null, qeIdentity: null } }
     const others = statements.others.length > 0 ? ` (of no use here: ${statements.others.join(', ')})` : ''
     const missing = `no TCB info for FMSPC ${pck.fmspc}, or no identity of the TD QE, was given${others}: not checked`
     checks.runIfNamed('collateral', missing, () => {
         const { tcbInfo, qeIdentity } = statementsFor(statements, pck, at)
-        answer.said = {
+        answer.collateral = {
             tcbInfo: tcbInfo ? verifyStatement(tcbInfo, at) : null,
             qeIdentity: qeIdentity ? verifyStatement(qeIdentity, at) : null,
         }
         if (!tcbInfo || !qeIdentity) return null
         return { detail: [tcbInfo, qeIdentity].map(describeStatement).join(', ') }
     })
-    return answer.said
+    return answer.collateral
 }
 
 const describeStatement = ({ name, body }: { readonly name: string; readonly body: TcbInfo | QeIdentity }): string =>
@@ -205,20 +205,24 @@ function checkSignature(raw: Buffer, { signedSize, signature }: Quote, key: KeyO
     throw tdxError('ERR_TDX_SIGNATURE', 'the attestation key has not signed this quote')
 }
 
-function runTcb(checks: Checks, { body }: Quote, signer: Signer, said: Said): Evaluation | null {
-    const { tcbInfo, qeIdentity } = said
+function runTcb(checks: Checks, { body }: Quote, verifiedQe: VerifiedQe, collateral: Collateral): Evaluation | null {
+    const { tcbInfo, qeIdentity } = collateral
     if (!tcbInfo || !qeIdentity) {
         checks.skip('tcb', 'nothing was given to judge it by')
         return null
     }
     return checks.run('tcb', () => {
         const of = [tcbInfo.body, qeIdentity.body, toHex(body.teeTcbSvn), toHex(body.teeTcbSvn2 ?? NO_SVN)]
-        if (!signer.evaluated?.of.every((part, i) => part === of[i]))
-            signer.evaluated = {
+        if (!verifiedQe.evaluated?.of.every((part, i) => part === of[i]))
+            verifiedQe.evaluated = {
                 of,
-                evaluation: evaluateTcb({ pck: signer.chain.pck, body, qe: signer.qe }, tcbInfo.body, qeIdentity.body),
+                evaluation: evaluateTcb(
+                    { pck: verifiedQe.chain.pck, body, qe: verifiedQe.qe },
+                    tcbInfo.body,
+                    qeIdentity.body,
+                ),
             }
-        const { evaluation } = signer.evaluated
+        const { evaluation } = verifiedQe.evaluated
         return { ...evaluation, detail: evaluation.tcbStatus as string }
     })
 }
@@ -231,7 +235,7 @@ function runEventLog(checks: Checks, { eventLog }: Evidence, quote: Quote): Clai
 
 const NO_SVN = Buffer.alloc(0)
 
-function keep(kept: Map<string, Signer>, key: string, value: Signer): void {
+function keep(kept: Map<string, VerifiedQe>, key: string, value: VerifiedQe): void {
     kept.delete(key) // to the end: the one that was not used for the longest time goes first
     kept.set(key, value)
     const [oldest] = kept.keys()

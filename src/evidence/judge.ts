@@ -4,6 +4,7 @@
 import { equalBytes, toHex } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
+import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { authenticate } from './authenticate.ts'
 import { evidenceError } from './errors.ts'
@@ -21,8 +22,6 @@ export interface Expectations {
 
 /** Shortest challenge that cannot be guessed or met twice. */
 const MIN_NONCE = 16
-
-export const REPORT_DATA_SIZE = 64
 
 /** 1 to 64 bytes, padded with zeros behind: the form in which every technology carries them. @throws AttestError */
 export function padReportData(bytes: Uint8Array): Buffer {

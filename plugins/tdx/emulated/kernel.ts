@@ -4,16 +4,16 @@
 // answer commits.
 // SPDX-License-Identifier: Apache-2.0
 
+import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import { LENGTH_SIZE, MESSAGE_HEADER, MESSAGE_TYPES, withLength } from '#drivers/linux/quoting-messages.ts'
 import {
     QUOTE_HEADER,
     QUOTE_REQ,
     QUOTE_STATUS,
-    REPORT_DATA_SIZE,
     REPORT_REQ,
     TD_REPORT_SIZE,
-    TDX_ERAS,
-} from '#drivers/linux/tdx-eras.ts'
+    TDX_FORMS,
+} from '#drivers/linux/tdx-forms.ts'
 import type { Answer, AttributeFile, Call, Device, IoctlCall, TsmProvider, UserMem } from '#emulator/model.ts'
 import { RTMRS } from '../ccel.ts'
 import { faultOf, meets } from './faults.ts'
@@ -30,7 +30,7 @@ const MAX_BUFFER = 128 * 1024
 
 /** Every form that a device of this name had takes reports by one number, and quotes by one of several. */
 const REQUESTS: Readonly<Record<number, string>> = Object.fromEntries(
-    TDX_ERAS.filter(({ device }) => device === `/dev/${DEVICE_NAME}`).flatMap(({ report, quote }) => [
+    TDX_FORMS.filter(({ device }) => device === `/dev/${DEVICE_NAME}`).flatMap(({ report, quote }) => [
         [report.request, 'getReport'],
         ...(quote ? [[quote.request, 'getQuote']] : []),
     ]),

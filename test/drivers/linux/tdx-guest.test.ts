@@ -12,15 +12,15 @@ import type { CallResult, Ioctls } from '#drivers/linux/libc.ts'
 import { MESSAGE_HEADER, MESSAGE_TYPES, withLength } from '#drivers/linux/quoting-messages.ts'
 import { TDX_DEVICES, tdxDevice } from '#drivers/linux/tdx-device.ts'
 import {
-    type Era,
     QUOTE_HEADER,
     QUOTE_REQ,
     QUOTE_STATUS,
     REPORT_POINTERS,
     REPORT_REQ,
     TD_REPORT_SIZE,
-    TDX_ERAS,
-} from '#drivers/linux/tdx-eras.ts'
+    TDX_FORMS,
+    type TdxForm,
+} from '#drivers/linux/tdx-forms.ts'
 import { tdxGuest } from '#drivers/linux/tdx-guest.ts'
 import { temporaryFolder } from '#test/folder.ts'
 
@@ -47,21 +47,21 @@ interface Kernel {
     readonly quote?: readonly Answer[]
 }
 
-/** What a kernel of one era does with the memory of its caller, by the addresses that were handed out. */
-function kernel(era: Era, { knows, unknown = errno.ENOTTY, report = [], quote = [] }: Kernel) {
+/** What a kernel of one form does with the memory of its caller, by the addresses that were handed out. */
+function kernel(form: TdxForm, { knows, unknown = errno.ENOTTY, report = [], quote = [] }: Kernel) {
     const memory: Buffer[] = []
     const at = (address: bigint): Buffer => memory[Number(address) - 1] ?? Buffer.alloc(0)
     const reports = [...report]
     const quotes = [...quote]
     const asked: { request: number; null: boolean }[] = []
     const submitted: Buffer[] = []
-    const known = knows ?? [era.report.request, ...(era.quote ? [era.quote.request] : [])]
+    const known = knows ?? [form.report.request, ...(form.quote ? [form.quote.request] : [])]
     const failed = (code: number): CallResult => ({ result: -1, errno: code })
 
     function fillReport(argument: Buffer): void {
-        if (era.report.shape === 'request') {
+        if (form.report.shape === 'request') {
             REPORT_REQ.parse(argument).reportData.equals(reportData) && argument.set(tdReport, 64)
-        } else if (era.report.shape === 'inPlace') {
+        } else if (form.report.shape === 'inPlace') {
             argument.subarray(0, 64).equals(reportData) && argument.set(tdReport)
         } else {
             const given = REPORT_POINTERS.parse(argument)
@@ -84,7 +84,7 @@ function kernel(era: Era, { knows, unknown = errno.ENOTTY, report = [], quote = 
             asked.push({ request, null: argument === null })
             if (!known.includes(request)) return failed(unknown)
             if (!argument) return failed(errno.EFAULT)
-            const isReport = request === era.report.request
+            const isReport = request === form.report.request
             const answer = (isReport ? reports : quotes).shift() ?? {}
             if (answer.errno) return failed(answer.errno)
             if (isReport) fillReport(argument)
@@ -96,16 +96,16 @@ function kernel(era: Era, { knows, unknown = errno.ENOTTY, report = [], quote = 
 }
 
 /** A real character device stands in for the door; the ioctl never reaches it. */
-function device(era: Era, answers: Kernel, more: readonly Era[] = [], patienceMs = 60_000) {
-    const eras = [era, ...more].map((row) => ({ ...row, device: '/dev/null' }))
-    const { libc, ...seen } = kernel(era, answers)
-    return { door: tdxGuest(libc, noLock, { eras, pollMs: 5, patienceMs }), ...seen }
+function device(form: TdxForm, answers: Kernel, more: readonly TdxForm[] = [], patienceMs = 60_000) {
+    const forms = [form, ...more].map((row) => ({ ...row, device: '/dev/null' }))
+    const { libc, ...seen } = kernel(form, answers)
+    return { door: tdxGuest(libc, noLock, { forms, pollMs: 5, patienceMs }), ...seen }
 }
 
-const byName = (name: string): Era => {
-    const era = TDX_ERAS.find((row) => row.name === name)
-    if (!era) throw new TypeError(name)
-    return era
+const byName = (name: string): TdxForm => {
+    const form = TDX_FORMS.find((row) => row.name === name)
+    if (!form) throw new TypeError(name)
+    return form
 }
 
 test('the forms that there were: type, number and size of each ioctl', (t) => {
@@ -122,30 +122,30 @@ test('the forms that there were: type, number and size of each ioctl', (t) => {
         'DCAP 1.18': ['/dev/tdx_guest', ioctl(BOTH, 1, 1088), ioctl(READ, 4, 16)],
         'DCAP 1.21, third driver': ['/dev/tdx_guest', ioctl(BOTH, 1, 1088), ioctl(BOTH, 4, 16)],
     }
-    t.deepEqual([...new Set(TDX_ERAS.map(({ device }) => device))], [...TDX_DEVICES])
-    const rows = TDX_ERAS.map(({ name, device, report, quote }) => [
+    t.deepEqual([...new Set(TDX_FORMS.map(({ device }) => device))], [...TDX_DEVICES])
+    const rows = TDX_FORMS.map(({ name, device, report, quote }) => [
         name,
         quote ? [device, report.request, quote.request] : [device, report.request],
     ])
     t.deepEqual(Object.fromEntries(rows), expected)
     // Of one device all ask for a report in the same way: the newest form speaks for the others.
-    for (const one of TDX_ERAS)
-        for (const other of TDX_ERAS) if (one.device === other.device) t.deepEqual(one.report, other.report)
+    for (const one of TDX_FORMS)
+        for (const other of TDX_FORMS) if (one.device === other.device) t.deepEqual(one.report, other.report)
 })
 
-for (const era of TDX_ERAS) {
-    test(`${era.name}: a report of these 64 bytes`, async (t) => {
-        const { door } = device(era, {})
+for (const form of TDX_FORMS) {
+    test(`${form.name}: a report of these 64 bytes`, async (t) => {
+        const { door } = device(form, {})
         t.deepEqual(await door.report({ reportData }), tdReport)
     })
 
-    if (era.quote)
-        test(`${era.name}: a quote of that report`, async (t) => {
-            const { door, submitted } = device(era, {})
+    if (form.quote)
+        test(`${form.name}: a quote of that report`, async (t) => {
+            const { door, submitted } = device(form, {})
             t.true(await door.makesQuotes())
             t.deepEqual(await door.quote({ reportData }), QUOTE)
             const payload = submitted[0] ?? Buffer.alloc(0)
-            if (era.quote?.payload === 'report') t.deepEqual(payload, tdReport)
+            if (form.quote?.payload === 'report') t.deepEqual(payload, tdReport)
             else {
                 t.is(payload.readUInt32BE(0), payload.length - 4)
                 const header = MESSAGE_HEADER.parse(payload.subarray(4, 20))
@@ -158,7 +158,7 @@ for (const era of TDX_ERAS) {
 }
 
 test('an upstream kernel makes reports alone, and nothing is sent to find that out', async (t) => {
-    const upstream = TDX_ERAS.filter(({ device }) => device === '/dev/tdx_guest')
+    const upstream = TDX_FORMS.filter(({ device }) => device === '/dev/tdx_guest')
     const { door, asked, submitted } = device(byName('Linux 6.2'), {}, upstream)
     t.false(await door.makesQuotes())
     t.is(asked.length, upstream.length - 1)
@@ -170,15 +170,15 @@ test('an upstream kernel makes reports alone, and nothing is sent to find that o
 for (const unknown of ['ENOTTY', 'EINVAL'] as const)
     test(`the form that the kernel knows is found behind one of which it says ${unknown}`, async (t) => {
         const known = byName('DCAP 1.18')
-        const eras = [byName('DCAP 1.21, third driver'), known].map((row) => ({ ...row, device: '/dev/null' }))
+        const forms = [byName('DCAP 1.21, third driver'), known].map((row) => ({ ...row, device: '/dev/null' }))
         const { libc, submitted } = kernel(known, { unknown: errno[unknown] })
-        const door = tdxGuest(libc, noLock, { eras, pollMs: 5 })
+        const door = tdxGuest(libc, noLock, { forms, pollMs: 5 })
         t.true(await door.makesQuotes())
         t.deepEqual(await door.quote({ reportData }), QUOTE)
         t.is(submitted.length, 1)
     })
 
-const ERA = byName('DCAP 1.18')
+const FORM = byName('DCAP 1.18')
 
 /** A message with its length before it. */
 function message({ type = 1 as number, size = 0, errorCode = 0, id = Buffer.alloc(0), quote = QUOTE, major = 1 } = {}) {
@@ -203,7 +203,7 @@ for (const { name, output, want } of [
     { name: 'what is no message after all', output: message({ major: 2 }), want: message({ major: 2 }) },
 ])
     test(`the answer is ${name}`, async (t) => {
-        const { door } = device(ERA, { quote: [{ output }] })
+        const { door } = device(FORM, { quote: [{ output }] })
         t.deepEqual(await door.quote({ reportData }), want)
     })
 
@@ -218,7 +218,7 @@ for (const { name, answers } of [
     { name: 'busy with a report', answers: { report: [BUSY, BUSY] } },
 ] as { name: string; answers: Kernel }[])
     test(`asked again: ${name}`, async (t) => {
-        const { door } = device(ERA, answers)
+        const { door } = device(FORM, answers)
         t.deepEqual(await door.quote({ reportData }), QUOTE)
     })
 
@@ -255,16 +255,16 @@ for (const { name, answers, code, hint } of [
     { name: 'memory out of reach', answers: { quote: [{ errno: errno.EFAULT }] }, code: 'ERR_DEVICE_REQUEST' },
 ] as { name: string; answers: Kernel; code: string; hint?: RegExp }[])
     test(`refused: ${name}`, async (t) => {
-        const { door } = device(ERA, answers, [], 50)
+        const { door } = device(FORM, answers, [], 50)
         const error = await t.throwsAsync<AttestError>(door.quote({ reportData }), { code })
         if (hint) t.regex(error?.hint ?? '', hint)
     })
 
 test('the signal ends the wait for a quote in flight', async (t) => {
     const controller = new AbortController()
-    const eras = [{ ...ERA, device: '/dev/null' }]
-    const { libc, submitted } = kernel(ERA, { quote: many(IN_FLIGHT) })
-    const door = tdxGuest(libc, noLock, { eras, pollMs: 60_000, patienceMs: 600_000 })
+    const forms = [{ ...FORM, device: '/dev/null' }]
+    const { libc, submitted } = kernel(FORM, { quote: many(IN_FLIGHT) })
+    const door = tdxGuest(libc, noLock, { forms, pollMs: 60_000, patienceMs: 600_000 })
     const asked = door.quote({ reportData, signal: controller.signal })
     setTimeout(() => controller.abort(new Error('enough')), 20)
     await t.throwsAsync(asked, { message: 'enough' })
@@ -275,7 +275,7 @@ test('devices: the first that is here; none; a file in the place of one', async 
     const regular = join(temporaryFolder(t), 'tdx_guest')
     writeFileSync(regular, '')
     const door = (...paths: string[]) =>
-        tdxGuest(kernel(ERA, {}).libc, noLock, { eras: paths.map((path) => ({ ...ERA, device: path })) })
+        tdxGuest(kernel(FORM, {}).libc, noLock, { forms: paths.map((path) => ({ ...FORM, device: path })) })
     t.is(tdxDevice(['/dev/no-such-device', '/dev/null', '/dev/zero']).find(), '/dev/null')
     t.is(tdxDevice(['/dev/no-such-device']).find(), null)
     await t.throwsAsync(door('/dev/no-such-device').report({ reportData }), { code: 'ERR_DEVICE_GONE' })
@@ -291,7 +291,7 @@ test('a report, and a report with its quote, are each one turn under the lock of
             return request()
         },
     }
-    const door = tdxGuest(kernel(ERA, {}).libc, lock, { eras: [{ ...ERA, device: '/dev/null' }] })
+    const door = tdxGuest(kernel(FORM, {}).libc, lock, { forms: [{ ...FORM, device: '/dev/null' }] })
     await door.report({ reportData })
     await door.quote({ reportData })
     t.deepEqual(held, ['tdx-guest', 'tdx-guest'])

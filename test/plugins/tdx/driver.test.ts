@@ -9,10 +9,10 @@ import { driverError } from '#drivers/errors.ts'
 import type { TsmRequest } from '#drivers/linux/configfs-tsm.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
 import { tdxDriver } from '#plugins/tdx/driver.ts'
+import { REPORT_TYPE_TDX, TD_REPORT } from '#plugins/tdx/emulated/td-report.ts'
 import { DEFAULT_PLATFORM, generateVendorKeys, mintChain } from '#plugins/tdx/mint.ts'
 import { mintQuote } from '#plugins/tdx/mint-quote.ts'
 import { parseQuote } from '#plugins/tdx/quote.ts'
-import { REPORT_TYPE_TDX, TD_REPORT } from '#plugins/tdx/td-report.ts'
 
 const keys = await generateVendorKeys()
 const certificates = await mintChain(keys, DEFAULT_PLATFORM, new Date())

@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { encodeQuoteRequest, LENGTH_SIZE, readQuoteResponse } from '#drivers/linux/quoting-messages.ts'
-import { QUOTE_HEADER, QUOTE_REQ, QUOTE_STATUS, REPORT_REQ, TDX_ERAS } from '#drivers/linux/tdx-eras.ts'
+import { QUOTE_HEADER, QUOTE_REQ, QUOTE_STATUS, REPORT_REQ, TDX_FORMS } from '#drivers/linux/tdx-forms.ts'
 import { requestNames } from '#emulator/faults.ts'
 import type { Answer, AttributeFile, DeviceModel, Fault, TsmAnswer } from '#emulator/model.ts'
 import { readCertificates, readCollateral } from '#evidence/collateral.ts'
@@ -16,11 +16,11 @@ import { STRICT_TRUST } from '#evidence/trust.ts'
 import { parseCcel } from '#plugins/tdx/ccel.ts'
 import { type TdxOptions, tdxEmulator } from '#plugins/tdx/emulate.ts'
 import { bootLog } from '#plugins/tdx/emulated/measurements.ts'
+import { TD_REPORT } from '#plugins/tdx/emulated/td-report.ts'
 import { openVendor } from '#plugins/tdx/emulated/vendor.ts'
 import { parseEventLog, replay } from '#plugins/tdx/event-log.ts'
 import { STATUS_SVNS } from '#plugins/tdx/mint-statements.ts'
 import { parseQuote } from '#plugins/tdx/quote.ts'
-import { TD_REPORT } from '#plugins/tdx/td-report.ts'
 import { tdxVerifier } from '#plugins/tdx/verifier.ts'
 import { cuseKernel } from '#test/emulator/cuse-kernel.ts'
 import { temporaryFolder } from '#test/folder.ts'
@@ -170,7 +170,7 @@ for (const { name, options, want } of [
         })
     })
 
-const quoteRequests = TDX_ERAS.filter(({ device }) => device === '/dev/tdx_guest').flatMap(({ quote }) =>
+const quoteRequests = TDX_FORMS.filter(({ device }) => device === '/dev/tdx_guest').flatMap(({ quote }) =>
     quote ? [quote] : [],
 )
 

@@ -5,7 +5,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { CC_TYPES, CCEL_TABLE, firmwareLog, MAX_EVENT_LOG, trimLog } from '#drivers/linux/ccel.ts'
+import { MAX_EVENT_LOG_SIZE } from '#core/sizes.ts'
+import { CC_TYPES, CCEL_TABLE, firmwareLog, trimLog } from '#drivers/linux/firmware-log.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { VECTORS, vectors } from '#test/machine.ts'
 import { needs } from '#test/needs.ts'
@@ -130,7 +131,7 @@ for (const { name, raw, says } of [
     })
 
 test('a log area of more than is handed on', (t) => {
-    const data = Buffer.concat([LOG, Buffer.alloc(MAX_EVENT_LOG)])
+    const data = Buffer.concat([LOG, Buffer.alloc(MAX_EVENT_LOG_SIZE)])
     t.throws(() => door(t, { table: table(), data }).read(), { code: 'ERR_EVENT_LOG', message: /larger than/ })
 })
 

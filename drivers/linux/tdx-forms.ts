@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
+import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import { TDX_DEVICES } from './tdx-device.ts'
 
 /** How a kernel takes a request for a TDREPORT. */
@@ -18,7 +19,8 @@ export type ReportShape =
 /** What the GetQuote buffer holds behind its header: the report itself, or a message to the quoting service. */
 type Payload = 'report' | 'message'
 
-export interface Era {
+/** One form of the device's requests: Linux uapi tdx-guest.h or Intel's drivers, as its name says. */
+export interface TdxForm {
     readonly name: string
     readonly device: string
     readonly report: { readonly request: number; readonly shape: ReportShape }
@@ -31,7 +33,7 @@ const REPORT0 = { request: 0xc4405401, shape: 'request' } as const
 const INTEL_BUFFER = 16 * 1024
 
 /** The forms that there were, by device; of one device the newest first. The ioctl numbers are of type byte 'T'. */
-export const TDX_ERAS: readonly Era[] = [
+export const TDX_FORMS: readonly TdxForm[] = [
     {
         name: 'DCAP 1.21, third driver',
         device: DEVICE,
@@ -71,7 +73,7 @@ export const TDX_ERAS: readonly Era[] = [
     },
 ]
 
-export const REPORT_DATA_SIZE = 64
+/** The size of TDREPORT_STRUCT, in bytes. Intel TDX Module ABI specification 1.5, table 3.55. */
 export const TD_REPORT_SIZE = 1024
 
 /** struct tdx_report_req, of TDX_CMD_GET_REPORT0. */
@@ -103,6 +105,7 @@ export const QUOTE_HEADER = layout('tdx_quote_hdr', 24, {
     outLength: u32(20),
 })
 
+/** The status in a GetQuote buffer. Intel GHCI for TDX 1.5, TDG.VP.VMCALL<GetQuote>. */
 export const QUOTE_STATUS = {
     done: 0n,
     inFlight: 0xffff_ffff_ffff_ffffn,

@@ -2,9 +2,8 @@
 // machine can check protects it. Intel TDX Module ABI specification 1.5, tables 3.55 to 3.59. Little-endian.
 // SPDX-License-Identifier: Apache-2.0
 
-import { bytes, ignored, layout, type Parsed, struct, u8, u64, zero } from '#core/layout.ts'
-
-export const TD_REPORT_SIZE = 1024
+import { bytes, ignored, layout, struct, u8, u64, zero } from '#core/layout.ts'
+import { TD_REPORT_SIZE } from '#drivers/linux/tdx-forms.ts'
 
 /** The type of a TDX report in REPORTTYPE. */
 export const REPORT_TYPE_TDX = 0x81
@@ -59,5 +58,3 @@ export const TD_REPORT = layout('TDREPORT_STRUCT', TD_REPORT_SIZE, {
     reserved495: ignored(495, 17),
     td: struct(512, TD_INFO),
 })
-
-export type TdReport = Parsed<typeof TD_REPORT.fields>

@@ -7,8 +7,10 @@
 import { errnoOf, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { bytes, ignored, layout, text, u8, u32, u64 } from '#core/layout.ts'
+import { MAX_EVENT_LOG_SIZE } from '#core/sizes.ts'
 import { driverError } from '../errors.ts'
 
+/** The event log of a TD's firmware, as the kernel shows it: ACPI table CCEL and the area that it names. */
 export interface FirmwareLog {
     /** The table. */
     readonly path: string
@@ -34,9 +36,6 @@ export const CCEL_TABLE = layout('CCEL', 56, {
 
 export const CC_TYPES = { sev: 1, tdx: 2 } as const
 
-/** Larger ones are not handed on. */
-export const MAX_EVENT_LOG = 2 * 1024 * 1024
-
 const TABLE_PATH = '/sys/firmware/acpi/tables/CCEL'
 const DATA_PATH = '/sys/firmware/acpi/tables/data/CCEL'
 
@@ -52,7 +51,7 @@ export function firmwareLog(exists: (path: string) => boolean, path = TABLE_PATH
         exists: () => exists(path),
         read() {
             checkTable(readFirmware(path, CCEL_TABLE.size), path)
-            return trimLog(readFirmware(dataPath, MAX_EVENT_LOG))
+            return trimLog(readFirmware(dataPath, MAX_EVENT_LOG_SIZE))
         },
     }
 }

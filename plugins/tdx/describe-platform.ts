@@ -12,7 +12,7 @@ import type { Revocation } from './revocation.ts'
 import type { Evaluation } from './tcb.ts'
 
 /** A quoting enclave whose chain and report have been verified: that does not change, so it is worth keeping. */
-export interface Signer {
+export interface VerifiedQe {
     readonly chain: PckChain
     readonly qe: QeReport
     /** The attestation key. */
@@ -23,8 +23,8 @@ export interface Signer {
     evaluated?: { readonly of: readonly unknown[]; readonly evaluation: Evaluation }
 }
 
-/** What is said of a platform; null for what was not given. */
-export interface Said {
+/** What Intel says of a platform, verified; null for what was not given. */
+export interface Collateral {
     readonly tcbInfo: Verified<TcbInfo> | null
     readonly qeIdentity: Verified<QeIdentity> | null
 }
@@ -40,10 +40,10 @@ const NOTHING_SAID: Evaluation = {
 }
 
 /** A platform as `Platform` describes it. */
-export function platformFrom(
-    { chain, qe }: Signer,
+export function describePlatform(
+    { chain, qe }: VerifiedQe,
     evaluation: Evaluation | null,
-    { tcbInfo, qeIdentity }: Said,
+    { tcbInfo, qeIdentity }: Collateral,
     { root, pck }: Revocation,
     at: Date,
 ): Platform {

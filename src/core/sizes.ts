@@ -1,0 +1,8 @@
+// Sizes on which guests, verifiers and the kernel's interfaces agree.
+// SPDX-License-Identifier: Apache-2.0
+
+/** What a report or a quote carries of the guest's choice: REPORT_DATA of SEV-SNP, REPORTDATA of TDX. In bytes. */
+export const REPORT_DATA_SIZE = 64
+
+/** The most bytes of an event log that a guest hands on and a verifier reads: firmware reserves 64 KiB to 1 MiB. */
+export const MAX_EVENT_LOG_SIZE = 2 << 20
