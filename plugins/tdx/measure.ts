@@ -20,7 +20,7 @@ const MIB = 1024 * 1024
  */
 export type MeasureOrder = 'onePass' | 'twoPass'
 
-/** MRTD of a TD that starts with this image. @throws AttestError ERR_TDX_FIRMWARE, ERR_ENCODING */
+/** MRTD of a TD that starts with this image. @throws AttestError ERR_TDX_FIRMWARE */
 export function predictMrTd(image: Buffer, order: MeasureOrder, title: string): Buffer {
     const hash = createHash('sha384')
     for (const section of readSections(image, title)) {

@@ -58,7 +58,7 @@ const MAX_SECTIONS = 64
 /** Real firmware adds some MiB; this much more is no firmware. */
 const MAX_MEMORY = 1n << 30n
 
-/** The sections of an image, in the order in which they are added. @throws AttestError ERR_TDX_FIRMWARE, ERR_ENCODING */
+/** The sections of an image, in the order in which they are added. @throws AttestError ERR_TDX_FIRMWARE */
 export function readSections(image: Buffer, title: string): Section[] {
     const at = findDescriptor(image, title)
     const { signature, length, version, sectionCount } = DESCRIPTOR.parse(image.subarray(at, at + DESCRIPTOR.size))
@@ -77,7 +77,9 @@ export function readSections(image: Buffer, title: string): Section[] {
 }
 
 function findDescriptor(image: Buffer, title: string): number {
-    const entry = readOvmfTable(image, title)?.get(TDX_METADATA_OFFSET)
+    const entry = readOvmfTable(image, (why) => tdxError('ERR_TDX_FIRMWARE', `${title} is malformed: ${why}`))?.get(
+        TDX_METADATA_OFFSET,
+    )
     if (!entry)
         throw tdxError('ERR_TDX_FIRMWARE', `${title}: this firmware has no TDX metadata: no TD can start with it`, {
             hint: 'name the image that holds code and variables (Debian: /usr/share/ovmf/OVMF.fd), built for TDX',

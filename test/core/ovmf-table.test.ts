@@ -8,6 +8,9 @@ import { FOOTER_GUID, readOvmfTable } from '#core/ovmf-table.ts'
 const ONE = '00f771de-1a7e-4fcb-890e-68c77e2fb44e'
 const TWO = '7255371f-3a3b-4b04-927b-1da6efa8d454'
 
+/** Whoever reads such an image has an error of its own. */
+const bad = (why: string) => new RangeError(why)
+
 const u16 = (value: number): Buffer => Buffer.of(value & 0xff, value >> 8)
 const entry = (guid: string, data: Buffer, size = data.length + 18): Buffer =>
     Buffer.concat([data, u16(size), guidBytes(guid)])
@@ -22,17 +25,17 @@ test('entries by their GUIDs', (t) => {
     const data = Buffer.from('data')
     const both = Buffer.concat([entry(ONE, data), entry(TWO, Buffer.alloc(0))])
     t.deepEqual(
-        [...(readOvmfTable(image(both), 'fw') ?? [])],
+        [...(readOvmfTable(image(both), bad) ?? [])],
         [
             [TWO, Buffer.alloc(0)],
             [ONE, data],
         ],
     )
-    t.is(readOvmfTable(image(Buffer.alloc(0)), 'fw')?.size, 0)
+    t.is(readOvmfTable(image(Buffer.alloc(0)), bad)?.size, 0)
 })
 
 for (const size of [0, 17, 32, 49, 50, 256])
-    test(`no table in ${size} bytes of zeros`, (t) => t.is(readOvmfTable(Buffer.alloc(size), 'fw'), null))
+    test(`no table in ${size} bytes of zeros`, (t) => t.is(readOvmfTable(Buffer.alloc(size), bad), null))
 
 const good = entry(ONE, Buffer.from('data'))
 
@@ -45,5 +48,5 @@ for (const { name, bytes, want } of [
     { name: 'with an entry twice', bytes: image(Buffer.concat([good, good])), want: /stands twice/ },
 ])
     test(`refused: a table ${name}`, (t) => {
-        t.throws(() => readOvmfTable(bytes, 'fw'), { code: 'ERR_ENCODING', message: want })
+        t.throws(() => readOvmfTable(bytes, bad), { instanceOf: RangeError, message: want })
     })

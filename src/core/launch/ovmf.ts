@@ -1,14 +1,13 @@
-// What an OVMF image says of its own launch: the table of GUIDs at its end, read backwards (edk2 OvmfPkg/ResetVector/Ia16/
-// ResetVectorVtf0.asm), and the SEV metadata that one of its entries leads to (OvmfPkg/ResetVector/X64/
-// OvmfSevMetadata.asm). Little-endian, GUIDs as EFI stores them. An entry that stands twice is refused: the programs that
-// read such tables disagree on which of them counts.
+// What an OVMF image says of its launch under SEV: entries of the table of GUIDs at its end (edk2 OvmfPkg/ResetVector/
+// Ia16/ResetVectorVtf0.asm), and the SEV metadata that one of them leads to (OvmfPkg/ResetVector/X64/
+// OvmfSevMetadata.asm). Little-endian.
 // SPDX-License-Identifier: Apache-2.0
 
 import { GUID_SIZE, guidText } from '../guid.ts'
+import { HEADER_SIZE, RESET_VECTOR_SIZE, readOvmfTable } from '../ovmf-table.ts'
 import { launchError } from './errors.ts'
 
 export const FOOTER_GUIDS = {
-    footer: '96b582de-1fb2-45f7-baea-a366c55a082d',
     /** u32: where application processors start. */
     resetBlock: '00f771de-1a7e-4fcb-890e-68c77e2fb44e',
     /** u32 base, u32 size. */
@@ -17,14 +16,7 @@ export const FOOTER_GUIDS = {
     secretArea: '4c2eb361-7d9b-4cc3-8081-127c90d3d294',
     /** u32: bytes back from the end of the image. */
     sevMetadata: 'dc886566-984a-4798-a75e-5585a7bf67cc',
-    /** u32: bytes back from the end of the image. */
-    tdxMetadata: 'e47a6535-984a-4798-865e-4685a7bf8ec2',
 } as const
-
-/** Behind the table stands the code at which processors start. */
-const RESET_VECTOR_SIZE = 32
-/** Length and GUID, behind the data of each entry; the length counts all three. */
-const TAIL_SIZE = 2 + GUID_SIZE
 
 /** The data of each entry by its GUID, as views of the image. */
 export type FooterTable = ReadonlyMap<string, Buffer>
@@ -47,34 +39,15 @@ export const readFirmware = (image: Buffer, name: string): Firmware => ({
  * The table at the end of an image; null where there is none. The oldest images have the reset block alone in its place.
  * @throws AttestError ERR_FIRMWARE
  */
-export function readFooter(image: Buffer, name = 'the firmware'): FooterTable | null {
-    const bad = (why: string) => malformed({ name }, `the table at its end: ${why}`)
-    const end = image.length - RESET_VECTOR_SIZE
-    const last = entryBefore(image, 0, end)
-    if (last?.guid === FOOTER_GUIDS.resetBlock) return new Map([[last.guid, last.data]])
-    if (last?.guid !== FOOTER_GUIDS.footer) return null
-    if (last.length < TAIL_SIZE || last.length > end) throw bad(`its length is ${last.length}`)
-    const start = end - last.length
-    const table = new Map<string, Buffer>()
-    for (let at = end - TAIL_SIZE; at > start; ) {
-        const entry = entryBefore(image, start, at)
-        if (!entry) throw bad(`${at - start} bytes are left before its first entry`)
-        const { guid, length, data } = entry
-        if (length < TAIL_SIZE || length > at - start) throw bad(`the entry ${guid} has the length ${length}`)
-        if (table.has(guid)) throw bad(`the entry ${guid} stands twice`)
-        table.set(guid, data)
-        at -= length
-    }
-    return table
-}
+export const readFooter = (image: Buffer, name = 'the firmware'): FooterTable | null =>
+    readOvmfTable(image, (why) => malformed({ name }, why)) ?? resetBlockAlone(image)
 
-/** The entry that ends at `at`, of which nobody has judged the length; null where none fits behind `start`. */
-function entryBefore(image: Buffer, start: number, at: number) {
-    const tail = at - TAIL_SIZE
-    if (tail < start) return null
-    const length = image.readUInt16LE(tail)
-    const guid = guidText(image.subarray(tail + 2, at))
-    return { guid, length, data: image.subarray(Math.max(start, at - length), Math.max(tail, start)) }
+function resetBlockAlone(image: Buffer): FooterTable | null {
+    const end = image.length - RESET_VECTOR_SIZE
+    const tail = end - HEADER_SIZE
+    if (tail < 0 || guidText(image.subarray(end - GUID_SIZE, end)) !== FOOTER_GUIDS.resetBlock) return null
+    const start = Math.max(0, end - image.readUInt16LE(tail))
+    return new Map([[FOOTER_GUIDS.resetBlock, image.subarray(start, tail)]])
 }
 
 /** Where application processors start, all 32 bits. @throws AttestError ERR_FIRMWARE, ERR_FIRMWARE_LACKS */

@@ -3,6 +3,7 @@
 
 import { guidBytes } from '#core/guid.ts'
 import { FOOTER_GUIDS, SECTION_TYPES, type SectionType } from '#core/launch/ovmf.ts'
+import { FOOTER_GUID } from '#core/ovmf-table.ts'
 
 export type Entry = readonly [guid: string, data: Buffer]
 export type SectionRow = readonly [type: SectionType | number, base: number, size: number]
@@ -59,7 +60,7 @@ export function firmware(parts: FirmwareParts = {}): Buffer {
         ...(sections ? [[FOOTER_GUIDS.sevMetadata, words(metadataBack)] as const] : []),
     ]
     const table = Buffer.concat(entries.map(footerEntry))
-    const footer = Buffer.concat([half(parts.tableLength ?? table.length + 18), guidBytes(FOOTER_GUIDS.footer)])
+    const footer = Buffer.concat([half(parts.tableLength ?? table.length + 18), guidBytes(FOOTER_GUID)])
     image.set(Buffer.concat([table, footer]), size - 32 - table.length - footer.length)
     return image
 }

@@ -9,6 +9,7 @@ import { hashCmdline, hashTable, NO_INITRD } from '#core/launch/kernel-hashes.ts
 import { vmsaPages } from '#core/launch/options.ts'
 import { FOOTER_GUIDS, readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
+import { FOOTER_GUID } from '#core/ovmf-table.ts'
 import { EmulatedLaunch, type ProcessorKeys } from '#plugins/sev/emulated/processor.ts'
 import { newSession } from '#plugins/sev/session.ts'
 import { FIRMWARE } from './minted.ts'
@@ -97,7 +98,7 @@ export function makeFirmware(area = 0xc00, size = 16 * 1024): Buffer {
         entry(FOOTER_GUIDS.secretArea, area === 0 ? 0 : 0x81_0000, area),
         entry(FOOTER_GUIDS.resetBlock, 0x0080_b004),
     ])
-    const table = Buffer.concat([entries, tail(FOOTER_GUIDS.footer, entries.length + 18)])
+    const table = Buffer.concat([entries, tail(FOOTER_GUID, entries.length + 18)])
     const body = randomBytes(size - table.length - 32)
     return Buffer.concat([body, table, Buffer.alloc(32, 0x90)])
 }
