@@ -122,15 +122,15 @@ needs(
     programs('dpkg'),
 )('installed, removed, purged: nothing is left', (t) => {
     const root = join(folder, 'root')
-    const kernel = (name: string, module?: string) => {
+    const kernel = (name: string, ...modules: readonly string[]) => {
         mkdirSync(join(root, 'lib/modules', name, 'kernel/drivers/virt'), { recursive: true })
-        if (module) writeFileSync(join(root, 'lib/modules', name, 'kernel/drivers/virt', module), '')
+        for (const module of modules) writeFileSync(join(root, 'lib/modules', name, 'kernel/drivers/virt', module), '')
     }
     for (const name of ['info', 'updates', 'triggers']) mkdirSync(join(root, 'var/lib/dpkg', name), { recursive: true })
     writeFileSync(join(root, 'var/lib/dpkg/status'), '')
     kernel('6.1.0-47-cloud-amd64')
     kernel('6.1.0-47-amd64', 'sev-guest.ko')
-    kernel('6.12.107-cloud-amd64', 'sev-guest.ko.xz')
+    kernel('6.12.107-cloud-amd64', 'sev-guest.ko.xz', 'tdx-guest.ko.xz')
     // Maintainer scripts run on this machine, and are told of the other root; nothing that packages need is there.
     const FORCED = [
         '--force-script-chrootless',
@@ -148,8 +148,14 @@ needs(
     const installed = dpkg('--install', ...debs)
     t.is(installed.status, 0, installed.stderr)
     if (process.arch === 'x64') {
-        const warned = [...installed.stderr.matchAll(/the kernel (\S+) has no sev-guest/g)].map(([, name]) => name)
-        t.deepEqual(warned, ['6.1.0-47-cloud-amd64'])
+        const warned = [...installed.stderr.matchAll(/the kernel (\S+) has no (\S+):/g)].map(
+            ([, name, module]) => `${name} ${module}`,
+        )
+        t.deepEqual(warned.toSorted(), [
+            '6.1.0-47-amd64 tdx-guest',
+            '6.1.0-47-cloud-amd64 sev-guest',
+            '6.1.0-47-cloud-amd64 tdx-guest',
+        ])
         t.regex(installed.stderr, /linux-image-amd64/)
     }
     t.is(statSync(join(root, 'usr/bin/clevis-decrypt-kbs')).mode & 0o777, 0o755)
