@@ -13,7 +13,7 @@ import { listDer } from './revocation-form.ts'
 /** @throws AttestError ERR_TDX_COLLATERAL_MISSING, and as `openCollateral`: what is not signed as it must be is not handed on */
 export function makeBundle(given: GivenCollateral, fmspc: string, at: Date): Buffer {
     const opened = openCollateral(given)
-    const { tcbInfo: info, qeIdentity: identity } = statementsFor(opened.statements, { fmspc }, at)
+    const { tcbInfo: info, qeIdentity: identity } = statementsFor(opened, { fmspc }, at)
     if (!info) throw missing(`TCB info of ${fmspc}`)
     if (!identity) throw missing('QE identity')
     const bytes = [...given.revocationLists, ...opened.statements.revocationLists].map((list) => list.bytes)

@@ -9,8 +9,10 @@ import {
     type Dated,
     fmspcOf,
     readStatements,
+    type SignerFinder,
     type Statement,
     type Statements,
+    signerFinder,
     statementsFor,
     statementVerifier,
 } from './collateral.ts'
@@ -25,6 +27,7 @@ export interface OpenedCollateral {
     readonly statements: Statements
     readonly anchors: Anchors
     readonly lists: RevocationLists
+    readonly signersOf: SignerFinder
     readonly verifyStatement: ReturnType<typeof statementVerifier>
     /** Every certificate, whoever issued it. */
     readonly certificates: readonly Certificate[]
@@ -40,11 +43,13 @@ export function openCollateral({
     const statements = readStatements(files)
     const anchors = readAnchors({ certificates, ...(roots ? { roots } : {}) }, statements.certificates)
     const lists = readLists([...revocationLists, ...statements.revocationLists])
+    const signersOf = signerFinder(anchors)
     return {
         statements,
         anchors,
         lists,
-        verifyStatement: statementVerifier(anchors, lists),
+        signersOf,
+        verifyStatement: statementVerifier(anchors, lists, signersOf),
         certificates: [
             ...certificates.flatMap(({ name, bytes }) => parseCertificates(bytes, name)),
             ...statements.certificates,
@@ -151,7 +156,8 @@ interface Need {
     readonly until: Date
 }
 
-function needsOf({ statements, anchors, lists, verifyStatement }: OpenedCollateral, quote: Quote, at: Date): Need[] {
+function needsOf(opened: OpenedCollateral, quote: Quote, at: Date): Need[] {
+    const { anchors, lists, verifyStatement } = opened
     const chain = chainReader(anchors)(quote.certification.data)
     const { pck, ca } = chain
     const until = ({ cn, notAfter }: Pick<Authority, 'cn' | 'notAfter'>): Need => ({
@@ -164,7 +170,7 @@ function needsOf({ statements, anchors, lists, verifyStatement }: OpenedCollater
         if (!list) throw tdxError('ERR_TDX_CRL_MISSING', `no revocation list of ${cn} is there`)
         return { what: `revocation list of ${cn}`, until: list.nextUpdate }
     })
-    const { tcbInfo, qeIdentity } = statementsFor(statements, pck, at)
+    const { tcbInfo, qeIdentity } = statementsFor(opened, pck, at)
     const needed = (what: string, chosen: Statement<Dated> | undefined): Need[] => {
         if (!chosen) throw tdxError('ERR_TDX_COLLATERAL_MISSING', `no ${what} is there`)
         const { signer } = verifyStatement(chosen, at)

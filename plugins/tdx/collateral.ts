@@ -78,16 +78,28 @@ export type PlatformId = Pick<Pck, 'fmspc'> & Partial<Pick<Pck, 'pceId'>>
 export const fmspcOf = ({ fmspc }: TcbInfo): string => toHex(fmspc)
 
 /**
- * The statements to judge a platform by, each undefined where none was given.
+ * The statements to judge a platform by, each undefined where none was given. What no trusted key has signed is passed
+ * over where something else is there that one has.
  * @throws AttestError ERR_TDX_COLLATERAL where all that is of its FMSPC is of another PCE, and as `choose`
  */
-export function statementsFor({ tcbInfos, qeIdentities }: Statements, { fmspc, pceId }: PlatformId, at: Date) {
-    const ofFmspc = tcbInfos.filter(({ body }) => fmspcOf(body) === fmspc)
+export function statementsFor(
+    { statements, signersOf }: { readonly statements: Statements; readonly signersOf: SignerFinder },
+    { fmspc, pceId }: PlatformId,
+    at: Date,
+) {
+    const passedOver: string[] = []
+    const signed = <T>(among: readonly Statement<T>[]): readonly Statement<T>[] => {
+        const own = among.filter((statement) => signersOf(statement).length > 0)
+        if (own.length === 0) return among
+        passedOver.push(...among.filter((statement) => !own.includes(statement)).map(({ name }) => name))
+        return own
+    }
+    const ofFmspc = signed(statements.tcbInfos.filter(({ body }) => fmspcOf(body) === fmspc))
     const own = ofFmspc.filter(({ body }) => pceId === undefined || toHex(body.pceId) === pceId)
     const [other] = ofFmspc
     if (other && own.length === 0)
         throw tdxError('ERR_TDX_COLLATERAL', `${other.name}: PCE-ID: expected ${pceId}, got ${toHex(other.body.pceId)}`)
-    return { tcbInfo: choose(own, at), qeIdentity: choose(qeIdentities, at) }
+    return { tcbInfo: choose(own, at), qeIdentity: choose(signed(statements.qeIdentities), at), passedOver }
 }
 
 /**
@@ -111,17 +123,32 @@ function choose<T extends Dated>(among: readonly Statement<T>[], at: Date): Stat
 
 export type Dated = Pick<TcbInfo, 'issueDate' | 'nextUpdate' | 'tcbEvaluationDataNumber'>
 
+/** The certificates of the key that signed a statement, among those that a root vouches for; none where nobody knows it. */
+export type SignerFinder = (statement: Statement<unknown>) => readonly Issued[]
+
+/** What has been found is kept. */
+export function signerFinder({ signers }: Pick<Anchors, 'signers'>): SignerFinder {
+    const known = new WeakMap<object, readonly Issued[]>()
+    // One key may have been certified more than once, and comes with each of its statements.
+    const keys = signers.map(({ key }) => key).filter((key, i, all) => all.findIndex((one) => one.equals(key)) === i)
+
+    return (statement) => {
+        const kept = known.get(statement)
+        if (kept) return kept
+        const key = keys.find((one) => isSignedBy(statement, one))
+        const found = key ? signers.filter((signer) => signer.key.equals(key)) : []
+        known.set(statement, found)
+        return found
+    }
+}
+
 /**
- * Finds the key that signed a statement among those that a root vouches for. What has been found is kept.
- * @returns finds it; throws AttestError ERR_TDX_COLLATERAL, and ERR_TDX_COLLATERAL_TIME or ERR_TDX_REVOKED where only
+ * @returns finds the key that signed a statement; throws AttestError ERR_TDX_COLLATERAL, and ERR_TDX_COLLATERAL_TIME or ERR_TDX_REVOKED where only
  * a certificate that does not hold at the time names it
  */
-export function statementVerifier(anchors: Anchors, lists: RevocationLists) {
-    const known = new WeakMap<object, readonly Issued[]>()
-
+export function statementVerifier(anchors: Anchors, lists: RevocationLists, signersOf: SignerFinder) {
     return function verifyStatement<T>(statement: Statement<T>, at: Date): Verified<T> {
-        const signers = known.get(statement) ?? anchors.signers.filter(({ key }) => isSignedBy(statement, key))
-        known.set(statement, signers)
+        const signers = signersOf(statement)
         const [first] = signers
         if (!first)
             throw tdxError(
@@ -131,7 +158,6 @@ export function statementVerifier(anchors: Anchors, lists: RevocationLists) {
                     : `${statement.name}: no certificate of the key that signed it was given`,
                 { hint: 'its issuer chain comes with it in a header of the answer: give it with --collateral' },
             )
-        // One key may have been certified more than once.
         const signer = signers.find(({ notBefore, notAfter }) => notBefore <= at && at <= notAfter) ?? first
         checkSigner(signer, lists, at)
         return { ...statement, signer }

@@ -12,27 +12,32 @@ import { coverageOf, readPolicy, TDX_POLICY, tdxPolicy, writePolicy } from './po
 import { FORMS, recognise } from './recognise.ts'
 import { STATUS_CHECKS, statusJudge } from './status.ts'
 import { TEE } from './tee.ts'
+import { ready, trustReader } from './trusted.ts'
 import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
 
-export const tdxVerifier = (trust: Trust): Verifier => ({
-    tee: TEE,
-    checkNames: { authentic: AUTHENTIC_CHECKS, status: STATUS_CHECKS, appraisal: TDX_POLICY.checks },
-    appraisedClaims: TDX_POLICY.appraisedClaims,
-    forms: FORMS,
-    roots: `a root key of SGX and TDX (${ROOTS})`,
-    takesRoot: (root) => readRoots(root).length > 0,
-    recognise,
-    fromKbs,
-    toKbs,
-    authenticate: authenticator(trust),
-    judgeStatus: statusJudge(trust),
-    readPolicy,
-    writePolicy,
-    appraise,
-    measurementsOf: (policy) => tdxPolicy(policy).measurements ?? null,
-    withMeasurements: (policy, measurements, title) => readPolicy({ ...tdxPolicy(policy), measurements }, title),
-    covers: coverageOf,
-    readEventLog: readBootLog,
-    floor,
-    describe,
-})
+export function tdxVerifier(trust: Trust): Verifier {
+    const read = trustReader(trust)
+    return {
+        tee: TEE,
+        checkNames: { authentic: AUTHENTIC_CHECKS, status: STATUS_CHECKS, appraisal: TDX_POLICY.checks },
+        appraisedClaims: TDX_POLICY.appraisedClaims,
+        forms: FORMS,
+        roots: `a root key of SGX and TDX (${ROOTS})`,
+        takesRoot: (root) => readRoots(root).length > 0,
+        recognise,
+        fromKbs,
+        toKbs,
+        ready: () => ready(trust, read),
+        authenticate: authenticator(trust, read),
+        judgeStatus: statusJudge(trust),
+        readPolicy,
+        writePolicy,
+        appraise,
+        measurementsOf: (policy) => tdxPolicy(policy).measurements ?? null,
+        withMeasurements: (policy, measurements, title) => readPolicy({ ...tdxPolicy(policy), measurements }, title),
+        covers: coverageOf,
+        readEventLog: readBootLog,
+        floor,
+        describe,
+    }
+}

@@ -9,9 +9,9 @@ import type { Checks } from '#core/checks.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import type { Trust } from '#evidence/verifier.ts'
-import { type Anchors, chainReader, checkTime, isEmulated, type PckChain, readAnchors } from './chain.ts'
+import { type Anchors, checkTime, isEmulated, type PckChain } from './chain.ts'
 import { claimsOf } from './claims.ts'
-import { readStatements, type Statements, statementsFor, statementVerifier } from './collateral.ts'
+import { statementsFor } from './collateral.ts'
 import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
 import { type Collateral, describePlatform, type VerifiedQe } from './describe-platform.ts'
 import { tdxError } from './errors.ts'
@@ -20,8 +20,9 @@ import { logClaims } from './event-log-claims.ts'
 import type { TdxAuthentic } from './platform.ts'
 import { attestationKeyOf, checkQeIdentity, checkQeReport } from './qe.ts'
 import { parseQuote, type Quote } from './quote.ts'
-import { checkRevocation, type Revocation, type RevocationLists, readLists } from './revocation.ts'
+import { checkRevocation, type Revocation, type RevocationLists } from './revocation.ts'
 import { checkModule, type Evaluation, evaluateTcb } from './tcb.ts'
+import { type Trusted, type TrustReader, trustReader } from './trusted.ts'
 import { weaknessesOf } from './weaknesses.ts'
 
 /** The checks in their order. */
@@ -39,15 +40,6 @@ export const AUTHENTIC_CHECKS = [
     'event-log',
 ] as const
 
-/** Everything that the trust says, read once. */
-interface Trusted {
-    readonly anchors: Anchors
-    readonly lists: RevocationLists
-    readonly statements: Statements
-    readonly readChain: ReturnType<typeof chainReader>
-    readonly verifyStatement: ReturnType<typeof statementVerifier>
-}
-
 /** Quoting enclaves that are kept: a platform each. */
 const MAX_KEPT = 1024
 
@@ -55,8 +47,7 @@ const MAX_KEPT = 1024
  * The check of authenticity under one trust. It keeps the quoting enclaves that it has verified, by the digest of their
  * keys, report and certificates; time, revocation and the statements' dates are checked each time.
  */
-export function authenticator(trust: Trust) {
-    let trusted: Trusted | undefined
+export function authenticator(trust: Trust, read: TrustReader = trustReader(trust)) {
     const kept = new Map<string, VerifiedQe>()
 
     return function authenticate(evidence: Evidence, at: Date, checks: Checks): TdxAuthentic {
@@ -65,14 +56,14 @@ export function authenticator(trust: Trust) {
         const id = identify(quote, raw)
         const known = kept.get(id)
         const chain = checks.run('chain', () => {
-            trusted ??= readTrust(trust)
-            const chain = known?.chain ?? trusted.readChain(quote.certification.data)
-            return { ...chain, detail: describeChain(chain, trusted.anchors) }
+            const { readChain, anchors } = read()
+            const chain = known?.chain ?? readChain(quote.certification.data)
+            return { ...chain, detail: describeChain(chain, anchors) }
         })
-        const { lists, statements, verifyStatement, anchors } = trusted as Trusted
+        const { lists, anchors } = read()
         checks.run('validity', () => checkValidity(chain, at))
         const revocation = runRevocation(checks, chain, lists, at, trust.withoutRevocation)
-        const collateral = runCollateral(checks, chain, { statements, verifyStatement, at })
+        const collateral = runCollateral(checks, chain, read(), at)
         checks.run('module', () => ({ detail: checkModule(quote.body, collateral.tcbInfo?.body ?? null) }))
         const { verifiedQe } = checks.run('quoting-enclave', () => {
             const verifiedQe: VerifiedQe = known ?? {
@@ -110,19 +101,6 @@ export function authenticator(trust: Trust) {
             emulated: platform.emulated,
             weaknesses: weaknessesOf(claims),
         }
-    }
-}
-
-function readTrust(trust: Trust): Trusted {
-    const statements = readStatements(trust.statements)
-    const anchors = readAnchors(trust, statements.certificates)
-    const lists = readLists([...trust.revocationLists, ...statements.revocationLists])
-    return {
-        anchors,
-        lists,
-        statements,
-        readChain: chainReader(anchors),
-        verifyStatement: statementVerifier(anchors, lists),
     }
 }
 
@@ -175,22 +153,20 @@ function runRevocation(
 const describeList = ({ name, nextUpdate }: NonNullable<Revocation['root']>, at: Date): string =>
     at <= nextUpdate ? `not in ${name}` : `not in ${name}, WHICH HAS EXPIRED`
 
-function runCollateral(
-    checks: Checks,
-    { pck }: PckChain,
-    { statements, verifyStatement, at }: Pick<Trusted, 'statements' | 'verifyStatement'> & { readonly at: Date },
-): Collateral {
+function runCollateral(checks: Checks, { pck }: PckChain, trusted: Trusted, at: Date): Collateral {
     const answer: { collateral: Collateral } = { collateral: { tcbInfo: null, qeIdentity: null } }
+    const { statements, verifyStatement } = trusted
     const others = statements.others.length > 0 ? ` (of no use here: ${statements.others.join(', ')})` : ''
     const missing = `no TCB info for FMSPC ${pck.fmspc}, or no identity of the TD QE, was given${others}: not checked`
     checks.runIfNamed('collateral', missing, () => {
-        const { tcbInfo, qeIdentity } = statementsFor(statements, pck, at)
+        const { tcbInfo, qeIdentity, passedOver } = statementsFor(trusted, pck, at)
         answer.collateral = {
             tcbInfo: tcbInfo ? verifyStatement(tcbInfo, at) : null,
             qeIdentity: qeIdentity ? verifyStatement(qeIdentity, at) : null,
         }
         if (!tcbInfo || !qeIdentity) return null
-        return { detail: [tcbInfo, qeIdentity].map(describeStatement).join(', ') }
+        const unsigned = passedOver.map((name) => `PASSED OVER, not signed by any trusted key: ${name}`)
+        return { detail: [...[tcbInfo, qeIdentity].map(describeStatement), ...unsigned].join(', ') }
     })
     return answer.collateral
 }

@@ -46,14 +46,19 @@ export async function requireRoots(plugins: readonly Plugin[], roots: readonly N
 
 /** @throws AttestError ERR_BROKER_COLLATERAL, ERR_EVIDENCE_TRUST, ERR_FILE: at the start what is there must be readable */
 export async function openVerifiers({ plugins, roots, collateral, log }: TrustOptions): Promise<Verifiers> {
+    // What cannot be read must not replace what can, so it is read before it does.
     const load = async (seen: string | null) => {
         const found = readCollateral(seen === null ? undefined : collateral.path)
         const trust = { ...LATER, ...found, ...(roots ? { roots } : {}) }
-        return new Map(
+        const verifiers = new Map(
             await Promise.all(
                 plugins.map(async (plugin): Promise<[string, Verifier]> => [plugin.id, await plugin.verifier(trust)]),
             ),
         )
+        for (const verifier of verifiers.values())
+            for (const reason of verifier.ready?.() ?? [])
+                log.warn('a file of the folder counts for nothing', { folder: collateral.path, reason })
+        return verifiers
     }
     let seen = fingerprint(collateral)
     let current = await load(seen)

@@ -118,6 +118,13 @@ export interface Verifier extends KbsEvidence {
      * @throws AttestError mine, and malformed
      */
     recognise(bytes: Buffer): { readonly evidence: Evidence; readonly form: string } | null
+    /**
+     * Reads all that the trust says, where the first evidence would. Absent: it was read when the verifier was made, or
+     * costs nothing.
+     * @returns what of it counts for nothing, for a log
+     * @throws AttestError it cannot be read, and no evidence can be judged by it
+     */
+    ready?(): readonly string[]
     /** Asked by authenticate.ts alone. @throws AttestError of the first check that fails; what exits with 3 leaves the verdict open */
     authenticate(evidence: Evidence, at: Date, checks: Checks): Authentic
     /**

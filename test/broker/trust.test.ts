@@ -5,11 +5,15 @@ import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { openVerifiers } from '#broker/trust.ts'
+import { errnoOf } from '#core/errors.ts'
 import { silent } from '#core/log.ts'
-import type { Trust } from '#evidence/verifier.ts'
+import { judge } from '#evidence/judge.ts'
+import type { Trust, Verifier } from '#evidence/verifier.ts'
 import { snp } from '#plugins/snp/index.ts'
+import { tdx } from '#plugins/tdx/index.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { named } from '#test/plugins/snp/minted.ts'
+import { identityOf, infoOf, quote, vendor as tdxVendor } from '#test/plugins/tdx/minted.ts'
 import { theVendor } from './rig.ts'
 
 /** Verifiers over a folder; how many lists the last ones know, and what was logged. */
@@ -96,6 +100,67 @@ for (const { name, spoil, reason } of [
         await verifiers.refresh()
         t.is(lists(), 2, 'what was mended is read')
     })
+
+/** A broker of TDX over a folder with all that a quote is judged by. */
+async function openedTdx(t: ExecutionContext) {
+    const intel = await tdxVendor()
+    const folder = temporaryFolder(t)
+    const write = (name: string, bytes: Buffer | string) => writeFileSync(join(folder, name), bytes)
+    write('info.json', infoOf(intel).bytes)
+    write('identity.json', identityOf(intel).bytes)
+    write('root.crl', intel.lists.root)
+    write('pck.crl', intel.lists.pck)
+    write('signing.der', intel.certificates.tcbSigning)
+    const log: string[] = []
+    const record = (message: string, fields?: object) => void log.push(`${message}: ${JSON.stringify(fields)}`)
+    const open = (roots = [named('root', intel.certificates.root)]) =>
+        openVerifiers({
+            plugins: [tdx],
+            roots,
+            collateral: { path: folder, named: true },
+            log: { ...silent, warn: record, error: record },
+        })
+    const verifiers = await open()
+    t.teardown(verifiers.close)
+    const evidence = { tee: 'tdx', report: quote(intel) }
+    const verdict = (): string => {
+        const verifier = verifiers.current.get('tdx') as Verifier
+        return judge(verifier, evidence, {}, new Date()).verdict
+    }
+    return { write, open, verifiers, log, verdict }
+}
+
+for (const [name, file, bytes] of [
+    ['a statement that is half written', 'info.json', '{"tcbInfo":'],
+    ['a new file that is half written', 'new.json', '{"tcbInfo":'],
+    ['JSON of something else', 'new.json', '{"cloudInit":1}'],
+] as const)
+    test(`statements that were read before stay, and it is said once: ${name}`, async (t) => {
+        const { write, open, verifiers, log, verdict } = await openedTdx(t)
+        t.is(verdict(), 'authentic')
+        write(file, bytes)
+        await verifiers.refresh()
+        await verifiers.refresh()
+        t.is(verdict(), 'authentic')
+        t.is(log.length, 1)
+        t.regex(log[0] ?? '', /those read before stay/)
+        t.true(log[0]?.includes(file))
+        const refused = await t.throwsAsync(open(), undefined, 'at the start it must be readable')
+        t.regex(errnoOf(refused) ?? '', /^ERR_(?:JSON|TDX_COLLATERAL)$/)
+        const { certificates } = await theVendor()
+        const others = await open([named('ark', certificates.ark)])
+        t.teardown(others.close)
+        t.pass('but not where no root of TDX is trusted')
+    })
+
+test('a statement that nobody has signed costs itself only, and it is said', async (t) => {
+    const { write, verifiers, log, verdict } = await openedTdx(t)
+    write('forged.json', infoOf(await tdxVendor(), { tcbEvaluationDataNumber: 500 }).bytes)
+    await verifiers.refresh()
+    t.is(verdict(), 'authentic')
+    t.is(log.length, 1)
+    t.regex(log[0] ?? '', /counts for nothing.*forged\.json is not signed/)
+})
 
 test('one file in the place of a folder', async (t) => {
     const path = await folderWithList(t)

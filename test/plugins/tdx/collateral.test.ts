@@ -86,7 +86,25 @@ testAuthentic(intel, [
             ],
         },
     },
+    {
+        name: 'forged statements of higher numbers beside good ones',
+        trust: {
+            statements: [
+                infoOf(foreign, { tcbEvaluationDataNumber: 500 }),
+                identityOf(foreign, { tcbEvaluationDataNumber: 500 }),
+                infoOf(intel),
+                identityOf(intel),
+            ],
+        },
+    },
 ])
+
+test('statements that are passed over are told', (t) => {
+    const forged = named('forged.json', infoOf(foreign, { tcbEvaluationDataNumber: 500 }).bytes)
+    const { checks } = judged({ name: '', trust: { statements: [forged, infoOf(intel), identityOf(intel)] } })
+    const told = checks.list.find(({ name }) => name === 'collateral')?.detail ?? ''
+    t.regex(told, /PASSED OVER, .*: forged\.json$/)
+})
 
 const CASES: readonly Refused[] = [
     ...cases('ERR_TDX_COLLATERAL_TIME', 'collateral-time', [
