@@ -1,7 +1,9 @@
-// What the owner of a guest needs of this technology before it runs, for the commands of `sev`, which may know no file of
+// What the owner of a guest, and its host, need of this technology, for the commands of `sev`, which may know no file of
 // a plugin: loaded through src/plugins.ts.
 // SPDX-License-Identifier: Apache-2.0
 
+export { AEB_WARNING, answerAeb, retrieveEvidence } from './aeb.ts'
+export { encodeAebEvidence, isAebEvidence, MAX_AEB_EVIDENCE, parseAebEvidence } from './aeb-evidence.ts'
 export { CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, readChain, verifyChain } from './chain.ts'
 export { sevError } from './errors.ts'
 export { type LaunchClaim, openLaunch, packSecrets, validateLaunch } from './launch.ts'

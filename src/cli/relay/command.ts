@@ -1,12 +1,13 @@
 // `relay`: on the host, carries connections of guests without network to a broker, until it is told to stop.
 // SPDX-License-Identifier: Apache-2.0
 
-import { coreError, errnoOf, messageOf } from '#core/errors.ts'
+import { coreError } from '#core/errors.ts'
 import { serviceLogger } from '#core/log-pino.ts'
 import { command as define } from '../command.ts'
 import { note, PROGRAM } from '../term.ts'
-import { formatAddress, parseCids, parseListen, parseTarget, type RelayAddress } from './addresses.ts'
-import { type Relay, startRelay } from './relay.ts'
+import { toldToStop } from '../told-to-stop.ts'
+import { formatAddress, parseCids, parseListen, parseTarget } from './addresses.ts'
+import { startRelay } from './relay.ts'
 
 const NONE: string[] = []
 
@@ -52,7 +53,8 @@ export const command = define({
         if (allowed.length > 0 && listen.kind !== 'vsock')
             throw coreError('ERR_USAGE', '--allow-cid: only vsock says which guest calls')
         const to = parseTarget(args.to)
-        const relay = await start(listen, {
+        const relay = await startRelay({
+            listen,
             to,
             allowedCids: allowed.length > 0 ? allowed : null,
             maxConnections: atLeastOne(args.maxConnections, '--max-connections'),
@@ -69,29 +71,6 @@ export const command = define({
         return 0
     },
 })
-
-async function start(listen: RelayAddress, rest: Omit<Parameters<typeof startRelay>[0], 'listen'>): Promise<Relay> {
-    try {
-        return await startRelay({ ...rest, listen })
-    } catch (cause) {
-        const code = errnoOf(cause)
-        if (code === undefined || code.startsWith('ERR_')) throw cause
-        throw coreError('ERR_LISTEN', messageOf(cause), { cause, hint: HINTS[code] })
-    }
-}
-
-const HINTS: Readonly<Record<string, string>> = {
-    EAFNOSUPPORT: 'load the kernel module vsock; on a host of KVM, vhost_vsock',
-    EADDRNOTAVAIL: 'that address, or that CID, is not this machine’s',
-    EADDRINUSE: 'another program listens there',
-    EACCES: 'ports below 1024 want CAP_NET_BIND_SERVICE; a path, a folder that may be written to',
-}
-
-function toldToStop(): Promise<void> {
-    return new Promise((resolve) => {
-        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve())
-    })
-}
 
 function atLeastOne(value: number, option: string): number {
     if (value >= 1) return value

@@ -4,6 +4,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import type { Listener } from '#drivers/linux/stream-socket.ts'
 import { connectSocket, connectUnix, listenUnix } from '#drivers/linux/unix-socket.ts'
 import { formatVsock, listenVsock } from '#drivers/linux/vsock.ts'
@@ -21,8 +22,25 @@ export interface Listening {
     readonly failed: (error: Error) => void
 }
 
-/** @throws an error of the system call */
-export async function listen(address: RelayAddress, { accepted, failed }: Listening): Promise<Listener> {
+/** @throws AttestError ERR_LISTEN */
+export async function listen(address: RelayAddress, listening: Listening): Promise<Listener> {
+    try {
+        return await opened(address, listening)
+    } catch (cause) {
+        const code = errnoOf(cause)
+        if (code === undefined || code.startsWith('ERR_')) throw cause
+        throw coreError('ERR_LISTEN', messageOf(cause), { cause, hint: HINTS[code] })
+    }
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+    EAFNOSUPPORT: 'load the kernel module vsock; on a host of KVM, vhost_vsock',
+    EADDRNOTAVAIL: 'that address, or that CID, is not this machine’s',
+    EADDRINUSE: 'another program listens there',
+    EACCES: 'ports below 1024 want CAP_NET_BIND_SERVICE; a path, a folder that may be written to',
+}
+
+async function opened(address: RelayAddress, { accepted, failed }: Listening): Promise<Listener> {
     switch (address.kind) {
         case 'vsock':
             return listenVsock(address, {

@@ -33,7 +33,7 @@ export interface Relay {
 /** Connections that were turned away are told of once in this time, with how many there were. */
 const TURNED_AWAY_EVERY_MS = 10_000
 
-/** @throws an error of the system call that listens */
+/** @throws AttestError ERR_LISTEN */
 export async function startRelay(options: RelayOptions): Promise<Relay> {
     const { log, to, idleTimeoutMs, connectTimeoutMs } = options
     const open = new Map<Duplex, Caller>()

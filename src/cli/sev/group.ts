@@ -21,4 +21,9 @@ export const group: readonly CommandRow[] = [
         describe: 'reports that hosts ask for',
         load: async () => ({ group: (await import('./report.ts')).group }),
     },
+    {
+        signature: 'aeb',
+        describe: 'evidence that hosts hand to guests (2022)',
+        load: async () => ({ group: (await import('./aeb.ts')).group }),
+    },
 ]

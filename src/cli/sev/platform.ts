@@ -32,6 +32,11 @@ export const PLATFORM_OPTIONS = {
     },
 } as const
 
+interface NamedBytes {
+    readonly name: string
+    readonly bytes: Buffer
+}
+
 export interface PlatformArgs {
     readonly pdh?: string | undefined
     readonly certChain: readonly string[]
@@ -44,10 +49,10 @@ export interface PlatformArgs {
 }
 
 /**
- * The certificates that were named, and what they are judged by.
+ * The certificates that were named, or that evidence brought, and what they are judged by.
  * @throws AttestError ERR_USAGE, ERR_NOT_FOUND_FILE, ERR_SEV_CERTIFICATE, what fetchCek throws
  */
-export async function readPlatform(args: PlatformArgs) {
+export async function readPlatform(args: PlatformArgs, brought: readonly NamedBytes[] = []) {
     const { readChain } = await sevOwner()
     const { pdh, certChain, cek, chipId, saveCek, cekService, owner, trustRoot } = args
     if (saveCek !== undefined && chipId === undefined)
@@ -55,8 +60,8 @@ export async function readPlatform(args: PlatformArgs) {
     if (saveCek !== undefined) requireNewFile(saveCek, '--save-cek')
     const id = chipId === undefined ? undefined : readSized(chipId, '--chip-id', CHIP_ID_SIZE)
     const named = [cek, pdh, ...certChain].filter((path) => path !== undefined)
-    if (named.length === 0) throw coreError('ERR_USAGE', 'no certificate was named: --cert-chain')
-    const blobs = named.map((name) => ({ name, bytes: readBlob(name) }))
+    if (named.length + brought.length === 0) throw coreError('ERR_USAGE', 'no certificate was named: --cert-chain')
+    const blobs = [...named.map((name) => ({ name, bytes: readBlob(name) })), ...brought]
     const roots = trustRoot.map((name) => {
         const { ark } = readChain([{ name, bytes: readBlob(name) }])
         if (!ark) throw coreError('ERR_USAGE', `--trust-root: ${name} is no ARK`)

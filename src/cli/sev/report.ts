@@ -5,7 +5,7 @@ import { Checks } from '#core/checks.ts'
 import { coreError } from '#core/errors.ts'
 import { sevOwner } from '#plugins.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
-import { printJson } from '../term.ts'
+import { note, printJson } from '../term.ts'
 import { NO_STRINGS, readBlob, readSized } from './inputs.ts'
 import { PLATFORM_OPTIONS, readPlatform } from './platform.ts'
 import { type Ending, exitOf, lastLine, showChecks, verdictOf } from './show.ts'
@@ -32,7 +32,7 @@ const OPTIONS = {
 } as const
 
 export const command = define({
-    positionals: { file: 'the report, 208 bytes: raw or base64' },
+    positionals: { file: 'the report, 208 bytes: raw or base64; or the evidence of an AEB, which brings certificates' },
     options: OPTIONS,
     examples: [
         [
@@ -40,6 +40,7 @@ export const command = define({
             'a guest like that, on AMD’s hardware',
         ],
         ['report.bin --cert-chain chain.b64 --cek cek.cert --authentic-only', 'some guest on AMD’s hardware'],
+        ['evidence.json --cek cek.cert --launch-digest 07f7ab…', 'what `sev aeb get` wrote'],
     ],
     details:
         'The host chooses which guest it asks about, and the nonce: the report is bound to nobody, and may be old. It never ' +
@@ -50,8 +51,8 @@ export const command = define({
         const digests = args.launchDigest.map((text) => readSized(text, '--launch-digest', DIGEST_SIZE))
         const nonce = args.nonce === undefined ? null : readSized(args.nonce, '--nonce', 16)
         if (args.policy !== undefined) readPolicy(args.policy)
-        const bytes = readBlob(String(args['file']))
-        const { files, trust } = await readPlatform(args)
+        const { report: bytes, certificates, claims: via } = await readEvidence(String(args['file']))
+        const { files, trust } = await readPlatform(args, certificates)
         const checks = new Checks([...CHAIN_CHECKS, 'report', ...EXPECTATIONS])
         const isExpected = digests.length > 0 || nonce !== null || args.policy !== undefined
         let ending: Ending = { verdict: isExpected ? 'accepted' : 'authentic' }
@@ -73,6 +74,7 @@ export const command = define({
                 rootIsAmd: platform.line !== null,
                 binding: 'none',
                 freshness: 'host-chosen',
+                ...via,
             }
             await appraise(report, { digests, nonce, policy: args.policy, isExpected }, checks)
         } catch (error) {
@@ -99,6 +101,20 @@ const TEXTS: Readonly<Record<Ending['verdict'], string | undefined>> = {
     authentic: 'AUTHENTIC, NOT APPRAISED: could be any guest, could be a replay',
     rejected: undefined,
     undecided: undefined,
+}
+
+/** A report alone, or what an AEB handed over: of that it is said each time what it is worth. */
+async function readEvidence(path: string) {
+    const { AEB_WARNING, isAebEvidence, parseAebEvidence } = await sevOwner()
+    const bytes = readBlob(path)
+    if (!isAebEvidence(bytes)) return { report: bytes, certificates: [], claims: {} }
+    const { report, cek, pek, oca, deviceType } = parseAebEvidence(bytes)
+    note(AEB_WARNING)
+    return {
+        report,
+        certificates: [cek, pek, oca].map((certificate) => ({ name: path, bytes: certificate })),
+        claims: { via: 'aeb', trust: 'informational', ...(deviceType === null ? {} : { deviceType }) },
+    }
 }
 
 interface Wanted {
