@@ -15,6 +15,7 @@ export const group: readonly CommandRow[] = [
         load: () => import('./credential/group.ts'),
     },
     { signature: 'reference', describe: 'the guests that are known', load: () => import('./reference.ts') },
+    { signature: 'launch', describe: 'guests of SEV, proved before they run', load: () => import('./launch/group.ts') },
     {
         signature: 'explain <file> <path>',
         describe: 'would a guest with this evidence get this resource, and why',

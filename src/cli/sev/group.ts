@@ -1,4 +1,4 @@
-// `sev`: what the owner of a guest of SEV or SEV-ES does before it runs.
+// `sev`: what the owner of a guest of SEV or SEV-ES does before it runs, and what its host does meanwhile.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { CommandRow } from '../command.ts'
@@ -11,6 +11,11 @@ export const group: readonly CommandRow[] = [
         load: () => import('./validate.ts'),
     },
     { signature: 'inject', describe: 'a packet of secrets for a launch', load: () => import('./inject.ts') },
+    {
+        signature: 'launch-host',
+        describe: 'start a guest whose owner proves it first',
+        load: () => import('./host/command.ts'),
+    },
     {
         signature: 'chain',
         describe: 'the certificates of a platform',

@@ -1,0 +1,151 @@
+// `broker launch register`: what a guest of SEV must be, and the secrets that it gets then. Its host brings both together
+// over the public listener; the token that the host may have to show is made here, and the broker hears of its hash.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createHash, randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import type { VmView } from '#broker/launches.ts'
+import { toBase64, toBase64Url, toHex } from '#core/bytes.ts'
+import { coreError } from '#core/errors.ts'
+import { createFile } from '#core/files.ts'
+import { secretArea } from '#core/launch/ovmf.ts'
+import { libc } from '#drivers/linux/libc.ts'
+import { sevOwner } from '#plugins.ts'
+import { type Args, command as define, JSON_OPTION } from '../../command.ts'
+import { requireNewFile } from '../../options/new-file.ts'
+import { checkExpected, EXPECTED_OPTIONS, namesProcessors, readExpected } from '../../sev/expected.ts'
+import { NO_STRINGS, readBlob, readSized, withSecrets } from '../../sev/inputs.ts'
+import { hint, note, printJson } from '../../term.ts'
+import { admin, DATA_OPTION } from '../admin.ts'
+import { vmPath } from './path.ts'
+
+const files = (describe: string) => ({ type: 'array', string: true, default: NO_STRINGS, describe }) as const
+
+const OPTIONS = {
+    ...DATA_OPTION,
+    policy: { type: 'number', default: 7, describe: 'the policy of the launch: 7 for SEV-ES, 3 for SEV' },
+    secret: {
+        type: 'array',
+        string: true,
+        demandOption: true,
+        describe: 'GUID:FILE, or luks-key:FILE: a secret and what the guest finds it by; may be repeated',
+    },
+    ...EXPECTED_OPTIONS,
+    'launch-digest': files('or a launch digest that is accepted (hex), as `measure` prints it; may be repeated'),
+    'area-size': {
+        type: 'number',
+        describe: 'with --launch-digest: the room that its firmware has for secrets [3072]',
+    },
+    'min-api-major': { type: 'number', describe: 'the least API of the platform’s firmware, major …' },
+    'min-api-minor': { type: 'number', describe: '… and minor' },
+    'min-build-id': { type: 'number', describe: 'its least build' },
+    chip: files('the chip that it must be, as `sev chain verify` names it; may be repeated'),
+    cek: files('a chip’s certificate with AMD’s signature, for hosts that have none; may be repeated'),
+    owner: { type: 'string', describe: 'the certificate (OCA) of whoever must own the platform' },
+    'trust-root': files('trust this ARK instead of AMD’s: an emulator’s, a laboratory’s'),
+    'max-launches': { type: 'number', default: 1, describe: 'how many launches may be validated' },
+    'confirm-after': { type: 'number', describe: 'so many of them without `broker launch confirm`; all unless told' },
+    'max-open': { type: 'number', default: 4, describe: 'how many may be under way at once' },
+    'launch-seconds': { type: 'number', default: 600, describe: 'how long one may be under way' },
+    'host-token': { type: 'string', describe: 'write a token that the host has to show to this new file (mode 0600)' },
+    'insecure-unmeasured-cpu-state': {
+        type: 'boolean',
+        default: false,
+        describe: 'accept a policy without ES: the host chooses where the processors start',
+    },
+    ...JSON_OPTION,
+} as const
+
+export const command = define({
+    positionals: { uuid: 'what the host asks for: a UUID of its own for each start, or each guest' },
+    options: OPTIONS,
+    examples: [
+        [
+            '7c9e6679-7425-40de-944b-e07fc1f90ae7 --firmware AmdSev.fd --kernel vmlinuz --initrd initrd.img --cmdline root=/dev/sda --num-cpus 4 --cpu-family 25 --cpu-model 1 --cpu-stepping 1 --secret luks-key:disk.key --host-token web.token',
+            'a guest of SEV-ES, and its disk’s key',
+        ],
+        [
+            '7c9e6679-7425-40de-944b-e07fc1f90ae7 --launch-digest 07f7ab… --secret luks-key:disk.key --max-launches 20 --confirm-after 3',
+            'by what `measure sev-es` printed; from the fourth start on, you are asked',
+        ],
+    ],
+    details:
+        'The host: `guest-attest sev launch-host --vm UUID`. It learns yes or no; `broker launch show` says why.\n' +
+        'Whoever knows the UUID can open launches: --host-token keeps others from using them up.',
+    async run(args) {
+        const path = vmPath(args['uuid'])
+        const { hostToken } = args
+        if (hostToken !== undefined) requireNewFile(hostToken, '--host-token')
+        libc().forbidCoreDumps()
+        const expected = await readGuest(args)
+        const token = hostToken === undefined ? undefined : toBase64Url(randomBytes(32))
+        const view = await withSecrets(args.secret, '--secret', async (secrets) => {
+            const value = {
+                scheme: 'amd-sev',
+                ...expected,
+                ...settings(args),
+                ...(token === undefined ? {} : { 'host-token-hash': createHash('sha256').update(token).digest('hex') }),
+                secrets: secrets.map(({ guid, data }) => ({ guid, data: toBase64(data) })),
+            }
+            // The file first: a guest whose token nobody has could not be launched.
+            if (hostToken !== undefined) createFile(hostToken, `${token}\n`)
+            return admin(args.data)
+                .json<VmView>({ method: 'POST', path, value })
+                .catch((error: unknown) => {
+                    if (hostToken !== undefined) rmSync(hostToken, { force: true })
+                    throw error
+                })
+        })
+        if (args.json) printJson(view)
+        else
+            note(
+                `${view.uuid} is expected${hostToken === undefined ? '' : `; its host shows the token in ${hostToken}`}`,
+            )
+        for (const weakness of view.weaknesses) hint(weakness)
+        return 0
+    },
+})
+
+/** The digests: computed here, of the owner's own files, or given. */
+async function readGuest(args: Args<typeof OPTIONS>) {
+    const { DIGEST_SIZE, readPolicy } = await sevOwner()
+    const { policy, launchDigest, firmware, areaSize } = args
+    if (launchDigest.length > 0 === (firmware !== undefined))
+        throw coreError('ERR_USAGE', 'say which guest it must be: --firmware and what goes with it, or --launch-digest')
+    if (firmware === undefined) {
+        const { kernel, initrd, cmdline } = args
+        if ([kernel, initrd, cmdline].some((file) => file !== undefined) || namesProcessors(args))
+            throw coreError('ERR_USAGE', '--launch-digest says all of the guest: kernel and processors may not')
+        const digests = launchDigest.map((text) => toHex(readSized(text, '--launch-digest', DIGEST_SIZE)))
+        return { policy, 'launch-digests': digests, ...(areaSize === undefined ? {} : { 'secret-area': areaSize }) }
+    }
+    if (areaSize !== undefined) throw coreError('ERR_USAGE', '--firmware says what --area-size would')
+    const { es } = readPolicy(policy)
+    if (!es && namesProcessors(args))
+        throw coreError('ERR_USAGE', `--policy ${policy} has no ES: nothing of the processors is measured`)
+    checkExpected(args, es)
+    const { digest, firmware: read } = await readExpected(args, es, false)
+    const area = secretArea(read)
+    if (!area) throw coreError('ERR_USAGE', `${firmware} has no area for secrets: nothing could be injected`)
+    return { policy, 'launch-digests': [toHex(digest)], 'secret-area': area.size }
+}
+
+function settings(args: Args<typeof OPTIONS>): Record<string, unknown> {
+    const blobs = (paths: readonly string[]) =>
+        paths.length > 0 ? paths.map((path) => toBase64(readBlob(path))) : undefined
+    const all = {
+        'min-api-major': args.minApiMajor,
+        'min-api-minor': args.minApiMinor,
+        'min-build-id': args.minBuildId,
+        chips: args.chip.length > 0 ? args.chip : undefined,
+        ceks: blobs(args.cek),
+        'cloud-cert': args.owner === undefined ? undefined : toBase64(readBlob(args.owner)),
+        'insecure-trust-roots': blobs(args.trustRoot),
+        'max-launches': args.maxLaunches,
+        'confirm-after': args.confirmAfter,
+        'max-open': args.maxOpen,
+        'launch-seconds': args.launchSeconds,
+        'insecure-unmeasured-cpu-state': args.insecureUnmeasuredCpuState || undefined,
+    }
+    return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
+}

@@ -1,0 +1,42 @@
+// `broker launch show`: a guest that is expected, its launches, and why its host was refused.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { VmView } from '#broker/launches.ts'
+import { command as define, JSON_OPTION } from '../../command.ts'
+import { print, printJson } from '../../term.ts'
+import { admin, DATA_OPTION } from '../admin.ts'
+import { vmPath } from './path.ts'
+
+export const command = define({
+    positionals: { uuid: 'the guest' },
+    options: { ...DATA_OPTION, ...JSON_OPTION },
+    examples: [['7c9e6679-7425-40de-944b-e07fc1f90ae7', 'what it must be, and what became of its launches']],
+    async run(args) {
+        const vm = await admin(args.data).json<VmView>({ method: 'GET', path: vmPath(args['uuid']) })
+        if (args.json) printJson(vm)
+        else for (const line of linesOf(vm)) print(line)
+        return 0
+    },
+})
+
+function* linesOf({ uuid, time, terms, weaknesses, limits, validated, confirmed, ...vm }: VmView): Generator<string> {
+    yield `${uuid}, registered ${time}${vm.hostToken ? ', its host shows a token' : ''}`
+    for (const [name, value] of Object.entries(terms)) yield `  ${name}: ${excerptOf(value)}`
+    for (const weakness of weaknesses) yield `  NOTE: ${weakness}`
+    const { maxLaunches, confirmAfter } = limits
+    yield `  ${validated} of ${maxLaunches} launches were validated${confirmAfter === null ? '' : `; ${confirmAfter} without confirmation, ${confirmed} confirmed`}`
+    for (const { id, time: at, peer, platform, end } of vm.launches) {
+        yield `  ${at} launch ${id} from ${peer}, chip ${String(platform['chip'])}`
+        yield end === null
+            ? '    open'
+            : `    ${end.outcome} ${end.time}${end.code === null ? '' : `: ${end.detail} (${end.code})`}`
+    }
+    if (vm.lastRefusal)
+        yield `  last refused ${vm.lastRefusal.time} to ${vm.lastRefusal.peer}: ${vm.lastRefusal.detail}`
+}
+
+/** Certificates are long; `--json` has them. */
+function excerptOf(value: unknown): string {
+    const text = JSON.stringify(value)
+    return text.length <= 160 ? text : `${text.slice(0, 160)}…`
+}

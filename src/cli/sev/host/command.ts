@@ -1,0 +1,98 @@
+// `sev launch-host`: what the host of a guest does while its owner proves it. Everything it carries may be known to it.
+// SPDX-License-Identifier: Apache-2.0
+
+import { toBase64 } from '#core/bytes.ts'
+import { coreError } from '#core/errors.ts'
+import { command as define } from '../../command.ts'
+import { requireNewFile } from '../../options/new-file.ts'
+import { note } from '../../term.ts'
+import { NO_STRINGS, readBlob, readSized } from '../inputs.ts'
+import { fetchCek } from '../kds.ts'
+import { askCapabilities, type Capabilities, OBJECT_ID, proveAndRun, startPaused, withFolder } from './launch.ts'
+import type { Qemu } from './qemu.ts'
+import { openService } from './service.ts'
+
+const CHIP_ID_SIZE = 64
+
+export const command = define({
+    options: {
+        qmp: { type: 'string', demandOption: true, describe: 'where QEMU’s monitor is to listen, a new unix socket' },
+        service: {
+            type: 'string',
+            demandOption: true,
+            describe: 'the owner’s broker: https://HOST[:PORT], vsock://CID:PORT, unix:///PATH (`guest-attest relay`)',
+        },
+        vm: { type: 'string', demandOption: true, describe: 'the UUID that the owner registered' },
+        pin: {
+            type: 'array',
+            string: true,
+            default: NO_STRINGS,
+            describe: 'SHA-256 of the service’s public key: sha256/…; may be repeated',
+        },
+        ca: { type: 'string', describe: 'or the CA (PEM) that vouches for it' },
+        token: { type: 'string', describe: 'the file with the token that the owner demands' },
+        cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature' },
+        'cek-service': { type: 'string', describe: 'or where it is asked for: https://kdsintf.amd.com' },
+        'kernel-hashes': {
+            type: 'boolean',
+            default: false,
+            describe: 'have kernel, initrd and command line measured (QEMU’s -kernel)',
+        },
+    },
+    examples: [
+        [
+            `--qmp web.qmp --service https://kbs.example:8443 --pin sha256/4vF…= --vm 7c9e6679-7425-40de-944b-e07fc1f90ae7 --token web.token -- qemu-system-x86_64 -machine q35,accel=kvm,confidential-guest-support=${OBJECT_ID} -cpu EPYC-v4 -smp 4 -m 2G -drive if=pflash,unit=0,readonly=on,format=raw,file=AmdSev.fd …`,
+            'starts it when its owner agrees, and stays until it ends',
+        ],
+    ],
+    details:
+        `Behind -- stands QEMU’s command line, which names confidential-guest-support=${OBJECT_ID}; what is added: -S, -qmp, and -object sev-guest with the owner’s session. ` +
+        'A machine without a guest is started first, and asked for the platform’s certificates.\n' +
+        'When the owner denies it, the guest is ended before it ran. Otherwise the exit status is QEMU’s.\n' +
+        'Exit status before that: 1 denied, or there is no SEV, 2 usage, 3 the service cannot be reached.',
+    takesWords: true,
+    async run(args) {
+        const words = args['--'] ?? []
+        const [program] = words
+        if (program === undefined)
+            throw coreError('ERR_USAGE', 'no QEMU was given', { hint: 'its command line follows behind --' })
+        if (!words.some((word) => word.split(',').includes(`confidential-guest-support=${OBJECT_ID}`)))
+            throw coreError('ERR_USAGE', `QEMU’s -machine does not name confidential-guest-support=${OBJECT_ID}`)
+        if (args.cek !== undefined && args.cekService !== undefined)
+            throw coreError('ERR_USAGE', '--cek has what --cek-service would be asked for')
+        requireNewFile(args.qmp, '--qmp')
+        using service = openService(args)
+        const guest = await withFolder(async (folder) => {
+            const capabilities = await askCapabilities(program, folder)
+            const { pdh, 'cert-chain': chain } = capabilities
+            const cek = await readCek(args, capabilities)
+            const launched = await service.launch({ pdh, 'cert-chain': chain, ...(cek ? { cek } : {}) })
+            const qemu = await startPaused({ ...args, words, folder, socket: args.qmp, capabilities, launched })
+            await orKilled(qemu, () => proveAndRun(qemu.qmp, service, launched))
+            return qemu
+        })
+        guest.qmp.close()
+        note(`${args.vm} runs, with its owner’s secrets`)
+        return guest.ended
+    },
+})
+
+async function orKilled(qemu: Qemu, act: () => Promise<void>): Promise<void> {
+    try {
+        await act()
+    } catch (error) {
+        qemu.qmp.close()
+        await qemu.kill()
+        throw error
+    }
+}
+
+async function readCek(
+    { cek, cekService }: { readonly cek?: string | undefined; readonly cekService?: string | undefined },
+    { 'cpu0-id': id }: Capabilities,
+): Promise<string | null> {
+    if (cek !== undefined) return toBase64(readBlob(cek))
+    if (cekService === undefined) return null
+    if (id === undefined) throw coreError('ERR_USAGE', '--cek-service: this QEMU does not name the chip; --cek')
+    return toBase64(await fetchCek(readSized(`b64:${id}`, 'cpu0-id', CHIP_ID_SIZE), cekService))
+}

@@ -1,0 +1,215 @@
+// `sev launch-host` and `broker launch`, as owner and host type them: the owner's broker, and a QEMU whose secure processor
+// is the emulated one; and QEMU itself, for what it answers without SEV.
+// SPDX-License-Identifier: Apache-2.0
+
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import * as z from 'zod/mini'
+import { monitorOptions, startQemu } from '#cli/sev/host/qemu.ts'
+import { DISK_GUID, parseSecretTable } from '#plugins/sev/secret-table.ts'
+import { run, startBroker } from '#test/broker/process.ts'
+import { theVendor } from '#test/broker/rig.ts'
+import { temporaryFolder } from '#test/folder.ts'
+import { minted } from '#test/plugins/sev/minted.ts'
+import { makeFirmware } from '#test/plugins/sev/rig.ts'
+import { programs } from '../machine.ts'
+import { needs } from '../needs.ts'
+import { installQemu, STATUS } from './fake-qemu.ts'
+
+const after: (() => unknown)[] = []
+const folder = temporaryFolder({ teardown: (end) => after.push(end) })
+const data = join(folder, 'data')
+const [vendor, platform] = await Promise.all([theVendor(), minted()])
+const broker = await startBroker({ folder, vendor })
+after.unshift(() => broker.end('SIGKILL'))
+test.after.always(() => Promise.all(after.map((end) => end())))
+
+const pin = /--pin (sha256\/\S+=)/.exec(broker.log.join('\n'))?.[1] ?? ''
+const file = (name: string, content: string | Buffer): string => {
+    writeFileSync(join(folder, name), content)
+    return join(folder, name)
+}
+const firmware = file('AmdSev.fd', makeFirmware())
+const key = file('disk.key', 'correct horse')
+const root = file('ark.cert', platform.certificates.ark)
+const PROCESSORS = '--num-cpus 2 --cpu-family 25 --cpu-model 1 --cpu-stepping 1'.split(' ')
+
+let count = 0
+const newUuid = (): string => `7c9e6679-7425-40de-944b-${String(++count).padStart(12, '0')}`
+const launch = (...words: string[]) => run('broker', 'launch', ...words, '--data', data)
+const register = (uuid: string, ...words: string[]) =>
+    launch(
+        'register',
+        uuid,
+        '--firmware',
+        firmware,
+        ...PROCESSORS,
+        '--secret',
+        `luks-key:${key}`,
+        '--trust-root',
+        root,
+        ...words,
+    )
+
+/** The host, with a QEMU that was installed for this test. */
+function host(uuid: string, words: readonly string[] = [], image = firmware) {
+    const own = join(folder, `host-${++count}`)
+    const qemu = installQemu(own, platform)
+    const service = ['--service', broker.url, '--pin', pin, '--vm', uuid, '--qmp', join(own, 'qmp')]
+    const machine = ['-machine', 'q35,confidential-guest-support=sev0', '-smp', '2']
+    return {
+        own,
+        said: () => (existsSync(join(own, 'log')) ? readFileSync(join(own, 'log'), 'utf8').trim().split('\n') : []),
+        ended: run(
+            'sev',
+            'launch-host',
+            ...service,
+            ...words,
+            '--',
+            qemu,
+            ...machine,
+            '-drive',
+            `if=pflash,file=${image}`,
+        ),
+    }
+}
+
+test('owner, broker, host, QEMU, guest', async (t) => {
+    const uuid = newUuid()
+    const token = join(folder, 'web.token')
+    const registered = await register(uuid, '--host-token', token)
+    t.is(registered.code, 0, registered.stderr)
+    t.regex(registered.stderr, /is expected; its host shows the token in .*web\.token/)
+    t.regex(registered.stderr, /hint: the roots are the owner’s own/)
+    t.is(statSync(token).mode & 0o777, 0o600)
+    const { own, said, ended } = host(uuid, ['--token', token])
+    const { code, stderr } = await ended
+    t.is(code, STATUS, stderr)
+    t.regex(stderr, /runs, with its owner’s secrets/)
+    t.deepEqual(said(), ['started paused', 'injected', 'runs'])
+    const [entry] = parseSecretTable(readFileSync(join(own, 'table')))
+    t.deepEqual([entry?.guid, entry?.data.toString()], [DISK_GUID, 'correct horse'])
+    const list = await launch('list')
+    t.regex(list.stdout, new RegExp(`${uuid} .* 1 of 1 +0 +validated`))
+    const show = await launch('show', uuid)
+    t.regex(show.stdout, /validated 20.*/)
+    t.false(show.stdout.includes('correct horse'))
+    const again = host(uuid, ['--token', token])
+    t.is((await again.ended).code, 1, 'one launch was allowed')
+    t.deepEqual(again.said(), [])
+})
+
+test('another firmware: the guest ends before it ran, and its owner sees why', async (t) => {
+    const uuid = newUuid()
+    t.is((await register(uuid)).code, 0)
+    const { own, said, ended } = host(uuid, [], file('other.fd', makeFirmware()))
+    const { code, stderr } = await ended
+    t.is(code, 1)
+    t.regex(stderr, /denies the launch: only its owner can see why/)
+    t.deepEqual(said(), ['started paused'])
+    t.false(existsSync(join(own, 'table')))
+    t.regex(
+        (await launch('show', uuid)).stdout,
+        /denied .*: the launch measurement is that of none .*\(ERR_SEV_MEASUREMENT\)/,
+    )
+})
+
+test('a host without the token starts nothing', async (t) => {
+    const uuid = newUuid()
+    t.is((await register(uuid, '--host-token', join(folder, 'other.token'))).code, 0)
+    const { said, ended } = host(uuid)
+    t.is((await ended).code, 1)
+    t.deepEqual(said(), [])
+    t.regex((await launch('show', uuid)).stdout, /last refused .*: the host shows no token/)
+})
+
+test('confirm, rm', async (t) => {
+    const uuid = newUuid()
+    t.is((await register(uuid, '--confirm-after', '0', '--max-launches', '2')).code, 0)
+    t.is((await host(uuid).ended).code, 1)
+    t.regex((await launch('show', uuid)).stdout, /waits for its owner’s confirmation/)
+    t.regex((await launch('confirm', uuid)).stderr, /1 launches may be validated/)
+    t.is((await host(uuid).ended).code, STATUS)
+    t.is((await launch('rm', uuid)).code, 0)
+    t.is((await launch('show', uuid)).code, 1)
+    t.is((await host(uuid).ended).code, 1)
+})
+
+for (const { name, words, says } of [
+    { name: 'no guest', words: [], says: /say which guest it must be/ },
+    {
+        name: 'a digest and a firmware',
+        words: ['--firmware', firmware, '--launch-digest', 'ab'.repeat(32)],
+        says: /say which/,
+    },
+    { name: 'no processors', words: ['--firmware', firmware], says: /--num-cpus is missing/ },
+    {
+        name: 'processors without ES',
+        words: ['--policy', '3', '--firmware', firmware, ...PROCESSORS],
+        says: /has no ES/,
+    },
+    { name: 'plain SEV, unsaid', words: ['--policy', '3', '--firmware', firmware], says: /nothing of the processors/ },
+    {
+        name: 'a firmware without an area',
+        words: ['--firmware', file('no.fd', makeFirmware(0)), ...PROCESSORS],
+        says: /no area/,
+    },
+])
+    test(`register refuses ${name}`, async (t) => {
+        const { code, stderr } = await launch('register', newUuid(), '--secret', `luks-key:${key}`, ...words)
+        t.is(code, 2, stderr)
+        t.regex(stderr, says)
+    })
+
+const USUAL = ['--qmp', join(folder, 'none'), '--service', broker.url, '--vm', newUuid()]
+
+for (const { name, words, says } of [
+    { name: 'no QEMU', words: [...USUAL, '--pin', pin], says: /no QEMU was given/ },
+    { name: 'a machine that names no object', words: [...USUAL, '--pin', pin, '--', 'qemu'], says: /does not name/ },
+    { name: 'no trust', words: [...USUAL, '--', 'q', 'confidential-guest-support=sev0'], says: /--pin, or --ca/ },
+    {
+        name: 'a QEMU that is not there',
+        words: [...USUAL, '--pin', pin, '--', '/nowhere/qemu', 'confidential-guest-support=sev0'],
+        says: /cannot be started/,
+    },
+])
+    test(`launch-host refuses ${name}`, async (t) => {
+        const { code, stderr } = await run('sev', 'launch-host', ...words)
+        t.is(code, 2, stderr)
+        t.regex(stderr, says)
+    })
+
+needs(programs('qemu-system-x86_64')).serial('QEMU without SEV answers and refuses as ours does', async (t) => {
+    const own = join(folder, 'real')
+    mkdirSync(own)
+    const ask = async (command: readonly string[], name: string) => {
+        const socket = join(own, name)
+        const qemu = await startQemu([...command, '-S', ...monitorOptions(socket)], socket)
+        try {
+            const out: Record<string, unknown> = {}
+            for (const [execute, args] of [
+                ['query-status'],
+                ['query-sev'],
+                ['query-sev-capabilities'],
+                ['query-sev-launch-measure'],
+                ['sev-inject-launch-secret', { 'packet-header': 'AAAA', secret: 'AAAA' }],
+            ] as [string, object?][])
+                out[execute] = await qemu.qmp.execute(execute, z.unknown(), args).then(
+                    (answer) => Object.keys(answer as object).toSorted((a, b) => a.localeCompare(b)),
+                    ({ code }: { code: string }) => code,
+                )
+            return out
+        } finally {
+            qemu.qmp.close()
+            await qemu.kill()
+        }
+    }
+    const real = await ask(
+        ['qemu-system-x86_64', '-nodefaults', '-display', 'none', '-machine', 'q35,accel=tcg', '-m', '64'],
+        'real.sock',
+    )
+    t.deepEqual(await ask([installQemu(own, platform), '-machine', 'q35,accel=tcg'], 'ours.sock'), real)
+    t.is(real['query-sev-capabilities'], 'ERR_QMP_REFUSED')
+    t.true((real['query-sev'] as string[]).includes('build-id'))
+})
