@@ -12,10 +12,10 @@ import type { switches } from './vocabulary.ts'
 export const appraise = ({ claims }: Authentic, policy: Policy, checks: Checks): void =>
     SNP_POLICY.appraise(snpPolicy(policy), claims, checks)
 
-/** What the floor of a broker has against this evidence under this policy (none: no reference set matched). */
-export function floor({ claims }: Authentic, policy: Policy | null): FloorFinding[] {
+/** What the floor of a broker has against this evidence under this set's policy (none: no reference set matched). */
+export function floor({ claims }: Authentic, set: { readonly policy: Policy } | null): FloorFinding[] {
     const line = claims['productLine'] as ProductLineName
-    const p = policy && snpPolicy(policy)
+    const p = set && snpPolicy(set.policy)
     const isVlek = claims['signingKey'] === 'VLEK'
     const findings: (FloorFinding & { readonly switch: keyof typeof switches; readonly found: boolean })[] = [
         {

@@ -9,6 +9,7 @@ import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
 import { readPolicy, SNP_POLICY, snpPolicy, writePolicy } from './policy.ts'
 import { FORMS, recognise } from './recognise.ts'
+import { parseReport } from './report.ts'
 import { TEE } from './tee.ts'
 import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
 
@@ -22,6 +23,7 @@ export const snpVerifier = (trust: Trust): Verifier => ({
     recognise,
     fromKbs,
     toKbs,
+    reportDataOf: ({ report }) => parseReport(report).reportData,
     authenticate: authenticator(trust),
     readPolicy,
     writePolicy,

@@ -3,20 +3,33 @@
 
 import type { Checks } from '#core/checks.ts'
 import { claimAt } from '#core/policy-table.ts'
-import type { Authentic, FloorFinding, Policy } from '#evidence/verifier.ts'
+import type { Authentic, Coverage, FloorFinding, Policy } from '#evidence/verifier.ts'
 import { hasServiceTd } from './claims.ts'
-import { TDX_POLICY, tdxPolicy } from './policy.ts'
+import { isMeasured, TDX_POLICY, tdxPolicy } from './policy.ts'
 import type { switches } from './vocabulary.ts'
+
+type Switch = keyof typeof switches
+
+/** It is no row of the vocabulary, so that no rule can name it. */
+const NO_SWITCH = 'insecureRevokedPlatform'
 
 /** @throws AttestError ERR_TDX_POLICY_* of the first check that fails */
 export const appraise = ({ claims }: Authentic, policy: Policy, checks: Checks): void =>
     TDX_POLICY.appraise(tdxPolicy(policy), claims, checks)
 
-/** What the floor of a broker has against this evidence under this policy (none: no reference set matched). */
-export function floor({ claims }: Authentic, policy: Policy | null): FloorFinding[] {
+/** What the floor of a broker has against this evidence under this set (none: no reference set matched). */
+export function floor(
+    { claims }: Authentic,
+    set: { readonly policy: Policy; readonly coverage: Coverage } | null,
+): FloorFinding[] {
     const attribute = (name: string): boolean => claimAt(claims, `attributes.${name}`) === true
-    const named = policy && tdxPolicy(policy)
-    const findings: (FloorFinding & { readonly switch: keyof typeof switches; readonly found: boolean })[] = [
+    const named = set && tdxPolicy(set.policy)
+    const findings: (FloorFinding & { readonly switch: Switch | typeof NO_SWITCH; readonly found: boolean })[] = [
+        {
+            switch: NO_SWITCH,
+            found: claims['tcbStatus'] === 'Revoked',
+            detail: 'Intel has revoked the firmware of this platform: no switch lets it through',
+        },
         {
             switch: 'insecureDebug',
             found: attribute('debug'),
@@ -39,6 +52,12 @@ export function floor({ claims }: Authentic, policy: Policy | null): FloorFindin
             switch: 'insecureUnknownModule',
             found: claims['tcbStatus'] === undefined && !named?.mrSeam,
             detail: 'neither a statement of Intel nor the reference set names the TDX module',
+        },
+        {
+            // What covers the firmware alone has a finding of its own, which says more.
+            switch: 'insecureUnmeasuredMachine',
+            found: set !== null && set.coverage !== 'firmware' && !isMeasured(named?.rtmr0),
+            detail: 'the reference set does not name RTMR0: the host chooses ACPI tables and UEFI variables',
         },
     ]
     return findings.filter(({ found }) => found).map(({ switch: name, detail }) => ({ switch: name, detail }))

@@ -33,5 +33,6 @@ export function coverageOf(policy: Policy): Coverage {
     return isMeasured(rtmr1) && isMeasured(rtmr2) ? 'firmware+kernel+initrd+cmdline' : 'firmware'
 }
 
-const isMeasured = (values: readonly string[] | undefined): boolean =>
+/** Whether a policy names values of a register, and none of them is that of a register that nobody measured into. */
+export const isMeasured = (values: readonly string[] | undefined): boolean =>
     values !== undefined && !values.some((value) => isZeroHex(value))

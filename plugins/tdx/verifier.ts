@@ -9,6 +9,7 @@ import { describe } from './inspect.ts'
 import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
 import { coverageOf, readPolicy, TDX_POLICY, tdxPolicy, writePolicy } from './policy.ts'
+import { parseQuote } from './quote.ts'
 import { FORMS, recognise } from './recognise.ts'
 import { STATUS_CHECKS, statusJudge } from './status.ts'
 import { TEE } from './tee.ts'
@@ -28,6 +29,8 @@ export function tdxVerifier(trust: Trust): Verifier {
         fromKbs,
         toKbs,
         ready: () => ready(trust, read),
+        reportDataOf: ({ report }) => parseQuote(report).body.reportData,
+        longClaims: ['eventLog.measured', 'eventLog.digests'],
         authenticate: authenticator(trust, read),
         judgeStatus: statusJudge(trust),
         readPolicy,

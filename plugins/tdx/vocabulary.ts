@@ -9,5 +9,7 @@ export const switches = {
     insecureProfiling: 'a guest that the host may profile: what it does with its secrets can be seen from outside',
     insecureMigration: 'a guest that a migration agent may move',
     insecureServiceTd: 'a guest that a service TD is bound to, which nobody judged',
+    insecureUnmeasuredMachine:
+        'a guest whose reference set covers all but RTMR0: the host chooses its ACPI tables, with code for the kernel, and its UEFI variables',
     insecureUnknownModule: 'a guest on a TDX module that no statement of Intel names, nor the reference set',
 } as const satisfies Record<`insecure${string}`, string>

@@ -63,26 +63,42 @@ export function finishHandshake(
     const runtimeData: RuntimeData = { nonce, teePubkey, additionalEvidence: '' }
 
     const verifier = broker.verifiers.current.get(tee) as Verifier
-    const authentic = authenticated(broker, verifier, evidence.primary_evidence)
-    if (!equalBytes(authentic.reportData, padReportData(runtimeDigest(runtimeData))))
-        throw kbsError('ERR_KBS_BINDING', 'the evidence carries other report data than this handshake')
+    const authentic = authenticated(broker, verifier, evidence.primary_evidence, runtimeData)
     const standing = standingOf(verifier, authentic, broker.rules.references, broker.clock.now())
     const known = standing.matched.length > 0
     const cookie = broker.sessions.begin({ authentic, teePubkey, teeKey }, { known, address })
-    return { cookie, token: issueToken(broker, standing, authentic, runtimeData) }
+    return {
+        cookie,
+        token: issueToken(broker, standing, { authentic, leaveOut: verifier.longClaims ?? [] }, runtimeData),
+    }
 }
 
 // The guest is told what is wrong with its evidence, with the plugin's own code as the cause.
-function authenticated(broker: Broker, verifier: Verifier, primary: unknown): Authentic {
+function authenticated(broker: Broker, verifier: Verifier, primary: unknown, runtimeData: RuntimeData): Authentic {
     const evidence = readEvidence(verifier, primary)
+    const bound = padReportData(runtimeDigest(runtimeData))
     try {
-        return authenticate(verifier, evidence, broker.clock.now(), new Checks(verifier.checkNames.authentic))
+        // Before anything that takes time: evidence that others have published is refused for next to nothing.
+        checkBinding(verifier.reportDataOf(evidence), bound)
+        const authentic = authenticate(
+            verifier,
+            evidence,
+            broker.clock.now(),
+            new Checks(verifier.checkNames.authentic),
+        )
+        checkBinding(authentic.reportData, bound)
+        return authentic
     } catch (cause) {
-        if (!(cause instanceof AttestError)) throw cause
+        if (!(cause instanceof AttestError) || cause.code === 'ERR_KBS_BINDING') throw cause
         throw kbsError('ERR_KBS_ATTESTATION', `the evidence is not accepted as authentic: ${messageOf(cause)}`, {
             cause,
         })
     }
+}
+
+function checkBinding(reportData: Buffer, bound: Buffer): void {
+    if (!equalBytes(reportData, bound))
+        throw kbsError('ERR_KBS_BINDING', 'the evidence carries other report data than this handshake')
 }
 
 function readEvidence(verifier: Verifier, primary: unknown): Evidence {
@@ -101,14 +117,14 @@ function readEvidence(verifier: Verifier, primary: unknown): Evidence {
 function issueToken(
     broker: Broker,
     { matched, findings }: Standing,
-    authentic: Authentic,
+    { authentic, leaveOut }: { readonly authentic: Authentic; readonly leaveOut: readonly string[] },
     runtimeData: RuntimeData,
 ): string {
     const now = broker.clock.now()
     const affirming = matched.length > 0 && findings.length === 0
     const issuedAt = Math.floor(now.getTime() / 1000)
     return signEs256(broker.data.tokenKey, {
-        ...earClaims(authentic, { affirming, runtimeData, build: broker.build }),
+        ...earClaims(authentic, { affirming, runtimeData, build: broker.build, leaveOut }),
         iss: ISSUER,
         iat: issuedAt,
         exp: issuedAt + SESSION_MS / 1000,

@@ -12,6 +12,8 @@ export interface Holder {
     /** Whether a reference set knew it when the session began. */
     readonly known: boolean
     readonly address: string
+    /** Roughly, of what is kept of it. */
+    readonly bytes: number
 }
 
 export interface SessionPool<T> {
@@ -36,6 +38,11 @@ export interface PoolOptions {
 /** Of one launch of a guest; one that begins more ends its own oldest. */
 export const MAX_OF_GUEST = 32
 
+/** What one place of the pool holds; a session that is larger takes several. */
+export const PLACE_BYTES = 16 << 10
+
+const placesOf = ({ bytes }: Holder): number => Math.max(1, Math.ceil(bytes / PLACE_BYTES))
+
 /** Of the pool and of an address's share: for guests that no reference set knows. */
 const STRANGERS = 1 / 4
 
@@ -52,9 +59,10 @@ export function sessionPool<T>(options: PoolOptions): SessionPool<T> {
         const entry = alive.get(key)
         if (!entry) return
         const { guestId, known, address } = entry.holder
+        const places = placesOf(entry.holder)
         alive.delete(key)
-        all.give(address, 1)
-        if (!known) strangers.give(address, 1)
+        all.give(address, places)
+        if (!known) strangers.give(address, places)
         const own = guestId === null ? undefined : ofGuest.get(guestId)
         own?.delete(key)
         if (guestId !== null && own?.size === 0) ofGuest.delete(guestId)
@@ -66,7 +74,11 @@ export function sessionPool<T>(options: PoolOptions): SessionPool<T> {
             drop(key)
         }
     }
-    const fits = ({ known, address }: Holder): boolean => all.fits(address, 1) && (known || strangers.fits(address, 1))
+    const fits = (holder: Holder): boolean => {
+        const { known, address } = holder
+        const places = placesOf(holder)
+        return all.fits(address, places) && (known || strangers.fits(address, places))
+    }
 
     return {
         hasRoom(address) {
@@ -80,8 +92,8 @@ export function sessionPool<T>(options: PoolOptions): SessionPool<T> {
             const [oldest] = own ?? []
             if (own && oldest !== undefined && (own.size >= MAX_OF_GUEST || !fits(holder))) drop(oldest)
             if (!fits(holder)) return false
-            all.take(address, 1)
-            if (!known) strangers.take(address, 1)
+            all.take(address, placesOf(holder))
+            if (!known) strangers.take(address, placesOf(holder))
             alive.set(key, { session, holder, end: ticks() + lifetimeMs })
             if (guestId !== null) ofGuest.set(guestId, (ofGuest.get(guestId) ?? new Set()).add(key))
             return true

@@ -44,7 +44,7 @@ export interface Sessions {
     /** Uses a challenge up. @throws AttestError ERR_KBS_SESSION, ERR_KBS_BUSY */
     burn(cookie: string | undefined, address: string): Challenge
     /** The value of the new cookie. @throws AttestError ERR_KBS_BUSY */
-    begin(proof: Pick<Session, 'authentic' | 'teePubkey' | 'teeKey'>, holder: Omit<Holder, 'guestId'>): string
+    begin(proof: Pick<Session, 'authentic' | 'teePubkey' | 'teeKey'>, holder: Omit<Holder, 'guestId' | 'bytes'>): string
     /** One more request of a session. @throws AttestError ERR_KBS_SESSION, ERR_KBS_BUSY */
     use(cookie: string | undefined): Session
     /** How many are alive. */
@@ -101,7 +101,8 @@ export function sessions(options: SessionOptions): Sessions {
             reportData.set(proof.authentic.reportData)
             const authentic = { ...proof.authentic, reportData }
             const session: Session = { ...proof, authentic, name, given: new Map(), requests: 0 }
-            if (!alive.add(cookie, session, { ...holder, guestId: authentic.guestId })) throw busy()
+            const bytes = JSON.stringify(authentic.claims).length
+            if (!alive.add(cookie, session, { ...holder, guestId: authentic.guestId, bytes })) throw busy()
             return cookie
         },
         use(cookie) {

@@ -4,6 +4,7 @@
 
 import { toHex } from '#core/bytes.ts'
 import type { RuntimeData } from './binding.ts'
+import type { Claims } from './verdict.ts'
 import type { Authentic } from './verifier.ts'
 
 /** RFC 9711 §4.3.2: what says how to read the rest. */
@@ -15,12 +16,14 @@ export interface EarOptions {
     readonly runtimeData: RuntimeData
     /** Names the program that has judged, and its version. */
     readonly build: string
+    /** Claims that are too long for a token, as dotted paths. */
+    readonly leaveOut?: readonly string[]
 }
 
 /** The part of a token that says what was proved; who issues it adds issuer and times. */
 export function earClaims(
     authentic: Authentic,
-    { affirming, runtimeData, build }: EarOptions,
+    { affirming, runtimeData, build, leaveOut = [] }: EarOptions,
 ): Record<string, unknown> {
     return {
         eat_profile: EAR_PROFILE,
@@ -30,7 +33,7 @@ export function earClaims(
                 // "none" claims nothing: what a guest may have is decided when it asks.
                 'ear.status': affirming ? 'affirming' : 'none',
                 'ear.veraison.annotated-evidence': {
-                    [authentic.tee]: authentic.claims,
+                    [authentic.tee]: leaveOut.reduce(without, authentic.claims),
                     report_data: toHex(authentic.reportData),
                     runtime_data_claims: {
                         'tee-pubkey': runtimeData.teePubkey,
@@ -41,4 +44,11 @@ export function earClaims(
             },
         },
     }
+}
+
+function without(claims: Claims, path: string): Claims {
+    const [name = '', ...rest] = path.split('.')
+    const { [name]: value, ...others } = claims
+    if (value === undefined || rest.length === 0) return others
+    return { ...claims, [name]: without(value as Claims, rest.join('.')) }
 }

@@ -53,7 +53,10 @@ export interface Authentic {
 /** A plugin's own appraisal policy, checked: what `Verifier.readPolicy` returned. */
 export type Policy = { readonly __policy: unique symbol }
 
-/** Something that a broker refuses unless the rule that permits carries this switch. */
+/**
+ * Something that a broker refuses unless the rule that permits carries this switch. One that the technology's vocabulary
+ * does not have is let through by no rule: none can name it.
+ */
 export interface FloorFinding {
     readonly switch: `insecure${string}`
     readonly detail: string
@@ -119,6 +122,14 @@ export interface Verifier extends KbsEvidence {
      */
     recognise(bytes: Buffer): { readonly evidence: Evidence; readonly form: string } | null
     /**
+     * What the guest put in, of evidence that `fromKbs` or `recognise` has made: nothing of it is verified. For those who
+     * refuse what is meant for somebody else before they work on it.
+     * @throws AttestError where it is malformed
+     */
+    reportDataOf(evidence: Evidence): Buffer
+    /** Claims, as dotted paths, that may be too long for a token. Absent: none. */
+    readonly longClaims?: readonly string[]
+    /**
      * Reads all that the trust says, where the first evidence would. Absent: it was read when the verifier was made, or
      * costs nothing.
      * @returns what of it counts for nothing, for a log
@@ -156,8 +167,14 @@ export interface Verifier extends KbsEvidence {
      * @throws AttestError mine, and malformed
      */
     readEventLog?(bytes: Buffer, measurement: string | null): BootLog | null
-    /** What the floor of a broker has against this evidence under this policy. */
-    floor(authentic: Authentic, policy: Policy | null): readonly FloorFinding[]
+    /**
+     * What the floor of a broker has against this evidence under the policy of a reference set, and what that set says
+     * that it covers; null where no set matches.
+     */
+    floor(
+        authentic: Authentic,
+        set: { readonly policy: Policy; readonly coverage: Coverage } | null,
+    ): readonly FloorFinding[]
     /** Every field of evidence that nobody has verified. */
     describe(evidence: Evidence): readonly FieldLine[]
 }

@@ -14,7 +14,8 @@ import type { Authentic } from '#evidence/verifier.ts'
 import { encodeCcel } from '#plugins/tdx/ccel.ts'
 import { tdx } from '#plugins/tdx/index.ts'
 import { toKbs } from '#plugins/tdx/kbs-evidence.ts'
-import type { QuoteChanges } from '#plugins/tdx/mint-quote.ts'
+import { type QuoteChanges, tcbSvn } from '#plugins/tdx/mint-quote.ts'
+import { STATUS_SVNS } from '#plugins/tdx/mint-statements.ts'
 import { tdxVerifier } from '#plugins/tdx/verifier.ts'
 import * as vocabulary from '#plugins/tdx/vocabulary.ts'
 import { temporaryFolder } from '#test/folder.ts'
@@ -37,7 +38,8 @@ const report = quote(own, BOOTED)
 
 const set = (coverage: string, policy: string): string =>
     `name = "web"\ntee = "tdx"\ncoverage = "${coverage}"\n[policy]\nmeasurements = ["${MRTD}"]\n${policy}`
-const REGISTERS = `rtmr1 = ["${RTMR1}"]\nrtmr2 = ["${RTMR2}"]`
+const BOOTED_AS = `rtmr1 = ["${RTMR1}"]\nrtmr2 = ["${RTMR2}"]`
+const REGISTERS = `rtmr0 = ["${RTMR0}"]\n${BOOTED_AS}`
 
 for (const { name, text, message } of [
     {
@@ -70,6 +72,29 @@ const guest = (changes: QuoteChanges = BOOTED, log: Buffer | null = eventLog): A
 
 for (const { name, of = guest(), text = set(ALL, REGISTERS), rule = '', when = '', want } of [
     { name: 'a guest whose boot is known', want: 'r' },
+    {
+        name: 'a boot that is known, on a machine that is not',
+        text: set(ALL, BOOTED_AS),
+        want: 'ERR_BROKER_DENIED_FLOOR',
+    },
+    {
+        name: 'the same machine with its switch',
+        text: set(ALL, BOOTED_AS),
+        rule: '@insecureUnmeasuredMachine',
+        want: 'r',
+    },
+    {
+        name: 'a platform that Intel has revoked, with every switch',
+        of: guest({ body: { rtmrs, teeTcbSvn: tcbSvn({ microcode: STATUS_SVNS.Revoked }) } }),
+        rule: '@insecureAnyStatus @insecureNoReference @insecureUnmeasuredInitrd @insecureUnknownModule',
+        want: 'ERR_BROKER_DENIED_REFERENCE',
+    },
+    {
+        name: 'one that is out of date, with these',
+        of: guest({ body: { rtmrs, teeTcbSvn: tcbSvn({ microcode: STATUS_SVNS.OutOfDate }) } }),
+        rule: '@insecureAnyStatus @insecureNoReference',
+        want: 'r',
+    },
     {
         name: 'another kernel',
         of: guest({ body: { rtmrs: [rtmrs[0], rtmrs[2], rtmrs[2], rtmrs[3]] } }, null),
@@ -158,6 +183,10 @@ test('a set from a log and a measurement knows the guest that boots so', async (
         `rtmr2 = ["${RTMR2}"]`,
     ])
         t.true(text.split('\n').includes(line), `${line}\n${text}`)
+    // There was no report that anything of this could refuse.
+    t.notRegex(text, /NOTE/)
+    t.regex(text, /^# minimumTeeTcbSvn = "…"/m)
+    t.regex(text, /^# tdAttributesMask = "…"/m)
     const reference = readReference(text, 'set', verifiers)
     const checks = new Checks([])
     t.notThrows(() => verifier.appraise(guest(), reference.policy, checks))

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
-import { MAX_OF_GUEST, sessionPool } from '#broker/session-pool.ts'
+import { MAX_OF_GUEST, PLACE_BYTES, sessionPool } from '#broker/session-pool.ts'
 
 const LIFETIME = 1000
 
@@ -16,9 +16,9 @@ function started(maxSessions: number, maxSessionsPerAddress = maxSessions) {
     })
     let count = 0
     /** Begins a session; its key, or null where there is no room. */
-    const begin = (guestId: string | null, known: boolean, address = '192.0.2.1'): string | null => {
+    const begin = (guestId: string | null, known: boolean, address = '192.0.2.1', bytes = 100): string | null => {
         const key = `${++count}`
-        return pool.add(key, key, { guestId, known, address }) ? key : null
+        return pool.add(key, key, { guestId, known, address, bytes }) ? key : null
     }
     return { time, pool, begin }
 }
@@ -76,4 +76,20 @@ test('what has ended makes room, in every count', (t) => {
     t.truthy(begin('t', false))
     t.truthy(begin('a', true))
     t.is(pool.size, 2)
+})
+
+test('a session that keeps much takes several places, and gives them back', (t) => {
+    const { pool, begin, time } = started(8, 6)
+    const large = 4 * PLACE_BYTES
+    t.truthy(begin(null, true, undefined, large))
+    t.is(begin(null, true, undefined, large), null, 'more than an address may hold')
+    t.truthy(begin(null, true))
+    t.truthy(begin(null, true))
+    t.is(begin(null, true), null)
+    t.is(begin(null, false, '192.0.2.2', large), null, 'a stranger has a part')
+    t.is(pool.size, 3)
+    time.now += LIFETIME
+    t.truthy(begin(null, true, undefined, large))
+    t.is(begin(null, true, '192.0.2.2', large + 1), null, 'what is begun counts')
+    t.truthy(begin(null, true, '192.0.2.2', large))
 })

@@ -9,7 +9,7 @@ import { teeKey } from './rig.ts'
 const proof = () => {
     const { key, jwk } = teeKey()
     return {
-        authentic: { reportData: Buffer.alloc(64), guestId: null as string | null } as Authentic,
+        authentic: { reportData: Buffer.alloc(64), guestId: null as string | null, claims: {} } as Authentic,
         teePubkey: jwk,
         teeKey: key,
     }

@@ -8,6 +8,9 @@ import type { Decision, DenialCode } from './decide.ts'
 /** Claims that are named at most: with many sets, many may differ. */
 const MAX_NAMED = 4
 
+/** Of the value of a claim, in characters: a guest may choose it. */
+const MAX_TOLD = 1024
+
 /** A sentence for the guest. */
 export function publicReason(decision: Decision, authentic: Authentic, verifier: Verifier): string {
     return SENTENCES[decision.code ?? 'ERR_BROKER_DENIED_POLICY'](decision, authentic, verifier)
@@ -36,7 +39,8 @@ function ownValue(check: string, authentic: Authentic, verifier: Verifier): stri
     const claim = verifier.appraisedClaims[check]
     if (claim === undefined) return `${check} does not hold`
     const value = claim.split('.').reduce<ClaimValue | undefined>(member, authentic.claims)
-    return `${check} does not hold, this guest has ${claim} ${value === undefined ? 'absent' : JSON.stringify(value)}`
+    const text = value === undefined ? 'absent' : JSON.stringify(value)
+    return `${check} does not hold, this guest has ${claim} ${text.length > MAX_TOLD ? '(too long to be told)' : text}`
 }
 
 const member = (value: ClaimValue | undefined, name: string): ClaimValue | undefined =>

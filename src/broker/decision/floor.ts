@@ -4,7 +4,7 @@
 
 import { Checks } from '#core/checks.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
-import type { Authentic, FloorFinding, Policy, Verifier } from '#evidence/verifier.ts'
+import type { Authentic, FloorFinding, Verifier } from '#evidence/verifier.ts'
 import { type BrokenReference, type Comparison, compare, type Mismatch, type ReferenceSet } from './references.ts'
 
 /** Each switch, and what it lets through. */
@@ -64,10 +64,9 @@ function findingsUnder(
             detail: `the measurements of ${set?.name} cover the firmware alone`,
         },
     ]
-    const policy: Policy | null = set?.policy ?? null
     return [
         ...common.flatMap(({ found, switch: name, detail }) => (found ? { switch: name, detail } : [])),
-        ...verifier.floor(authentic, policy),
+        ...verifier.floor(authentic, set),
     ]
 }
 

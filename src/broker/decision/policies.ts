@@ -6,7 +6,7 @@
 //   @description("text")   for people
 // SPDX-License-Identifier: Apache-2.0
 
-import { randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import type { EntityJson } from '@cedar-policy/cedar-wasm/nodejs'
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import type { Authentic } from '#evidence/verifier.ts'
@@ -53,8 +53,11 @@ export interface Policies {
 export const switchesOf = (technologies: readonly Technology[]): Readonly<Record<string, string>> =>
     Object.assign({}, COMMON_SWITCHES, ...technologies.map(({ switches }) => switches))
 
-/** Answers that are kept. */
-const MAX_KEPT = 1024
+/** Of the answers that are kept, in characters: a guest may choose what an error says. */
+const MAX_KEPT = 1 << 20
+
+/** What an answer takes beside its texts: its digest and its place. */
+const ENTRY = 256
 
 /** Annotations that are no switch. */
 const ANNOTATIONS = ['id', 'maxReleases', 'description']
@@ -86,22 +89,31 @@ export function compilePolicies(files: readonly PolicyFile[], technologies: read
     const name = randomUUID()
     const reach = mentioned(technologies, parsed)
     const kept = new Map<string, Evaluation>()
+    let keptSize = 0
+    const forget = () => {
+        kept.clear()
+        keptSize = 0
+    }
     demand(cedar.preparseSchema(name, cedarSchema(reach.technologies)))
     demand(cedar.preparsePolicySet(name, { staticPolicies }))
     return {
         rules: [...rules.values()],
         evaluate(authentic, references, target) {
             const question = entities(authentic, references, target, reach)
-            const key = JSON.stringify(question)
+            const key = hash('sha256', JSON.stringify(question), 'base64')
             const known = kept.get(key)
             if (known) return known
             const answer = evaluate(name, rules, question, target)
-            if (kept.size >= MAX_KEPT) kept.clear()
-            kept.set(key, answer)
+            const size = ENTRY + answer.errors.reduce((sum, { length }) => sum + length, 0)
+            if (keptSize + size > MAX_KEPT) forget()
+            if (size <= MAX_KEPT) {
+                kept.set(key, answer)
+                keptSize += size
+            }
             return answer
         },
         close() {
-            kept.clear()
+            forget()
             demand(cedar.preparsePolicySet(name, { staticPolicies: '' }))
         },
     }

@@ -221,7 +221,10 @@ for (const { name, fields, policy, want } of [
         const verifier = verifierOf(genoa)
         const evidence = { tee: 'snp', report: report(genoa, fields), certificates: table(genoa) }
         const authentic = verifier.authenticate(evidence, genoa.now, new Checks([]))
-        const findings = verifier.floor(authentic, policy && verifier.readPolicy(policy, 'set'))
+        const findings = verifier.floor(
+            authentic,
+            policy && { policy: verifier.readPolicy(policy, 'set'), coverage: 'firmware' },
+        )
         t.deepEqual(
             findings.map((finding) => finding.switch),
             want as never,

@@ -6,11 +6,12 @@ import test from 'ava'
 import { Checks } from '#core/checks.ts'
 import { parseTomlText } from '#core/config.ts'
 import { judge } from '#evidence/judge.ts'
-import type { Trust } from '#evidence/verifier.ts'
+import type { Coverage, Trust } from '#evidence/verifier.ts'
 import { encodeCcel } from '#plugins/tdx/ccel.ts'
 import { MEMBERS } from '#plugins/tdx/members.ts'
 import { DEFAULT_PLATFORM } from '#plugins/tdx/mint.ts'
-import type { QuoteChanges } from '#plugins/tdx/mint-quote.ts'
+import { type QuoteChanges, tcbSvn } from '#plugins/tdx/mint-quote.ts'
+import { STATUS_SVNS } from '#plugins/tdx/mint-statements.ts'
 import { TDX_POLICY } from '#plugins/tdx/policy.ts'
 import { tdxVerifier } from '#plugins/tdx/verifier.ts'
 import { BOOT, digestOf, registersOf } from './boot.ts'
@@ -243,7 +244,10 @@ for (const [name, changes] of Object.entries({ 'version 4': {}, 'version 5': V5,
         t.is(accepts({ teeTcbSvn: Buffer.alloc(16) }), 'ERR_TDX_STATUS')
     })
 
-for (const { name, changes, trust, policy = null, want } of [
+const ALL = 'firmware+kernel+initrd+cmdline'
+const BOOTED = { rtmr1: [hex(1, 48)], rtmr2: [hex(2, 48)] }
+
+for (const { name, changes, trust, policy = null, coverage = 'firmware', want } of [
     { name: 'a strict set', policy: {}, want: [] },
     { name: 'no set at all', want: [] },
     {
@@ -269,24 +273,42 @@ for (const { name, changes, trust, policy = null, want } of [
         policy: { mrSeam: [hex(3, 48)] },
         want: [],
     },
+    {
+        name: 'a set that covers all, and does not name the machine',
+        policy: BOOTED,
+        coverage: ALL,
+        want: ['insecureUnmeasuredMachine'],
+    },
+    {
+        name: 'a machine of which nothing was measured',
+        policy: { ...BOOTED, rtmr0: [hex(0, 48)] },
+        coverage: ALL,
+        want: ['insecureUnmeasuredMachine'],
+    },
+    { name: 'a set that names the machine', policy: { ...BOOTED, rtmr0: [hex(3, 48)] }, coverage: ALL, want: [] },
+    {
+        name: 'firmware that Intel has revoked: no rule can name that switch',
+        changes: { body: { teeTcbSvn: tcbSvn({ microcode: STATUS_SVNS.Revoked }) } },
+        want: ['insecureRevokedPlatform'],
+    },
 ] as {
     name: string
     changes?: QuoteChanges
     trust?: Partial<Trust>
     policy?: Record<string, unknown>
+    coverage?: Coverage
     want: string[]
 }[])
     test(`floor: ${name}`, (t) => {
         const verifier = tdxVerifier(trustIn(own, trust))
         const authentic = verifier.authenticate({ tee: 'tdx', report: quote(own, changes) }, own.now, new Checks([]))
-        const findings = verifier.floor(authentic, policy && verifier.readPolicy(policy, 'set'))
+        const findings = verifier.floor(authentic, policy && { policy: verifier.readPolicy(policy, 'set'), coverage })
         t.deepEqual(
             findings.map((finding) => finding.switch),
             want as never,
         )
     })
 
-const ALL = 'firmware+kernel+initrd+cmdline'
 for (const { name, policy, want } of [
     { name: 'MRTD', policy: {}, want: 'firmware' },
     { name: 'RTMR1 alone', policy: { rtmr1: [hex(1, 48)] }, want: 'firmware' },
