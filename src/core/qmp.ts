@@ -4,7 +4,7 @@
 
 import type { Duplex } from 'node:stream'
 import * as z from 'zod/mini'
-import { coreError, excerpt } from './errors.ts'
+import { coreError, errnoOf, excerpt } from './errors.ts'
 import { parseJson } from './json.ts'
 import { type Schema, shape } from './schema.ts'
 import { deadline } from './wait.ts'
@@ -53,7 +53,7 @@ export async function openQmp(stream: Duplex, { timeoutMs, signal: parent }: Qmp
             return await work()
         } catch (error) {
             signal.throwIfAborted()
-            throw error
+            throw errnoOf(error)?.startsWith('ERR_STREAM_') ? hungUp() : error
         } finally {
             signal.removeEventListener('abort', close)
         }
@@ -63,7 +63,7 @@ export async function openQmp(stream: Duplex, { timeoutMs, signal: parent }: Qmp
     async function next<T>(schema: Schema<T>): Promise<T> {
         for (;;) {
             const { value: line } = await lines.next()
-            if (line === undefined) throw coreError('ERR_QMP', 'QMP: QEMU closed the connection')
+            if (line === undefined) throw hungUp()
             const json = parseJson(line, { title: 'QMP', maxBytes: MAX_LINE })
             if (typeof json !== 'object' || json === null || !('event' in json))
                 return shape(schema, json, 'QMP', 'ERR_QMP')
@@ -94,6 +94,8 @@ export async function openQmp(stream: Duplex, { timeoutMs, signal: parent }: Qmp
         throw error
     }
 }
+
+const hungUp = () => coreError('ERR_QMP', 'QMP: QEMU closed the connection')
 
 /** Lines without their ends; what stands behind the last of them is none. */
 async function* readLines(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, undefined> {

@@ -134,7 +134,7 @@ export function ttrpcClient(stream: Duplex, { timeoutMs, maxPayload }: TtrpcOpti
             } catch (error) {
                 close()
                 signal.throwIfAborted()
-                throw error
+                throw failed(error)
             } finally {
                 signal.removeEventListener('abort', close)
             }
@@ -178,7 +178,7 @@ export async function serveTtrpc(
         stream.end() // the other side has ended: it goes when what was written is gone
     } catch (error) {
         stream.destroy()
-        throw error
+        throw failed(error)
     } finally {
         clearTimeout(idle)
     }
@@ -219,10 +219,14 @@ function readAnswer({ stream, type, payload }: Frame, id: number): TtrpcAnswer {
 /** Ends when the stream has taken it: whoever does not read is not written to for ever. */
 function send(stream: Duplex, frame: Frame): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const closed = () => reject(stream.errored ?? broken('the connection was closed'))
+    const closed = () => reject(stream.errored ?? broken('the other side has hung up'))
     stream.once('close', closed)
-    stream.write(encodeFrame(frame), (error) => (error ? reject(error) : resolve()))
+    stream.write(encodeFrame(frame), (error) => (error ? reject(failed(error)) : resolve()))
     return promise.finally(() => stream.off('close', closed))
 }
+
+/** What Node says of a stream that is over is the other side's doing: it has hung up. */
+const failed = (error: unknown): unknown =>
+    errnoOf(error)?.startsWith('ERR_STREAM_') ? broken('the other side has hung up') : error
 
 const broken = (text: string) => coreError('ERR_TTRPC', `ttrpc: ${text}`)

@@ -42,7 +42,7 @@ test('commands, with what they take and return, and events between', async (t) =
     t.deepEqual(await qmp.execute('query-status', STATUS), { status: 'query-status undefined' })
     t.deepEqual(await qmp.execute('stop', STATUS, { a: 1 }), { status: 'stop {"a":1}' })
     qmp.close()
-    await t.throwsAsync(qmp.execute('stop', STATUS))
+    await t.throwsAsync(qmp.execute('stop', STATUS), { code: 'ERR_QMP' })
 })
 
 test('what QEMU refuses, it says why, and goes on', async (t) => {

@@ -131,6 +131,19 @@ test('a stream that fails: told once, by the call', async (t) => {
     await t.throwsAsync(ttrpcClient(failing, QUICK).call(CALL), { message: 'EPIPE of sorts' })
 })
 
+test('a server that hangs up after a call, and a stream that is over', async (t) => {
+    const [near, far] = duplexPair({ allowHalfOpen: false })
+    far.end(answer(1, 'a'))
+    const client = ttrpcClient(near, QUICK)
+    t.is(String((await client.call(CALL)).payload), 'a')
+    await t.throwsAsync(client.call(CALL), { code: 'ERR_TTRPC' })
+    await t.throwsAsync(client.call(CALL), { code: 'ERR_TTRPC', message: 'ttrpc: the other side has hung up' })
+    const [gone] = duplexPair()
+    gone.destroy()
+    await t.throwsAsync(ttrpcClient(gone, QUICK).call(CALL), { code: 'ERR_TTRPC' })
+    await t.throwsAsync(serveTtrpc(gone, echo, QUICK), { code: 'ERR_TTRPC' })
+})
+
 for (const { name, bytes, code, status } of [
     { name: 'an even number', bytes: frame(2, 1, REQUEST.encode({ ...CALL, timeoutNano: 0n })), status: /must be odd/ },
     { name: 'no protobuf', bytes: frame(1, 1, Buffer.from('0a', 'hex')), status: /ttrpc request: malformed/ },
