@@ -18,15 +18,15 @@ export const TDX_ERRORS = {
         exit: 1,
         means: "a statement of Intel's is malformed, not signed by Intel, or for another platform",
     },
-    ERR_TDX_COLLATERAL_MISSING: { exit: 3, means: "Intel's statements on this platform were not given" },
-    ERR_TDX_COLLATERAL_TIME: { exit: 3, means: "Intel's statements or lists have expired, or are not valid yet" },
+    ERR_TDX_COLLATERAL_MISSING: { exit: 3, means: 'statements of Intel on this platform were not given' },
+    ERR_TDX_COLLATERAL_TIME: { exit: 3, means: 'statements or lists of Intel have expired, or are not valid yet' },
     ERR_TDX_MODULE: { exit: 1, means: 'the TDX module is not one that Intel names' },
     ERR_TDX_QE: {
         exit: 1,
         means: 'the quoting enclave is not the one that Intel names, or its report does not verify',
     },
     ERR_TDX_SIGNATURE: { exit: 1, means: 'the signature of the quote does not verify' },
-    ERR_TDX_STATUS: { exit: 1, means: 'Intel does not call the firmware of this platform up to date' },
+    ERR_TDX_STATUS: { exit: 1, means: 'the vendor does not call the firmware of this platform up to date' },
     ERR_TDX_EVENT_LOG: {
         exit: 1,
         means: 'the event log is malformed, or does not replay to the registers of the quote',
