@@ -8,7 +8,7 @@ import { readInput } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
 import { RUN_FOLDER } from '#core/role.ts'
 import { type Schema, shape } from '#core/schema.ts'
-import { BOOT_REPORT, type BootEvent, STATES, type State } from '#unlock/status.ts'
+import { BOOT_REPORT, type BootEvent, SECRETS_SUBJECT, STATES, type State } from '#unlock/status.ts'
 import { command as define, JSON_OPTION } from './command.ts'
 import { columns, print, printJson, styled } from './term.ts'
 
@@ -36,12 +36,16 @@ export const command = define({
         ['--json', 'for a program'],
     ],
     details:
-        'Exit status: 0 every volume that was asked for is open, 1 one is not, 2 there is no report: no volume of the table was asked for in this boot.',
+        'Exit status: 0 every volume that was asked for is open, 1 one is not or an injected secret could not be wiped, 2 there is no report: no volume of the table was asked for in this boot.',
     async run({ file, json }) {
         const events = readReport(file)
-        const last = new Map(events.map((event) => [event.subject, event]))
+        const ofSecrets = events.filter(({ subject }) => subject === SECRETS_SUBJECT)
+        const last = new Map(
+            events.filter((event) => !ofSecrets.includes(event)).map((event) => [event.subject, event]),
+        )
         const open = [...last.values()].every(({ state }) => state === 'open')
-        if (json) printJson({ file, open, events })
+        const wiped = ofSecrets.every(({ state }) => state !== 'failed')
+        if (json) printJson({ file, open, ...(ofSecrets.length > 0 ? { wiped } : {}), events })
         else {
             const rows = events.map((event) => [`${(event.uptimeMs / 1000).toFixed(3)} s`, event.subject, event.text])
             for (const line of columns(rows)) print(line)
@@ -50,8 +54,9 @@ export const command = define({
                     ? styled('green', 'every volume that was asked for is open')
                     : styled('red', 'not every volume that was asked for is open'),
             )
+            if (!wiped) print(styled('red', 'not every injected secret could be wiped'))
         }
-        return open ? 0 : 1
+        return open && wiped ? 0 : 1
     },
 })
 

@@ -5,7 +5,7 @@
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Injected } from '#clevis/sev-pin.ts'
-import { wipe } from '#core/bytes.ts'
+import { type Secret, wipe } from '#core/bytes.ts'
 import type { Config } from '#core/config.ts'
 import { makeFolder } from '#core/files.ts'
 import { ROLE, RUN_FOLDER } from '#core/role.ts'
@@ -14,18 +14,23 @@ import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 /** GUIDs that were read in this boot, a line each; in the folder of the boot. */
 export const READ_SECRETS = 'secrets'
 
-/** The secrets of this guest. @throws AttestError ERR_SECRETS_*, ERR_SECRET_MISSING */
+/** The secrets of this guest, for a use. @throws AttestError ERR_SECRETS_*, ERR_SECRET_MISSING */
 export function injectedSecrets(config: Config): Injected {
     return async (guid, use) => {
-        const { efiSecrets } = linuxDoors(config.get(DRIVERS_CONFIG))
-        const bytes = efiSecrets.read(guid)
+        const bytes = readInjected(config, guid)
         try {
-            if (ROLE === 'initrd') noteRead(guid)
             return use(bytes)
         } finally {
             wipe(bytes)
         }
     }
+}
+
+/** One of them, which the caller wipes. @throws AttestError ERR_SECRETS_*, ERR_SECRET_MISSING */
+export function readInjected(config: Config, guid: string): Secret {
+    const bytes = linuxDoors(config.get(DRIVERS_CONFIG)).efiSecrets.read(guid)
+    if (ROLE === 'initrd') noteRead(guid)
+    return bytes
 }
 
 function noteRead(guid: string, folder = RUN_FOLDER): void {

@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs'
 import { unlockError } from './errors.ts'
-import type { Volume } from './volumes.ts'
+import type { BootVolume } from './volumes.ts'
 
 const SHELL = 'leads to a shell'
 const DEBUGGER = 'opens a debugger on the console'
@@ -42,7 +42,7 @@ const SURRENDERS: readonly (readonly [name: RegExp, why: string])[] = [
 ]
 
 /** @throws AttestError ERR_UNLOCK_COMMAND_LINE naming the word */
-export function checkCommandLine(volume: Volume, read = readCommandLine): void {
+export function checkCommandLine(volume: BootVolume, read = readCommandLine): void {
     for (const word of wordsOf(read())) {
         const why = surrenders(word, volume)
         if (why === null) continue
@@ -52,7 +52,7 @@ export function checkCommandLine(volume: Volume, read = readCommandLine): void {
     }
 }
 
-function surrenders(word: string, volume: Volume): string | null {
+function surrenders(word: string, volume: BootVolume): string | null {
     const [name = '', ...rest] = word.split('=')
     if (volume.root && name === 'root' && rest.join('=') !== `/dev/mapper/${volume.name}`)
         return `is not the mapping of this volume (root=/dev/mapper/${volume.name})`

@@ -17,7 +17,7 @@ export const UNLOCK_ERRORS = {
     ERR_UNLOCK_HEADER: { exit: 1, means: 'the header of the disk may not be opened from' },
     ERR_UNLOCK_UNBOUND: { exit: 1, means: 'the header of the disk has no binding for the path of the volume table' },
     ERR_UNLOCK_NO_DEVICE: { exit: 3, means: 'the disk did not appear before the deadline' },
-    ERR_UNLOCK_KEY: { exit: 1, means: 'what the broker released is no key for a disk' },
+    ERR_UNLOCK_KEY: { exit: 1, means: 'what was released or injected is no key for a disk' },
     ERR_UNLOCK_GAVE_UP: { exit: 3, means: 'no broker released the key before the deadline' },
 } as const satisfies ErrorTable
 

@@ -19,6 +19,7 @@ export const STATES = {
     refused: 'error',
     failed: 'error',
     stopped: 'info',
+    wiped: 'info',
 } as const satisfies Readonly<Record<string, Level>>
 
 export type State = keyof typeof STATES
@@ -39,6 +40,9 @@ export interface BootEvent {
 }
 
 export const NO_STATUS: Status = { say() {} }
+
+/** Of what is said of injected secrets when they are wiped; no volume can be called so. */
+export const SECRETS_SUBJECT = 'injected secrets'
 
 /** The file of the report, in the folder of the boot. */
 export const BOOT_REPORT = 'boot.jsonl'

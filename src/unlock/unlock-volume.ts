@@ -8,11 +8,12 @@ import { type Secret, wipe } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { deadline } from '#core/wait.ts'
 import { checkCommandLine } from './command-line.ts'
+import { unlockError } from './errors.ts'
 import { type BoundHeader, keySlotOf, versionsOf } from './key-slot.ts'
 import { type ReleaseDeps, type Released, release } from './release.ts'
 import type { Status } from './status.ts'
-import { dropHeader, keepHeader, readVolumeHeader, waitForDevice } from './volume-header.ts'
-import type { Volume } from './volumes.ts'
+import { dropHeader, keepHeader, readSoundHeader, readVolumeHeader, waitForDevice } from './volume-header.ts'
+import { type BootVolume, opensBySecret, type SecretVolume, type Volume } from './volumes.ts'
 
 /** How a front end hands the key of one volume over. */
 export interface Handover {
@@ -24,6 +25,8 @@ export interface Handover {
 
 export interface VolumeDeps extends Omit<ReleaseDeps, 'deadlineMs' | 'persistent' | 'status'> {
     readonly status: Status
+    /** What was injected under a GUID; wiped after its use, and left where it was. @throws AttestError ERR_SECRET* */
+    readonly injected: (guid: string) => Secret
     /** Of this boot. */
     readonly runFolder?: string
     readonly device?: string
@@ -34,7 +37,7 @@ export interface VolumeDeps extends Omit<ReleaseDeps, 'deadlineMs' | 'persistent
  * Opens one volume through a front end, or says why not; returns how the process exits: 0 handed over, 1 refused for
  * good, 2 the configuration is wrong, 3 the deadline has passed.
  */
-export async function unlockVolume(volume: Volume, handover: Handover, deps: VolumeDeps): Promise<number> {
+export async function unlockVolume(volume: BootVolume, handover: Handover, deps: VolumeDeps): Promise<number> {
     const { status } = deps
     try {
         dropHeader(volume.name, deps.runFolder)
@@ -42,6 +45,10 @@ export async function unlockVolume(volume: Volume, handover: Handover, deps: Vol
         const deadlineMs = volume.deadlineS * 1000
         const startedMs = performance.now()
         using signal = deadline(deadlineMs, `the volume ${volume.name}`)
+        if (opensBySecret(volume)) {
+            await openBySecret(volume, handover, deps, signal)
+            return 0
+        }
         const header = await prepare(volume, deps, signal)
         if (volume.profile === 'compat') begin(volume, header, handover, deps)
         const spentMs = performance.now() - startedMs
@@ -66,7 +73,44 @@ async function prepare(volume: Volume, deps: VolumeDeps, signal: AbortSignal): P
     return header
 }
 
-function begin({ name }: Volume, header: BoundHeader, handover: Handover, { runFolder }: VolumeDeps): void {
+// The passphrase itself was injected: nobody is asked, and no binding is in the header whose digest it would prove. Whoever
+// made the header knew the passphrase, or nothing opens.
+async function openBySecret(
+    volume: SecretVolume,
+    handover: Handover,
+    deps: VolumeDeps,
+    signal: AbortSignal,
+): Promise<void> {
+    const device = await waitForDevice(volume, signal, deps.device)
+    const header = { copy: readSoundHeader(volume, device) }
+    deps.status.say('checked', `the header of ${device} is sound, and opens from its copy`)
+    if (volume.profile === 'compat') begin(volume, header, handover, deps)
+    const injected = deps.injected(volume.secret)
+    try {
+        const passphrase = withoutEnd(injected, deps.status)
+        if (volume.profile === 'strict') begin(volume, header, handover, deps)
+        await handover.deliver(passphrase, signal)
+        deps.status.say('open', `the passphrase of ${volume.name} has been handed over`)
+    } finally {
+        wipe(injected)
+    }
+}
+
+// GRUB needs a zero byte behind the passphrase; the disk was formatted without.
+function withoutEnd(injected: Secret, status: Status): Secret {
+    const ends = injected.at(-1) === 0
+    if (ends) status.say('checked', 'the zero byte behind the injected passphrase is left away')
+    const passphrase = ends ? (injected.subarray(0, -1) as Secret) : injected
+    if (passphrase.length > 0) return passphrase
+    throw unlockError('ERR_UNLOCK_KEY', 'the injected passphrase is empty')
+}
+
+function begin(
+    { name }: BootVolume,
+    header: Pick<BoundHeader, 'copy'>,
+    handover: Handover,
+    { runFolder }: VolumeDeps,
+): void {
     keepHeader(name, header, runFolder)
     handover.ready()
 }

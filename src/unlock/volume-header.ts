@@ -12,10 +12,10 @@ import { checkHeader } from '#luks/check.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { unlockError } from './errors.ts'
 import { type BoundHeader, boundTo } from './key-slot.ts'
-import type { Volume } from './volumes.ts'
+import type { BootVolume, Volume } from './volumes.ts'
 
 /** Where udev puts a volume: the host chooses what carries this UUID, so it only says where to look. */
-export const deviceOf = ({ uuid }: Pick<Volume, 'uuid'>): string => `/dev/disk/by-uuid/${uuid}`
+export const deviceOf = ({ uuid }: Pick<BootVolume, 'uuid'>): string => `/dev/disk/by-uuid/${uuid}`
 
 const LOOK_AGAIN_MS = 50
 
@@ -26,7 +26,7 @@ const LOOK_AGAIN_MS = 50
 const OPENS_WITH_US_ALONE: readonly string[] = [TOKEN_TYPE, 'clevis', 'systemd-recovery']
 
 /** @throws AttestError ERR_UNLOCK_NO_DEVICE where it has not appeared when the signal says so */
-export async function waitForDevice(volume: Volume, signal: AbortSignal, path = deviceOf(volume)): Promise<string> {
+export async function waitForDevice(volume: BootVolume, signal: AbortSignal, path = deviceOf(volume)): Promise<string> {
     while (!existsSync(path)) {
         try {
             await pause(LOOK_AGAIN_MS, signal)
@@ -38,7 +38,11 @@ export async function waitForDevice(volume: Volume, signal: AbortSignal, path = 
 }
 
 /** @throws AttestError ERR_UNLOCK_HEADER, ERR_UNLOCK_UNBOUND, ERR_LUKS_DEVICE, ERR_FILE */
-export function readVolumeHeader(volume: Volume, device: string): BoundHeader {
+export const readVolumeHeader = (volume: Volume, device: string): BoundHeader =>
+    boundTo(readSoundHeader(volume, device), device, volume.path, 'enroll')
+
+/** A copy of the header, judged. @throws AttestError ERR_UNLOCK_HEADER, ERR_LUKS_DEVICE, ERR_FILE */
+export function readSoundHeader(volume: BootVolume, device: string): Buffer {
     const copy = copyWholeHeader(device)
     const { volume: found, checks } = checkHeader(copy, { uuid: volume.uuid })
     const refuse = (why: string | undefined) =>
@@ -49,14 +53,14 @@ export function readVolumeHeader(volume: Volume, device: string): BoundHeader {
     const other = found.tokens.find(({ type }) => !OPENS_WITH_US_ALONE.includes(type))
     if (volume.profile === 'strict' && other)
         throw refuse(`token ${other.id}: ${other.type} may open it without the broker`)
-    return boundTo(copy, device, volume.path, 'enroll')
+    return copy
 }
 
 /** The copy that crypttab's `header=` names. */
 export const headerFile = (name: string, folder = RUN_FOLDER): string => join(folder, `${name}.hdr`)
 
 /** @throws AttestError ERR_FILE */
-export function keepHeader(name: string, { copy }: BoundHeader, folder = RUN_FOLDER): string {
+export function keepHeader(name: string, { copy }: Pick<BoundHeader, 'copy'>, folder = RUN_FOLDER): string {
     makeFolder(folder, 0o700)
     const file = headerFile(name, folder)
     writeFileAtomic(file, copy)

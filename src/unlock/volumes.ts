@@ -7,6 +7,7 @@ import { basename, join } from 'node:path'
 import { stringify as stringifyToml } from 'smol-toml'
 import * as z from 'zod/mini'
 import { readToml, tomlFiles } from '#core/config.ts'
+import { isGuid } from '#core/guid.ts'
 import { parseOrigin } from '#core/http.ts'
 import { issues } from '#core/schema.ts'
 import { formatResourcePath, parseResourcePath, type ResourcePath } from '#kbs/messages.ts'
@@ -27,12 +28,10 @@ export const ON_FAILURE = ['poweroff', 'reboot'] as const
 
 export type OnFailure = (typeof ON_FAILURE)[number]
 
-export interface Volume {
+interface Entry {
     /** crypttab's target, and the mapping's name. */
     readonly name: string
     readonly uuid: string
-    readonly servers: readonly string[]
-    readonly path: ResourcePath
     readonly frontEnd: FrontEnd
     readonly profile: Profile
     readonly onFailure: OnFailure
@@ -40,6 +39,22 @@ export interface Volume {
     /** The root file system is on it, and on nothing else. */
     readonly root: boolean
 }
+
+/** One that opens with a key which brokers release. */
+export interface Volume extends Entry {
+    readonly servers: readonly string[]
+    readonly path: ResourcePath
+}
+
+/** One that opens with what was injected into this guest before it ran: the passphrase itself, but for clevis. */
+export interface SecretVolume extends Entry {
+    /** The GUID of the secret, in lower case. */
+    readonly secret: string
+}
+
+export type BootVolume = Volume | SecretVolume
+
+export const opensBySecret = (volume: BootVolume): volume is SecretVolume => 'secret' in volume
 
 /** The folder of the table within the configuration's. */
 export const VOLUMES_FOLDER = 'volumes.d'
@@ -53,8 +68,9 @@ const DEFAULT_DEADLINE_S = 300
 
 const VOLUME_FILE = z.strictObject({
     uuid: z.string().check(z.regex(UUID, 'expected a UUID in lower case')),
-    servers: z.array(z.string()).check(z.minLength(1), z.maxLength(8)),
-    path: z.string(),
+    servers: z.optional(z.array(z.string()).check(z.minLength(1), z.maxLength(8))),
+    path: z.optional(z.string()),
+    secret: z.optional(z.string().check(z.refine(isGuid, 'expected a GUID'), z.toLowerCase())),
     frontEnd: z.enum(FRONT_ENDS),
     profile: z.enum(PROFILES),
     onFailure: z._default(z.enum(ON_FAILURE), 'poweroff'),
@@ -63,8 +79,8 @@ const VOLUME_FILE = z.strictObject({
 })
 
 /** In the order of their names. @throws AttestError ERR_UNLOCK_VOLUME_FILE, ERR_UNTRUSTED_FILE, ERR_CONFIG */
-export function readVolumes(configFolder: string): Volume[] {
-    const volumes: Volume[] = []
+export function readVolumes(configFolder: string): BootVolume[] {
+    const volumes: BootVolume[] = []
     for (const file of tomlFiles(join(configFolder, VOLUMES_FOLDER))) {
         const volume = parseVolume(readToml(file), file)
         const other = volumes.find(({ uuid }) => uuid === volume.uuid)
@@ -76,7 +92,7 @@ export function readVolumes(configFolder: string): Volume[] {
 }
 
 /** @throws AttestError ERR_UNLOCK_NO_VOLUME, and as `readVolumes` */
-export function requireVolume(configFolder: string, name: string): Volume {
+export function requireVolume(configFolder: string, name: string): BootVolume {
     const volumes = readVolumes(configFolder)
     const volume = volumes.find((known) => known.name === name)
     if (volume) return volume
@@ -86,33 +102,42 @@ export function requireVolume(configFolder: string, name: string): Volume {
 }
 
 /** @throws AttestError ERR_UNLOCK_VOLUME_FILE, ERR_URL, ERR_KBS_URI */
-export function parseVolume(value: unknown, file: string): Volume {
+export function parseVolume(value: unknown, file: string): BootVolume {
     const name = basename(file, '.toml')
     if (!VOLUME_NAME.test(name)) throw malformed(file, 'its name must be letters, digits, `_` and dots, at most 64')
     const result = VOLUME_FILE.safeParse(value)
     if (!result.success) throw malformed(file, issues(result.error))
-    const { servers, path, ...rest } = result.data
+    const { servers, path, secret, ...entry } = result.data
+    const rest = { ...entry, name }
     if (rest.frontEnd === 'clevis' && rest.profile === 'strict')
         throw malformed(file, 'clevis opens from the disk and leaves the prompt open: its profile is compat')
+    if (secret !== undefined && servers === undefined && path === undefined) return { ...rest, secret }
+    if (secret !== undefined || servers === undefined || path === undefined)
+        throw malformed(file, 'expected servers and path of a broker’s key, or the secret that was injected')
     return {
         ...rest,
-        name,
         servers: servers.map((server) => parseOrigin(server, { insecureHttp: true }).origin),
         path: parseResourcePath(path),
     }
 }
 
 /** The text of a volume's file. */
-export const formatVolume = ({ name: _name, path, servers, ...rest }: Volume): string =>
-    `# A volume that this guest opens by itself; \`guest-attest luks enroll\` writes these files.\n${stringifyToml({
-        ...rest,
-        servers: [...servers],
-        path: formatResourcePath(path),
-    })}\n`
+export function formatVolume({ name: _name, ...volume }: BootVolume): string {
+    const key = 'secret' in volume ? {} : { servers: [...volume.servers], path: formatResourcePath(volume.path) }
+    return `# A volume that this guest opens by itself; \`guest-attest luks enroll\` writes these files.\n${stringifyToml(
+        {
+            ...volume,
+            ...key,
+        },
+    )}\n`
+}
 
 /** Whether any of its brokers is reached over a network; one behind the host's own socket is not. */
-export const needsNetwork = ({ servers }: Pick<Volume, 'servers'>): boolean =>
-    servers.some((server) => /^https?:/.test(server))
+export const needsNetwork = (volume: BootVolume): boolean =>
+    !opensBySecret(volume) && volume.servers.some((server) => /^https?:/.test(server))
+
+/** Whether the initrd opens it: others are opened by the running system. */
+export const isOpenedInInitrd = ({ root, frontEnd }: BootVolume): boolean => root || frontEnd === 'keyscript'
 
 /** The file of a volume. */
 export const volumeFile = (configFolder: string, name: string): string =>

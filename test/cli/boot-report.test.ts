@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { temporaryFolder } from '#test/folder.ts'
-import { BOOT_REPORT, bootStatus } from '#unlock/status.ts'
+import { BOOT_REPORT, bootStatus, SECRETS_SUBJECT } from '#unlock/status.ts'
 import { guestAttest } from './run.ts'
 
 test('a boot that opened its volumes, and one that did not', async (t) => {
@@ -26,6 +26,24 @@ test('a boot that opened its volumes, and one that did not', async (t) => {
         ['asking', 'open'],
     )
 })
+
+for (const { name, state, code, wiped } of [
+    { name: 'wiped', state: 'wiped', code: 0, wiped: true },
+    { name: 'left for a later volume', state: 'waiting', code: 0, wiped: true },
+    { name: 'that could not be wiped', state: 'failed', code: 1, wiped: false },
+] as const)
+    test(`an injected secret: ${name}`, async (t) => {
+        const folder = temporaryFolder(t)
+        bootStatus('root', folder, []).say('open', 'the passphrase of root has been handed over')
+        bootStatus(SECRETS_SUBJECT, folder, []).say(state, 'a secret')
+        const args = ['boot-report', '--file', join(folder, BOOT_REPORT)]
+        const person = await guestAttest(args)
+        t.is(person.code, code)
+        t.regex(person.stdout, /every volume that was asked for is open\n/)
+        t.is(person.stdout.includes('not every injected secret could be wiped'), !wiped)
+        const program = JSON.parse((await guestAttest([...args, '--json'])).stdout)
+        t.deepEqual([program.open, program.wiped], [true, wiped])
+    })
 
 for (const { name, content, says } of [
     { name: 'none', content: null, says: /no such file.*\n.*hint: no volume of the table/s },

@@ -24,6 +24,7 @@ const SCRIPTS = {
         'sh/build.sh',
         'sh/on-failure',
         'sh/check-root',
+        'sh/wipe-secrets',
         'initramfs-tools/hooks/guest-attest',
         'initramfs-tools/scripts/local-top/guest-attest',
         'initramfs-tools/scripts/init-bottom/guest-attest',
@@ -217,6 +218,23 @@ const ROOTS: readonly { name: string; mounts: string; dm?: Record<string, string
         { name: 'compat does not look', mounts: '', profile: 'compat', want: 0 },
     ]
 
+for (const { name, table, read, want } of [
+    { name: 'a volume of a broker', table: 'servers = ["https://kbs"]\n', read: false, want: '' },
+    { name: 'a volume that opens with one', table: 'secret = "736869e5"\n', read: false, want: 'wipe-secrets\n' },
+    { name: 'one that clevis has read', table: 'servers = ["https://kbs"]\n', read: true, want: 'wipe-secrets\n' },
+])
+    test(`wipe-secrets starts the program where a secret is in play: ${name}`, async (t) => {
+        const folder = temporaryFolder(t)
+        for (const path of ['volumes.d', 'run/guest-attest']) mkdirSync(join(folder, path), { recursive: true })
+        writeFileSync(join(folder, 'volumes.d/root.toml'), `uuid = "a"\n${table}`)
+        if (read) writeFileSync(join(folder, 'run/guest-attest/secrets'), '736869e5\n')
+        writeFileSync(join(folder, 'guest-attest-initrd'), '#!/bin/sh\necho "$@"\n', { mode: 0o755 })
+        const env = { ATTEST_CONFIG: folder, ATTEST_LIB: folder, ATTEST_RUN: join(folder, 'run') }
+        const { code, stdout } = await run(join(PACKAGING, 'sh/wipe-secrets'), [], { env })
+        t.is(code, 0)
+        t.is(stdout, want)
+    })
+
 for (const { name, mounts, dm = {}, profile = 'strict', want } of ROOTS)
     test(`check-root: ${name}`, async (t) => {
         const folder = temporaryFolder(t)
@@ -333,6 +351,7 @@ const EVERY_INITRD = [
     'usr/lib/guest-attest/guest-attest-initrd',
     'usr/lib/guest-attest/koffi.node',
     'usr/lib/guest-attest/check-root',
+    'usr/lib/guest-attest/wipe-secrets',
     'usr/lib/guest-attest/on-failure',
     /sev-guest\.ko/,
     /tdx-guest\.ko/,

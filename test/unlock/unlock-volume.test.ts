@@ -84,6 +84,9 @@ async function open(t: ExecutionContext, { script = gives(KEY), spoil, volume = 
             staggerMs: 100,
             status: bootStatus('root', folder, [(_level, line) => said.push(line)]),
             runFolder: folder,
+            injected: () => {
+                throw new TypeError('no secret is read for a volume of a broker')
+            },
             device: bound.image,
             commandLine: () => commandLine,
         },
@@ -218,6 +221,9 @@ withCryptsetup('a disk that does not appear', async (t) => {
             staggerMs: 100,
             status: bootStatus('data', folder, [(_level, line) => said.push(line)]),
             runFolder: folder,
+            injected: () => {
+                throw new TypeError('no secret is read for a volume of a broker')
+            },
         },
     )
     t.is(code, 3)

@@ -4,7 +4,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { formatVolume, parseVolume, readVolumes, requireVolume, type Volume, volumeFile } from '#unlock/volumes.ts'
+import {
+    type BootVolume,
+    formatVolume,
+    needsNetwork,
+    parseVolume,
+    readVolumes,
+    requireVolume,
+    volumeFile,
+} from '#unlock/volumes.ts'
 import { temporaryFolder } from '../folder.ts'
 
 const FILE = {
@@ -14,6 +22,10 @@ const FILE = {
     frontEnd: 'socket',
     profile: 'strict',
 }
+
+const DISK_GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
+
+const SECRET_FILE = { ...FILE, servers: undefined, path: undefined, secret: DISK_GUID.toUpperCase() }
 
 const WRONG: readonly (readonly [what: string, file: string, value: unknown, message: RegExp])[] = [
     ['no UUID', 'root.toml', { ...FILE, uuid: 'x' }, /uuid: expected a UUID/],
@@ -26,6 +38,10 @@ const WRONG: readonly (readonly [what: string, file: string, value: unknown, mes
     ['a deadline of no time', 'root.toml', { ...FILE, deadlineS: 1 }, /deadlineS/],
     ['a name with a slash', 'ro ot.toml', FILE, /its name/],
     ['nothing', 'root.toml', null, /expected object/i],
+    ['a broker and a secret', 'root.toml', { ...FILE, secret: DISK_GUID }, /or the secret that was injected/],
+    ['a path and a secret', 'root.toml', { ...SECRET_FILE, path: FILE.path }, /or the secret that was injected/],
+    ['neither', 'root.toml', { ...FILE, servers: undefined }, /expected servers and path/],
+    ['a secret without a GUID', 'root.toml', { ...SECRET_FILE, secret: 'luks-key' }, /secret: expected a GUID/],
 ]
 
 for (const [what, file, value, message] of WRONG)
@@ -52,6 +68,14 @@ test('what is written can be read, and what was left out has its default', (t) =
     t.throws(() => requireVolume(folder, 'swap'), { code: 'ERR_UNLOCK_NO_VOLUME' })
 })
 
+test('one that opens with an injected secret: as it was written, and without a network', (t) => {
+    const volume = parseVolume(SECRET_FILE, 'root.toml')
+    t.like(volume, { name: 'root', secret: DISK_GUID, deadlineS: 300 })
+    t.false('servers' in volume)
+    t.false(needsNetwork(volume))
+    t.deepEqual(requireVolume(tableOf(t, { root: volume }), 'root'), volume)
+})
+
 test('two files of one disk, or two roots, cannot both hold', (t) => {
     const volume = { ...parseVolume(FILE, 'root.toml'), root: true }
     const other = { ...volume, uuid: FILE.uuid.replace('0', '1') }
@@ -61,7 +85,7 @@ test('two files of one disk, or two roots, cannot both hold', (t) => {
     t.throws(() => readVolumes(tableOf(t, { a: volume, b: other })), { message: /another volume is the root/ })
 })
 
-function tableOf(t: Parameters<typeof temporaryFolder>[0], volumes: Record<string, Volume>): string {
+function tableOf(t: Parameters<typeof temporaryFolder>[0], volumes: Record<string, BootVolume>): string {
     const folder = temporaryFolder(t)
     mkdirSync(join(folder, 'volumes.d'))
     for (const [name, volume] of Object.entries(volumes))

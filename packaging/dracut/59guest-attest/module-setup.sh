@@ -48,6 +48,7 @@ install() {
     rm -f "$initdir/etc/nsswitch.conf"
     attest_files "$initdir"
     attest_programs
+    attest_secrets
     local name uuid front profile failure root network deadline retry=0
     # shellcheck disable=SC2034 # columns
     while IFS=$'\t' read -r name uuid front profile failure root network deadline; do
@@ -76,7 +77,7 @@ attest_programs() {
     done
     inst_multiple modprobe ip tr cat sed grep ln mkdir mv rm sync sleep true poweroff reboot ||
         attest_fail 'a program that the initrd needs is missing'
-    inst_multiple "$ATTEST_LIB"/{boot.sh,on-failure,check-root} || attest_fail 'the installation is incomplete'
+    inst_multiple "$ATTEST_LIB"/{boot.sh,on-failure,check-root,wipe-secrets} || attest_fail 'the installation is incomplete'
     # shellcheck disable=SC2154
     inst_multiple "$systemdsystemunitdir"/guest-attest-key@.{socket,service} \
         "$systemdsystemunitdir/modprobe@.service" "$systemdsystemunitdir/sys-kernel-config.mount" \
@@ -98,6 +99,13 @@ attest_crypttab() {
         [[ $options == *",$option,"* ]] || attest_fail "the line of $name in /etc/crypttab lacks the option $option"
     done
     printf '%s\n' "$line" >>"$initdir/etc/crypttab"
+}
+
+# What was injected is wiped when the root is about to be switched; a boot does not fail by it, and it says what it left.
+attest_secrets() {
+    local switch=$initdir/etc/systemd/system/initrd-switch-root.service.d
+    mkdir -p "$switch"
+    printf '[Service]\nExecStartPre=-%s\n' "$ATTEST_LIB/wipe-secrets" >"$switch/45-guest-attest-secrets.conf"
 }
 
 # networkd without waiting for it: a second card that is dead holds up nothing, and the program tries again by itself.

@@ -13,7 +13,8 @@ import { keySocket } from '#unlock/key-socket.ts'
 import { bootStatus, type Status } from '#unlock/status.ts'
 import { type Handover, unlockVolume } from '#unlock/unlock-volume.ts'
 import { deviceOf, headerFile } from '#unlock/volume-header.ts'
-import { needsNetwork, readVolumes, requireVolume, type Volume } from '#unlock/volumes.ts'
+import { type BootVolume, needsNetwork, readVolumes, requireVolume } from '#unlock/volumes.ts'
+import { readInjected } from '../injected.ts'
 import { readConfig } from '../settings.ts'
 import { releaseDeps } from '../unlock-deps.ts'
 
@@ -73,15 +74,17 @@ export async function keySocketOf(args: readonly string[]): Promise<number> {
     return await unlock(volume, socket, status)
 }
 
-function named([name, ...more]: readonly string[]): Volume {
+function named([name, ...more]: readonly string[]): BootVolume {
     if (name === undefined || more.length > 0) throw coreError('ERR_USAGE', 'expected the NAME of one volume')
     return requireVolume(CONFIG_FOLDER, name)
 }
 
-function unlock(volume: Volume, handover: Handover, status: Status): Promise<number> {
+function unlock(volume: BootVolume, handover: Handover, status: Status): Promise<number> {
     libc().forbidCoreDumps()
     // The status says each change once; a log would say each try, and the scripts lead it to the same console.
-    return unlockVolume(volume, handover, { ...releaseDeps(readConfig(), silent), log: silent, status })
+    const config = readConfig()
+    const injected = (guid: string) => readInjected(config, guid)
+    return unlockVolume(volume, handover, { ...releaseDeps(config, silent), log: silent, status, injected })
 }
 
 // The root is about to be switched, or the volume was opened by hand: that is no failure.
@@ -93,7 +96,7 @@ function stopWhenTold(status: Status): void {
 }
 
 // Somebody has typed a passphrase.
-function stopWhenOpen({ name }: Volume, status: Status): void {
+function stopWhenOpen({ name }: BootVolume, status: Status): void {
     setInterval(() => {
         if (!existsSync(`/dev/mapper/${name}`)) return
         status.say('open', `${name} is open`)

@@ -9,6 +9,7 @@ import { DECRYPT_PIN, ENCRYPT_PIN, SEV_DECRYPT_PIN, SEV_ENCRYPT_PIN } from '../c
 import { startPin } from '../clevis/start.ts'
 import { key, keySocketOf, open, volumes } from './front-ends.ts'
 import { check } from './luks.ts'
+import { wipeSecrets } from './secrets.ts'
 
 export const INITRD_PROGRAM = 'guest-attest-initrd'
 
@@ -20,6 +21,7 @@ const COMMANDS: Readonly<Record<string, { readonly words: string; readonly does:
     key: { words: 'NAME', does: 'the passphrase of a volume to standard output (crypttab keyscript)', run: key },
     'key-socket': { words: 'NAME', does: 'serve it to systemd-cryptsetup (a systemd service)', run: keySocketOf },
     'luks-check': { words: 'DEVICE [UUID]', does: 'may this disk header be opened', run: check },
+    'wipe-secrets': { words: '', does: 'wipe the injected secrets that opened volumes', run: wipeSecrets },
     'luks-open': { words: 'NAME', does: 'open a volume as /dev/mapper/NAME, by hand', run: open },
 }
 

@@ -3,11 +3,11 @@
 
 import { coreError } from '#core/errors.ts'
 import { RUN_FOLDER } from '#core/role.ts'
-import { needsNetwork, type Volume } from '#unlock/volumes.ts'
+import { type BootVolume, needsNetwork } from '#unlock/volumes.ts'
 
 /** A volume, and the initrd that opens it. */
 export interface CrypttabVolume {
-    readonly volume: Volume
+    readonly volume: BootVolume
     /** Whether systemd opens it, in an initrd of dracut or on the running system. */
     readonly systemd: boolean
 }
@@ -35,7 +35,7 @@ function lineOf({ volume, systemd }: CrypttabVolume): Line {
     }
 }
 
-const whenOpened = (volume: Volume): string[] =>
+const whenOpened = (volume: BootVolume): string[] =>
     volume.root ? ['x-initrd.attach'] : needsNetwork(volume) ? ['_netdev'] : []
 
 /** Options that decide where the key or the header comes from, or that a front end sets. The others are the owner's. */

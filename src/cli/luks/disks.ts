@@ -8,7 +8,7 @@ import { readBindings } from '#luks/binding.ts'
 import { luksError } from '#luks/errors.ts'
 import { readSound } from '#luks/rewrite.ts'
 import type { ReleaseDeps } from '#unlock/release.ts'
-import { readVolumes } from '#unlock/volumes.ts'
+import { opensBySecret, readVolumes } from '#unlock/volumes.ts'
 import { note } from '../term.ts'
 import { type Others, othersOf } from './others.ts'
 import { rewriteOf, type Target, targetOf, volumeOf } from './target.ts'
@@ -53,7 +53,10 @@ export function requireAll(disks: readonly Disk[]): void {
     const stray = disks.find((disk) => formatResourcePath(disk.target.path) !== path)
     if (stray) throw coreError('ERR_USAGE', `${stray.rewrite.device} has another key: rotate it by itself`)
     const missing = readVolumes(CONFIG_FOLDER).filter(
-        (volume) => formatResourcePath(volume.path) === path && !disks.some(({ uuid }) => uuid === volume.uuid),
+        (volume) =>
+            !opensBySecret(volume) &&
+            formatResourcePath(volume.path) === path &&
+            !disks.some(({ uuid }) => uuid === volume.uuid),
     )
     if (missing.length > 0)
         throw coreError(

@@ -18,7 +18,7 @@ import { readSound } from '#luks/rewrite.ts'
 import { pluginOf } from '#plugins.ts'
 import { findAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { tryDisk } from '#unlock/open-disk.ts'
-import { formatVolume, VOLUMES_FOLDER, type Volume, volumeFile } from '#unlock/volumes.ts'
+import { formatVolume, isOpenedInInitrd, VOLUMES_FOLDER, type Volume, volumeFile } from '#unlock/volumes.ts'
 import { findGuest } from '../find-guest.ts'
 import { readConfig } from '../settings.ts'
 import { hint, note, print, styled } from '../term.ts'
@@ -152,7 +152,6 @@ function plannedCrypttab({ volume, builder, device, options: { crypttab } }: Enr
 }
 
 /** What is opened after boot is not in an initrd. */
-const isOpenedInInitrd = ({ root, frontEnd }: Volume): boolean => root || frontEnd === 'keyscript'
 
 async function rebuildInitrd({ volume, builder, options }: Enrollment): Promise<string[]> {
     if (!isOpenedInInitrd(volume)) return []

@@ -14,7 +14,7 @@ import { isUuid } from '#luks/header.ts'
 import { readAnchors } from '#unlock/anchors.ts'
 import type { Denials } from '#unlock/denials.ts'
 import { type ReleaseDeps, release } from '#unlock/release.ts'
-import { readVolumes, type Volume } from '#unlock/volumes.ts'
+import { type BootVolume, opensBySecret, readVolumes } from '#unlock/volumes.ts'
 import { readConfig } from '../settings.ts'
 import { PROGRAM } from '../term.ts'
 import { releaseDeps } from '../unlock-deps.ts'
@@ -65,11 +65,12 @@ interface HeaderArgs {
 }
 
 /** The row of the volume table for this LUKS UUID. */
-export const volumeOf = (uuid: string): Volume | undefined =>
+export const volumeOf = (uuid: string): BootVolume | undefined =>
     readVolumes(CONFIG_FOLDER).find((volume) => isUuid(uuid) && volume.uuid === uuid.toLowerCase())
 
 /** What was told, and beside it what the volume table says. @throws AttestError ERR_USAGE */
-export function targetOf(told: { url: readonly string[]; path?: string | undefined }, volume?: Volume): Target {
+export function targetOf(told: { url: readonly string[]; path?: string | undefined }, row?: BootVolume): Target {
+    const volume = row && !opensBySecret(row) ? row : undefined
     const path = told.path === undefined ? volume?.path : parseResourcePath(told.path)
     if (!path)
         throw coreError('ERR_USAGE', '--path is missing: the resource that opens the volume, REPOSITORY/TYPE/TAG')

@@ -1,0 +1,65 @@
+// The end of injected secrets in an initrd: every volume that it opens is open, or its time is over. What opened them is
+// wiped from the guest's memory, unless a volume that the running system opens needs it still.
+// SPDX-License-Identifier: Apache-2.0
+
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { AttestError, coreError, messageOf } from '#core/errors.ts'
+import { isGuid } from '#core/guid.ts'
+import { CONFIG_FOLDER, RUN_FOLDER } from '#core/role.ts'
+import type { LaunchSecrets } from '#drivers/driver.ts'
+import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
+import { bootStatus, SECRETS_SUBJECT, type Status } from '#unlock/status.ts'
+import { type BootVolume, isOpenedInInitrd, opensBySecret, readVolumes } from '#unlock/volumes.ts'
+import { READ_SECRETS } from '../injected.ts'
+import { readConfig } from '../settings.ts'
+
+/** `wipe-secrets`: 0 where none is left that should not be. */
+export function wipeSecrets(args: readonly string[]): number {
+    if (args.length > 0) throw coreError('ERR_USAGE', `wipe-secrets: unexpected ${args.join(' ')}`)
+    const { efiSecrets } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
+    const isOpen = (name: string) => existsSync(`/dev/mapper/${name}`)
+    return wipeRead(readVolumes(CONFIG_FOLDER), readSecrets(), efiSecrets, isOpen, bootStatus(SECRETS_SUBJECT))
+}
+
+/**
+ * Wipes what the table names and what was read.
+ * @returns how the process exits: 0, or 1 where one could not be wiped
+ */
+export function wipeRead(
+    volumes: readonly BootVolume[],
+    read: readonly string[],
+    secrets: Pick<LaunchSecrets, 'wipe'>,
+    isOpen: (name: string) => boolean,
+    status: Status,
+): number {
+    const bound = volumes.filter(opensBySecret)
+    let exit = 0
+    for (const guid of new Set([...bound.map(({ secret }) => secret), ...read])) {
+        const later = bound.find((one) => one.secret === guid && !isOpenedInInitrd(one) && !isOpen(one.name))
+        if (later) {
+            status.say(
+                'waiting',
+                `${guid} is left for ${later.name}: guest-attest-initrd wipe-secrets, when that is open`,
+            )
+            continue
+        }
+        try {
+            secrets.wipe(guid)
+            status.say('wiped', `${guid} has been wiped from memory`)
+        } catch (error) {
+            if (!(error instanceof AttestError)) throw error
+            // Wiped already, or never injected.
+            if (error.code === 'ERR_SECRET_MISSING') continue
+            status.say('failed', `${guid} could not be wiped: ${messageOf(error)}`)
+            exit = 1
+        }
+    }
+    return exit
+}
+
+/** What the programs of this boot have noted down. */
+function readSecrets(file = join(RUN_FOLDER, READ_SECRETS)): string[] {
+    if (!existsSync(file)) return []
+    return readFileSync(file, 'latin1').split('\n').filter(isGuid)
+}

@@ -1,0 +1,112 @@
+// The end of injected secrets in an initrd: what is wiped, what is left for whom, and what is said of it.
+// SPDX-License-Identifier: Apache-2.0
+
+import test from 'ava'
+import { wipeRead } from '#cli/initrd/secrets.ts'
+import { driverError } from '#drivers/errors.ts'
+import type { State } from '#unlock/status.ts'
+import { type BootVolume, parseVolume } from '#unlock/volumes.ts'
+
+const [A, B, C] = ['a', 'b', 'c'].map((digit) => `736869e5-84f0-4973-92ec-06879ce3da0${digit}`) as [
+    string,
+    string,
+    string,
+]
+
+let disks = 0
+const volume = (name: string, more: Readonly<Record<string, unknown>>): BootVolume => {
+    const uuid = `0b5317c0-ff25-49bd-b85d-45c1d000098${disks++ % 10}`
+    return parseVolume({ uuid, frontEnd: 'socket', profile: 'strict', ...more }, `${name}.toml`)
+}
+const BROKER = { servers: ['https://kbs.example'], path: 'a/b/c' }
+
+interface Case {
+    readonly name: string
+    readonly volumes: readonly BootVolume[]
+    readonly read?: readonly string[]
+    readonly open?: readonly string[]
+    /** How wiping one of them fails. */
+    readonly fails?: Readonly<Record<string, 'ERR_SECRET_MISSING' | 'ERR_SECRETS_MODULE' | 'ERR_DEVICE_IO'>>
+    readonly wiped: readonly string[]
+    readonly exit?: number
+    readonly said: readonly State[]
+}
+
+const CASES: readonly Case[] = [
+    { name: 'no secret', volumes: [volume('root', { ...BROKER, root: true })], wiped: [], said: [] },
+    {
+        name: 'that of the root',
+        volumes: [volume('root', { secret: A, root: true })],
+        open: ['root'],
+        wiped: [A],
+        said: ['wiped'],
+    },
+    {
+        name: 'that of a root which has not opened: its deadline has passed',
+        volumes: [volume('root', { secret: A, root: true })],
+        wiped: [A],
+        said: ['wiped'],
+    },
+    {
+        name: 'two volumes of the initrd with one secret',
+        volumes: [volume('data', { secret: A, frontEnd: 'keyscript' }), volume('root', { secret: A, root: true })],
+        wiped: [A],
+        said: ['wiped'],
+    },
+    {
+        name: 'left for a volume that the running system opens',
+        volumes: [volume('root', { secret: A, root: true }), volume('data', { secret: A })],
+        open: ['root'],
+        wiped: [],
+        said: ['waiting'],
+    },
+    {
+        name: 'the same, when that is open',
+        volumes: [volume('root', { secret: A, root: true }), volume('data', { secret: A })],
+        open: ['root', 'data'],
+        wiped: [A],
+        said: ['wiped'],
+    },
+    {
+        name: 'what a pin of clevis has read, beside that of the table; each once',
+        volumes: [volume('root', { secret: A, root: true })],
+        read: [B, A, B],
+        wiped: [A, B],
+        said: ['wiped', 'wiped'],
+    },
+    {
+        name: 'wiped already',
+        volumes: [volume('root', { secret: A, root: true })],
+        fails: { [A]: 'ERR_SECRET_MISSING' },
+        wiped: [],
+        said: [],
+    },
+    {
+        name: 'one that cannot be wiped does not keep the others',
+        volumes: [volume('root', { secret: A, root: true })],
+        read: [B, C],
+        fails: { [A]: 'ERR_DEVICE_IO', [B]: 'ERR_SECRETS_MODULE' },
+        wiped: [C],
+        exit: 1,
+        said: ['failed', 'failed', 'wiped'],
+    },
+]
+
+for (const { name, volumes, read = [], open = [], fails = {}, wiped, exit = 0, said } of CASES)
+    test(name, (t) => {
+        const [gone, states]: [string[], State[]] = [[], []]
+        const secrets = {
+            wipe(guid: string) {
+                const code = fails[guid]
+                if (code) throw driverError(code, `${guid} fails`)
+                gone.push(guid)
+            },
+        }
+        const status = { say: (state: State) => void states.push(state) }
+        t.is(
+            wipeRead(volumes, read, secrets, (one) => open.includes(one), status),
+            exit,
+        )
+        t.deepEqual(gone, wiped)
+        t.deepEqual(states, said)
+    })
