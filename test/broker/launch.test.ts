@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import test from 'ava'
 import { toBase64 } from '#core/bytes.ts'
 import { DISK_GUID } from '#plugins/sev/secret-table.ts'
@@ -272,6 +273,28 @@ for (const { name, changed, code, says } of [
         if (says) t.regex(json.detail, says)
         t.deepEqual((await broker.admin('GET', '/v1/vm')).json, [])
     })
+
+test('secrets that were exchanged in the database go to nobody', async (t) => {
+    const platform = await thePlatform()
+    const broker = await registered(t)
+    const other = newUuid()
+    t.is((await broker.adminJson('POST', `/v1/vm/${other}`, registration(platform))).status, 200)
+    const session = await broker.launch()
+    await broker.stop()
+    const db = new DatabaseSync(join(broker.folder, 'broker.db'))
+    db.exec(`DELETE FROM resources WHERE path = 'vm:${broker.uuid}';
+        UPDATE resources SET path = 'vm:${broker.uuid}' WHERE path = 'vm:${other}'`)
+    db.close()
+    const again = await rig(t, { folder: broker.folder, serve: { launched: LAUNCHED } })
+    const answer = await again.ask('POST', `${broker.at}/validate`, claim(started(platform, session)))
+    t.is(answer.status, 500)
+    t.true(again.log.some((line) => /is not the row that the audit log recorded/.test(line)))
+})
+
+test('a firmware of 4 MiB', async (t) => {
+    const broker = await registered(t, { firmware: toBase64(makeFirmware(0xc00, 4 * 1024 * 1024)) })
+    t.is((await broker.launch()).status, 200)
+})
 
 test('one UUID, one guest', async (t) => {
     const broker = await registered(t)

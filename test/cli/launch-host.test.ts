@@ -16,6 +16,7 @@ import { makeFirmware } from '#test/plugins/sev/rig.ts'
 import { programs } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { installQemu, STATUS } from './fake-qemu.ts'
+import { relayProcess } from './relay-process.ts'
 
 const after: (() => unknown)[] = []
 const folder = temporaryFolder({ teardown: (end) => after.push(end) })
@@ -53,10 +54,10 @@ const register = (uuid: string, ...words: string[]) =>
     )
 
 /** The host, with a QEMU that was installed for this test. */
-function host(uuid: string, words: readonly string[] = [], image = firmware) {
+function host(uuid: string, words: readonly string[] = [], image = firmware, at = broker.url) {
     const own = join(folder, `host-${++count}`)
     const qemu = installQemu(own, platform)
-    const service = ['--service', broker.url, '--pin', pin, '--vm', uuid, '--qmp', join(own, 'qmp')]
+    const service = ['--service', at, '--pin', pin, '--vm', uuid, '--qmp', join(own, 'qmp')]
     const machine = ['-machine', 'q35,confidential-guest-support=sev0', '-smp', '2']
     return {
         own,
@@ -122,6 +123,14 @@ test('a host without the token starts nothing', async (t) => {
     t.is((await ended).code, 1)
     t.deepEqual(said(), [])
     t.regex((await launch('show', uuid)).stdout, /last refused .*: the host shows no token/)
+})
+
+test('through a relay, over a socket', async (t) => {
+    const uuid = newUuid()
+    t.is((await register(uuid)).code, 0)
+    const socket = join(folder, 'relay.sock')
+    await relayProcess(t, '--listen', `unix:${socket}`, '--to', new URL(broker.url).host)
+    t.is((await host(uuid, [], firmware, `unix://${socket}`).ended).code, STATUS)
 })
 
 test('confirm, rm', async (t) => {

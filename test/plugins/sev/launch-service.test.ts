@@ -1,0 +1,124 @@
+// What a registration comes to: the digests of every launch that it accepts. And whatever a host sends, it is refused in an
+// orderly way.
+// SPDX-License-Identifier: Apache-2.0
+
+import { createHash, randomBytes } from 'node:crypto'
+import test from 'ava'
+import { toBase64, toHex } from '#core/bytes.ts'
+import { AttestError } from '#core/errors.ts'
+import { hashCmdline, hashTable, NO_INITRD } from '#core/launch/kernel-hashes.ts'
+import { vmsaPages } from '#core/launch/options.ts'
+import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
+import { signature } from '#core/launch/vcpu.ts'
+import { sevLaunch } from '#plugins/sev/launch-service.ts'
+import { parseSecretTable } from '#plugins/sev/secret-table.ts'
+import { minted } from './minted.ts'
+import { MILAN, makeFirmware } from './rig.ts'
+
+const IMAGE = makeFirmware()
+const GENOA = { family: 25, model: 17, stepping: 0 } as const
+const GUID = '5d7a3f42-8a3e-4f0c-9d55-6f8f4a1c2b7e'
+
+const sha256 = (...parts: readonly Uint8Array[]): string => {
+    const hash = createHash('sha256')
+    for (const part of parts) hash.update(part)
+    return hash.digest('hex')
+}
+
+const pages = (cpu: typeof MILAN | typeof GENOA, profile: 'kvm-legacy' | 'kvm-init2', count: number) =>
+    vmsaPages({ profile, signature: signature(cpu), features: 0n }, resetAddress(readFirmware(IMAGE, 'image')), count)
+
+const base = (changed: object) => ({
+    policy: 7,
+    firmware: toBase64(IMAGE),
+    'cpu-count': 2,
+    secrets: [{ guid: GUID, data: toBase64(Buffer.from('a key')) }],
+    ...changed,
+})
+
+const digestsOf = (changed: object) => sevLaunch.register(base(changed)).terms['digests']
+
+test('each processor, prepared in each way', (t) => {
+    t.deepEqual(digestsOf({ cpus: [MILAN, GENOA], profiles: ['kvm-legacy', 'kvm-init2'] }), [
+        sha256(IMAGE, ...pages(MILAN, 'kvm-legacy', 2)),
+        sha256(IMAGE, ...pages(MILAN, 'kvm-init2', 2)),
+        sha256(IMAGE, ...pages(GENOA, 'kvm-legacy', 2)),
+        sha256(IMAGE, ...pages(GENOA, 'kvm-init2', 2)),
+    ])
+})
+
+test('pages that somebody else made', (t) => {
+    const own = pages(GENOA, 'kvm-legacy', 3)
+    const vmsa = own.slice(0, 2).map(toBase64)
+    t.deepEqual(digestsOf({ 'cpu-count': 3, vmsa }), [sha256(IMAGE, ...own)])
+    t.throws(() => digestsOf({ 'cpu-count': 3, vmsa: vmsa.slice(0, 1) }), { code: 'ERR_SEV_LAUNCH' })
+    t.throws(() => digestsOf({ vmsa, cpus: [MILAN] }), { code: 'ERR_SEV_LAUNCH', message: /neither cpus nor profiles/ })
+    t.throws(() => digestsOf({ vmsa: ['AAAA', 'AAAA'] }), { code: 'ERR_VMSA' })
+})
+
+test('a kernel by its hashes', (t) => {
+    const [kernel, initrd] = [randomBytes(32), randomBytes(32)]
+    const processors = { cpus: [MILAN], profiles: ['kvm-legacy'] }
+    const measured = (hashes: Parameters<typeof hashTable>[0]) => [
+        sha256(IMAGE, hashTable(hashes), ...pages(MILAN, 'kvm-legacy', 2)),
+    ]
+    t.deepEqual(
+        digestsOf({ ...processors, 'kernel-hash': toHex(kernel) }),
+        measured({ kernel, initrd: NO_INITRD, cmdline: hashCmdline('') }),
+    )
+    const cmdline = hashCmdline('root=/dev/sda')
+    const all = { 'kernel-hash': toHex(kernel), 'initrd-hash': toHex(initrd), 'cmdline-hash': toHex(cmdline) }
+    t.deepEqual(digestsOf({ ...processors, ...all }), measured({ kernel, initrd, cmdline }))
+    t.throws(() => digestsOf({ ...processors, 'initrd-hash': toHex(initrd) }), {
+        message: /nothing without kernel-hash/,
+    })
+})
+
+test('the table of secrets is what is sealed', (t) => {
+    const { secrets } = sevLaunch.register(base({ cpus: [MILAN], profiles: ['kvm-legacy'] }))
+    t.deepEqual(
+        parseSecretTable(secrets).map(({ guid, data }) => [guid, data.toString()]),
+        [[GUID, 'a key']],
+    )
+})
+
+test('10 000 hosts that send anything', async (t) => {
+    const { certificates: c } = await minted()
+    const { terms, secrets } = sevLaunch.register(
+        base({ cpus: [MILAN], profiles: ['kvm-legacy'], 'insecure-trust-roots': [toBase64(c.ark)] }),
+    )
+    const chain = Buffer.concat([c.pek, c.oca, c.cek, c.ask])
+    const keys = randomBytes(32)
+    const spoilt = (bytes: Buffer): Buffer => {
+        const copy = Buffer.from(bytes.subarray(0, Math.random() < 0.2 ? Math.random() * bytes.length : bytes.length))
+        const at = Math.floor(Math.random() * Math.min(copy.length, 64))
+        if (copy.length > 0) copy.writeUInt8(copy.readUInt8(at) ^ (1 << Math.floor(Math.random() * 8)), at)
+        return copy
+    }
+    const orderly = (act: () => unknown): string => {
+        try {
+            act()
+            return 'answered'
+        } catch (error) {
+            if (error instanceof AttestError) return error.code
+            throw error
+        }
+    }
+    const number = () => Math.floor(Math.random() * 300)
+    for (let round = 0; round < 5000; round++) {
+        const body = { pdh: toBase64(spoilt(c.pdh)), 'cert-chain': toBase64(spoilt(chain)) }
+        t.not(
+            orderly(() => sevLaunch.open(terms, body)),
+            'answered',
+        )
+        const claim = {
+            ...{ 'api-major': number(), 'api-minor': number(), 'build-id': number(), policy: 7 },
+            measurement: toBase64(randomBytes(Math.random() < 0.9 ? 48 : number())),
+        }
+        const sealed = { secrets, keys: Buffer.from(keys) as typeof secrets }
+        t.not(
+            orderly(() => sevLaunch.validate(terms, sealed, claim)),
+            'answered',
+        )
+    }
+})
