@@ -146,7 +146,7 @@ const EVENT = layout('event', 66, {
 })
 
 /** GRUB measures each of its commands; real logs have up to a hundred. */
-const MAX_EVENTS = 4096
+export const MAX_EVENTS = 1024
 
 /** Where the events begin. */
 function readSpecId(raw: Buffer): number {

@@ -8,7 +8,7 @@ import * as z from 'zod/mini'
 import { parseJson } from '#core/json.ts'
 import { issues } from '#core/schema.ts'
 import { MAX_EVENT_LOG_SIZE } from '#core/sizes.ts'
-import { type LoggedEvent, RTMRS, type RtmrName } from './ccel.ts'
+import { type LoggedEvent, MAX_EVENTS, RTMRS, type RtmrName, withProof } from './ccel.ts'
 import { tdxError } from './errors.ts'
 import { DSTACK_RUNTIME_EVENT } from './event-types.ts'
 
@@ -25,8 +25,12 @@ const LOG = z.array(
 )
 
 /** @throws AttestError ERR_TDX_EVENT_LOG, ERR_JSON */
-export function readDstackLog(raw: Buffer): Omit<LoggedEvent, 'proven'>[] {
-    const result = LOG.safeParse(parseJson(raw, { title: 'event log', maxBytes: MAX_EVENT_LOG_SIZE }))
+export function readDstackLog(raw: Buffer): LoggedEvent[] {
+    const value = parseJson(raw, { title: 'event log', maxBytes: MAX_EVENT_LOG_SIZE })
+    // Before each of them is looked at.
+    if (Array.isArray(value) && value.length > MAX_EVENTS)
+        throw tdxError('ERR_TDX_EVENT_LOG', `event log of dstack: ${value.length} events, at most ${MAX_EVENTS}`)
+    const result = LOG.safeParse(value)
     if (!result.success) throw tdxError('ERR_TDX_EVENT_LOG', `event log of dstack: ${issues(result.error)}`)
     return result.data.map(({ imr, event_type: type, digest, event, event_payload }, index) => {
         const register = RTMRS[imr] as RtmrName
@@ -34,12 +38,13 @@ export function readDstackLog(raw: Buffer): Omit<LoggedEvent, 'proven'>[] {
         if (type === DSTACK_RUNTIME_EVENT) {
             const data = Buffer.concat([u32le(type), Buffer.from(`:${event}:`), payload])
             const own = createHash('sha384').update(data).digest()
-            return { register, type, data, digest: digest === '' ? own : Buffer.from(digest, 'hex') }
+            const told = digest === '' ? own : Buffer.from(digest, 'hex')
+            return { register, type, data, digest: told, proven: told.equals(own) }
         }
         if (digest === '') throw tdxError('ERR_TDX_EVENT_LOG', `event log of dstack: event ${index + 1} has no digest`)
         // The name is dstack's, for a person: what was measured is the payload, or not in the log.
         const data = payload.length > 0 ? payload : Buffer.from(event)
-        return { register, type, data, digest: Buffer.from(digest, 'hex') }
+        return withProof({ register, type, data, digest: Buffer.from(digest, 'hex') })
     })
 }
 

@@ -3,19 +3,13 @@
 // GRUB writes before its text; so a rule that must hold against the guest's own boot loader names registers instead.
 // SPDX-License-Identifier: Apache-2.0
 
+import { hash } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import type { ClaimTable } from '#evidence/claims.ts'
 import type { Claims } from '#evidence/verdict.ts'
-import { type EventLog, type LoggedEvent, RTMRS } from './ccel.ts'
-import {
-    EV_EFI_VARIABLE_DRIVER_CONFIG,
-    EV_IPL,
-    EV_NO_ACTION,
-    kernelCommandLine,
-    textOf,
-    typeName,
-    variableOf,
-} from './event-types.ts'
+import { type EventLog, type LoggedEvent, RTMRS, type RtmrName } from './ccel.ts'
+import { tdxError } from './errors.ts'
+import { EV_IPL, EV_NO_ACTION, isSizeAlone, kernelCommandLine, textOf, typeName, variableBytes } from './event-types.ts'
 
 export const LOG_CLAIMS: ClaimTable = {
     form: { type: 'string', from: 'verifier', means: 'CCEL of the firmware, or the JSON of dstack' },
@@ -23,7 +17,7 @@ export const LOG_CLAIMS: ClaimTable = {
     measured: {
         type: 'strings',
         from: 'guest',
-        means: 'each event whose text was measured: register, type, text; types and the labels of GRUB are not measured',
+        means: 'each event whose text was measured, and is not too long: register, type, text; types and the labels of GRUB are not measured',
     },
     digests: {
         type: Object.fromEntries(
@@ -35,53 +29,68 @@ export const LOG_CLAIMS: ClaimTable = {
     secureBoot: {
         type: 'bool',
         optional: true,
-        from: 'host',
-        means: 'the firmware was told to boot signed programs alone',
+        from: 'guest',
+        means: 'the firmware says that it booted signed programs alone: worth something where MRTD and RTMR0 are named',
     },
     kernelCommandLine: {
         type: 'string',
         optional: true,
         from: 'guest',
-        means: 'what GRUB calls the command line of the kernel: it was measured, its label was not',
+        means: 'what GRUB calls the command line of the kernel: it was measured, its label was not; absent where it is too long',
     },
 }
 
-/** The claims of a log that `checkEventLog` has passed. */
+/** Of all claims of one log, in characters: a session keeps them. Real ones have 17 thousand. */
+export const MAX_CLAIMED = 128 << 10
+
+/** The claims of a log that `checkEventLog` has passed. @throws AttestError ERR_TDX_EVENT_LOG where they are too many */
 export function logClaims({ form, events }: EventLog): Claims {
     const extending = events.filter(({ type, register }) => type !== EV_NO_ACTION && register !== 'mrtd')
     const proven = extending.filter((event) => event.proven)
-    const secureBoot = onlyOne(proven.flatMap(secureBootOf))
+    const secureBoot = secureBootOf(extending)
     const commandLine = onlyOne(proven.flatMap(commandLineOf))
-    return {
+    const claims: Claims = {
         form,
         events: extending.length,
-        measured: [...new Set(proven.map((event) => lineOf(event)))],
-        digests: Object.fromEntries(
-            RTMRS.map((name) => [
-                name,
-                [...new Set(extending.filter(({ register }) => register === name).map(({ digest }) => toHex(digest)))],
-            ]),
-        ),
+        measured: [...new Set(proven.filter((event) => !isSizeAlone(textOf(event))).map((event) => lineOf(event)))],
+        digests: Object.fromEntries(RTMRS.map((name) => [name, [...new Set(digestsOf(extending, name))]])),
         ...(secureBoot === undefined ? {} : { secureBoot }),
-        ...(commandLine === undefined ? {} : { kernelCommandLine: commandLine }),
+        ...(commandLine === undefined || commandLine === null ? {} : { kernelCommandLine: commandLine }),
     }
+    const size = JSON.stringify(claims).length
+    if (size <= MAX_CLAIMED) return claims
+    throw tdxError('ERR_TDX_EVENT_LOG', `the event log claims ${size} characters, at most ${MAX_CLAIMED} are kept`)
 }
+
+const digestsOf = (events: readonly LoggedEvent[], name: RtmrName): string[] =>
+    events.filter(({ register }) => register === name).map(({ digest }) => toHex(digest))
 
 /** `rtmr2 EV_IPL grub_cmd: set default=0`. */
 export const lineOf = (event: LoggedEvent): string => `${event.register} ${typeName(event.type)} ${textOf(event)}`
 
 const EFI_GLOBAL_VARIABLE = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
 
-// The variable is measured with its names, so this one is told by its digest alone.
-function secureBootOf({ register, type, data }: LoggedEvent): boolean[] {
-    const variable = type === EV_EFI_VARIABLE_DRIVER_CONFIG && register === 'rtmr0' ? variableOf(data) : null
-    if (variable?.name !== 'SecureBoot' || variable.guid !== EFI_GLOBAL_VARIABLE) return []
-    return [variable.value.equals(Buffer.of(1))]
+const secureBootDigest = (...value: number[]): string =>
+    hash('sha384', variableBytes(EFI_GLOBAL_VARIABLE, 'SecureBoot', Buffer.from(value)))
+
+const SECURE_BOOT_ON = secureBootDigest(1)
+const SECURE_BOOT_OFF: readonly string[] = [secureBootDigest(0), secureBootDigest()]
+
+const SEPARATOR = hash('sha384', Buffer.alloc(4))
+
+// The variable is measured with its names, so this one is told by its digest alone, whatever the log calls the event.
+// Firmware measures it before the first separator; whoever runs later can extend the register with the same digest.
+function secureBootOf(events: readonly LoggedEvent[]): boolean | undefined {
+    const digests = digestsOf(events, 'rtmr0')
+    const early = digests.slice(0, Math.max(0, digests.indexOf(SEPARATOR)))
+    const on = early.includes(SECURE_BOOT_ON)
+    if (on && !digests.some((digest) => SECURE_BOOT_OFF.includes(digest))) return true
+    return !on && early.some((digest) => SECURE_BOOT_OFF.includes(digest)) ? false : undefined
 }
 
-function commandLineOf({ register, type, data }: LoggedEvent): string[] {
-    const text = type === EV_IPL && register === 'rtmr2' ? kernelCommandLine(data) : null
-    return text === null ? [] : [text]
+function commandLineOf({ register, type, data }: LoggedEvent): (string | null)[] {
+    const text = type === EV_IPL && register === 'rtmr2' ? kernelCommandLine(data) : undefined
+    return text === undefined ? [] : [text]
 }
 
 // Two that differ leave open which of them counts.

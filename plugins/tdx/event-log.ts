@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 import { equalBytes, toHex } from '#core/bytes.ts'
-import { checkLogSize, DIGEST_SIZE, type EventLog, parseCcel, RTMRS, type RtmrName, withProof } from './ccel.ts'
+import { checkLogSize, DIGEST_SIZE, type EventLog, parseCcel, RTMRS, type RtmrName } from './ccel.ts'
 import { readDstackLog } from './dstack-log.ts'
 import { tdxError } from './errors.ts'
 import { EV_NO_ACTION } from './event-types.ts'
@@ -17,7 +17,7 @@ export type Registers = Readonly<Record<RtmrName, Buffer>>
 export function parseEventLog(raw: Buffer): EventLog {
     checkLogSize(raw)
     if (raw[0] !== OPENING_BRACKET) return parseCcel(raw)
-    return { form: 'dstack', events: readDstackLog(raw).map(withProof) }
+    return { form: 'dstack', events: readDstackLog(raw) }
 }
 
 const OPENING_BRACKET = 0x5b

@@ -2,7 +2,7 @@
 // Client Platform Firmware Profile 1.06 §10.4; where firmware, shim, GRUB and systemd do otherwise, as they do.
 // SPDX-License-Identifier: Apache-2.0
 
-import { GUID_SIZE, guidText } from '#core/guid.ts'
+import { GUID_SIZE, guidBytes, guidText } from '#core/guid.ts'
 
 /** Carries information for a verifier and extends nothing. */
 export const EV_NO_ACTION = 3
@@ -37,7 +37,7 @@ const ROWS: readonly (EventType & { readonly type: number })[] = [
     { type: 0xa, name: 'EV_PLATFORM_CONFIG_FLAGS' },
     { type: 0xb, name: 'EV_TABLE_OF_DEVICES' },
     { type: 0xc, name: 'EV_COMPACT_HASH' },
-    { type: EV_IPL, name: 'EV_IPL', measured: loaderText },
+    { type: EV_IPL, name: 'EV_IPL', measured: loaderText, says: loaderSays },
     { type: 0xe, name: 'EV_IPL_PARTITION_DATA' },
     { type: 0xf, name: 'EV_NONHOST_CODE' },
     { type: 0x10, name: 'EV_NONHOST_CONFIG' },
@@ -88,7 +88,18 @@ export function textOf({
     return (proven ? row?.says : row?.names)?.(data) ?? printable(data)
 }
 
-/** A UEFI variable as it is measured (UEFI_VARIABLE_DATA). Null: it is none. */
+/** Whether a text only says how much was measured, which is the same for much else. */
+export const isSizeAlone = (text: string): boolean => /(?:^| = )\d+ bytes$/.test(text)
+
+/** A UEFI variable as it is measured (UEFI_VARIABLE_DATA). */
+export function variableBytes(guid: string, name: string, value: Buffer): Buffer {
+    const sizes = Buffer.alloc(16)
+    sizes.writeBigUInt64LE(BigInt(name.length), 0)
+    sizes.writeBigUInt64LE(BigInt(value.length), 8)
+    return Buffer.concat([guidBytes(guid), sizes, Buffer.from(name, 'utf16le'), value])
+}
+
+/** Its inverse. Null: it is none. */
 export function variableOf(
     data: Buffer,
 ): { readonly guid: string; readonly name: string; readonly value: Buffer } | null {
@@ -113,10 +124,12 @@ const GRUB_LABELS = [
     { label: 'grub_cmd ', ends: true },
 ] as const
 
-/** The kernel's command line in an event of GRUB; null: another event. */
-export function kernelCommandLine(data: Buffer): string | null {
+/** The kernel's command line in an event of GRUB; null where it is no text, or a long one; undefined: another event. */
+export function kernelCommandLine(data: Buffer): string | null | undefined {
     const label = 'kernel_cmdline: '
-    return data.toString('latin1', 0, label.length) === label ? printable(untilZero(data).subarray(label.length)) : null
+    return data.toString('latin1', 0, label.length) === label
+        ? plainText(untilZero(data).subarray(label.length))
+        : undefined
 }
 
 function loaderText(data: Buffer): readonly Buffer[] {
@@ -127,6 +140,12 @@ function loaderText(data: Buffer): readonly Buffer[] {
     // systemd's stub names a section in UTF-16, and measures its name in ASCII.
     const name = utf16(data)
     return [data, ...grub, ...(name === null ? [] : [Buffer.from(`${name}\0`, 'latin1')])]
+}
+
+// What is behind the text of GRUB was not measured with it.
+function loaderSays(data: Buffer): string {
+    const text = untilZero(data)
+    return printable(GRUB_LABELS.some(({ label }) => text.toString('latin1', 0, label.length) === label) ? text : data)
 }
 
 // TCG_PCClientTaggedEvent: an identifier, a size, and what is measured: it alone, or all of it.
@@ -192,11 +211,19 @@ function utf16(data: Buffer): string | null {
     return /^[\x20-\x7e]+$/.test(text) ? text : null
 }
 
-/** Text that somebody else wrote, as far as a terminal and a log can bear it; anything else in hex. */
-function printable(data: Buffer): string {
-    const text = utf16(data) ?? untilZero(data).toString('latin1')
-    if (/^[\x20-\x7e\n\t]+$/.test(text)) return text.replaceAll(/[\n\t]+ */g, ' ').slice(0, MAX_TEXT)
-    return data.length <= 32 ? data.toString('hex') : sizeOf(data)
+/** Text that somebody else wrote, as far as a terminal and a log can bear it; anything else in hex, or its size. */
+const printable = (data: Buffer): string => plainText(data) ?? (data.length <= 32 ? data.toString('hex') : sizeOf(data))
+
+// Null: no text, or a long one. Nothing of it is left out, so that no two texts look like one.
+function plainText(data: Buffer): string | null {
+    const text = utf16(data) ?? data.toString('latin1').replace(/\0+$/, '')
+    if (text.length > MAX_TEXT || !/^[\x20-\x7e\n\t]+$/.test(text)) return null
+    return text.replaceAll('\n', NEW_LINE).replaceAll('\t', TAB)
 }
 
-const MAX_TEXT = 4096
+// The pictures of these characters, which are no other text.
+const NEW_LINE = '\u240a'
+const TAB = '\u2409'
+
+/** Real command lines have up to 800 characters. */
+const MAX_TEXT = 1024

@@ -204,7 +204,11 @@ function runTcb(checks: Checks, { body }: Quote, verifiedQe: VerifiedQe, collate
 }
 
 function runEventLog(checks: Checks, { eventLog }: Evidence, quote: Quote): Claims | null {
-    if (eventLog) return logClaims(checks.run('event-log', () => checkEventLog(eventLog, quote)).log)
+    if (eventLog)
+        return checks.run('event-log', () => {
+            const { log, detail } = checkEventLog(eventLog, quote)
+            return { claims: logClaims(log), detail }
+        }).claims
     checks.skip('event-log', 'no event log was sent')
     return null
 }

@@ -5,11 +5,14 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { decide } from '#broker/decision/decide.ts'
+import { type Decision, decide } from '#broker/decision/decide.ts'
+import { publicReason } from '#broker/decision/denial.ts'
+import { standingOf } from '#broker/decision/floor.ts'
 import { compilePolicies } from '#broker/decision/policies.ts'
 import { readReference } from '#broker/decision/references.ts'
 import { Checks } from '#core/checks.ts'
 import { stringifyJson } from '#core/json.ts'
+import { earClaims } from '#evidence/ear.ts'
 import type { Authentic } from '#evidence/verifier.ts'
 import { encodeCcel } from '#plugins/tdx/ccel.ts'
 import { tdx } from '#plugins/tdx/index.ts'
@@ -165,6 +168,29 @@ const broker = (t: ExecutionContext): Promise<Rig> =>
         plugin: { ...tdx, verifier: async () => verifier },
         serve: { roots: [named('root', own.certificates.root)] },
     })
+
+test('a token has the log without what may be long in it, and a denial no long value', (t) => {
+    const authentic = guest()
+    const submods = earClaims(authentic, {
+        affirming: false,
+        build: 'test',
+        runtimeData: { nonce: '', teePubkey: {} as never, additionalEvidence: '' },
+        leaveOut: verifier.longClaims ?? [],
+    })['submods'] as Record<string, Record<string, Record<string, { eventLog: object }>>>
+    const told = submods['cpu0']?.['ear.veraison.annotated-evidence']?.['tdx']
+    t.deepEqual(told?.eventLog, { form: 'CCEL', events: 4, secureBoot: true, kernelCommandLine: '/vmlinuz ro quiet' })
+
+    const events = Array.from({ length: 100 }, (_, i) => event('rtmr3', 5, `${i}`))
+    const long = guest({ body: { rtmrs: registersOf(events) } }, encodeCcel(events))
+    const sets = [readReference(set('firmware', `trustedEvents = { rtmr3 = ["${RTMR0}"] }`), 'set', verifiers)]
+    const standing = standingOf(verifier, long, sets, own.now)
+    t.deepEqual(
+        standing.mismatches.map(({ check }) => check),
+        ['trusted-events'],
+    )
+    const decision = { code: 'ERR_BROKER_DENIED_REFERENCE', standing } as Decision
+    t.regex(publicReason(decision, long, verifier), /this guest has eventLog\.digests \(too long to be told\)$/)
+})
 
 const add = (at: Rig, body: object) => at.adminJson('POST', '/v1/references/from-eventlog', body)
 const LOGGED = { name: 'web', coverage: ALL, eventLog: eventLog.toString('base64') }

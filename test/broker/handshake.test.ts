@@ -3,7 +3,11 @@
 
 import { createPublicKey, randomBytes, verify } from 'node:crypto'
 import test from 'ava'
+import type { Evidence } from '#drivers/driver.ts'
 import { ERROR_TYPE_PREFIX } from '#kbs/messages.ts'
+import type { Plugin } from '#plugins/plugin.ts'
+import { snp } from '#plugins/snp/index.ts'
+import { snpVerifier } from '#plugins/snp/verifier.ts'
 import { AUTH, BUILD, cookieOf, filled, proof, rig, teeKey } from './rig.ts'
 
 test('the challenge: 32 new bytes, and a cookie for this path alone', async (t) => {
@@ -252,6 +256,31 @@ test('evidence of an older handshake is a replay', async (t) => {
     const answer = await ask('POST', '/kbs/v0/attest', replayed, { cookie: second ? cookieOf(second) : '' })
     t.is(answer.status, 403)
     t.is(answer.json.code, 'ERR_KBS_BINDING')
+})
+
+test('evidence of another handshake is refused before anything of it is verified', async (t) => {
+    const asked: Evidence[] = []
+    const verifier: Plugin['verifier'] = async (trust) => {
+        const real = snpVerifier(trust)
+        return {
+            ...real,
+            authenticate(evidence, at, checks) {
+                asked.push(evidence)
+                return real.authenticate(evidence, at, checks)
+            },
+        }
+    }
+    const { ask, vendor } = await rig(t, { plugin: { ...snp, verifier } })
+    const { jwk } = teeKey()
+    for (const mine of [false, true]) {
+        const challenge = await ask('POST', '/kbs/v0/auth', AUTH)
+        const nonce = challenge.json.nonce as string
+        const answered = proof(vendor, mine ? nonce : randomBytes(32).toString('base64'), jwk)
+        const body = { ...answered, 'runtime-data': { ...answered['runtime-data'], nonce } }
+        const answer = await ask('POST', '/kbs/v0/attest', body, { cookie: cookieOf(challenge) })
+        t.is(answer.status, mine ? 200 : 403, answer.body.toString())
+        t.is(asked.length, mine ? 1 : 0)
+    }
 })
 
 test('too many requests from one address are told when to come back', async (t) => {

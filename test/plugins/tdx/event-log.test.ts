@@ -247,6 +247,64 @@ test('what extends no register claims nothing, and two answers are none', (t) =>
     )
 })
 
+test('secure boot is told by what was measured early, whatever the log calls it', (t) => {
+    const sb = (...value: number[]) => event('rtmr0', EV.config, variable(GLOBAL, 'SecureBoot', Buffer.from(value)))
+    const separator = event('rtmr0', EV.separator, Buffer.alloc(4))
+    const relabelled = (of: Event): Event => ({ ...of, type: 0x80000008, data: Buffer.from('firmware volume') })
+    for (const { name, events, want } of [
+        { name: 'on', events: [sb(1), separator], want: true },
+        { name: 'on, called something else', events: [relabelled(sb(1)), separator], want: true },
+        { name: 'off', events: [sb(0), separator], want: false },
+        { name: 'none', events: [sb(), separator], want: false },
+        { name: 'off, and a kernel that says on', events: [sb(0), separator, sb(1)], want: false },
+        { name: 'the same with another name', events: [relabelled(sb(0)), separator, sb(1)], want: false },
+        { name: 'both, early', events: [sb(0), sb(1), separator], want: undefined },
+        { name: 'on, and off later', events: [sb(1), separator, relabelled(sb(0))], want: undefined },
+        { name: 'on, late', events: [separator, sb(1)], want: undefined },
+        { name: 'no separator', events: [sb(1)], want: undefined },
+    ])
+        t.is(logClaims(parseCcel(encodeCcel(events)))['secureBoot'], want, name)
+})
+
+test('no two texts are one claim: nothing is cut, folded or ended early', (t) => {
+    const measured = (...texts: string[]) => {
+        const claims = logClaims(parseCcel(encodeCcel(texts.map((text) => event('rtmr3', 5, text)))))
+        return claims['measured'] as string[]
+    }
+    const texts = ['a b', 'a\nb', 'a\tb', 'a\n b', 'a\\nb', 'a\0b', 'a']
+    t.is(measured(...texts).length, texts.length)
+    t.deepEqual(measured('x'.repeat(1024)), [`rtmr3 EV_ACTION ${'x'.repeat(1024)}`])
+    t.deepEqual(measured('x'.repeat(1025), 'y'.repeat(1025)), [])
+    const line = (text: string) => event('rtmr2', EV.ipl, `kernel_cmdline: ${text}\0`, text)
+    const long = line('x'.repeat(1025))
+    t.false('kernelCommandLine' in logClaims(parseCcel(encodeCcel([long]))))
+    t.false('kernelCommandLine' in logClaims(parseCcel(encodeCcel([long, line('ro quiet')]))), 'two are none')
+})
+
+test('a log claims no more than a session can keep', (t) => {
+    const of = (count: number, size: number) =>
+        logClaims(
+            parseCcel(encodeCcel(Array.from({ length: count }, (_, i) => event('rtmr3', 5, `${i}`.padEnd(size))))),
+        )
+    t.is((of(1024, 5)['digests'] as { rtmr3: string[] }).rtmr3.length, 1024)
+    t.throws(() => of(1024, 60), { code: 'ERR_TDX_EVENT_LOG', message: /characters, at most 131072/ })
+    const runtime = (count: number) =>
+        Buffer.from(
+            JSON.stringify(
+                Array.from({ length: count }, (_, i) => ({
+                    imr: 3,
+                    event_type: EV.dstack,
+                    digest: '',
+                    event: `e${i}`,
+                    event_payload: '',
+                })),
+            ),
+        )
+    t.is(parseEventLog(runtime(1024)).events.filter(({ proven }) => proven).length, 1024)
+    t.throws(() => parseEventLog(runtime(1025)), { code: 'ERR_TDX_EVENT_LOG', message: /1025 events, at most 1024/ })
+    t.throws(() => parseEventLog(Buffer.from(`[${Array(65000).fill('0').join()}]`)), { message: /65000 events/ })
+})
+
 const log = encodeCcel(BOOT)
 const changed = (at: number, ...bytes: number[]): Buffer => {
     const out = Buffer.from(log)
@@ -286,7 +344,7 @@ for (const { name, raw, message } of [
     {
         name: 'more events than anybody has',
         raw: encodeCcel(Array.from({ length: 4097 }, () => event('rtmr3', 4, ''))),
-        message: /more than 4096/,
+        message: /more than 1024/,
     },
 ])
     test(`refused: ${name}`, (t) => void t.throws(() => parseEventLog(raw), { code: 'ERR_TDX_EVENT_LOG', message }))
