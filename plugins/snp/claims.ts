@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { BitRow } from '#core/bits.ts'
-import { toHex } from '#core/bytes.ts'
+import { hexWord, toHex } from '#core/bytes.ts'
 import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import { KEY_INFO, PLATFORM_INFO, POLICY, type Report, SIGNING_KEYS } from './report.ts'
@@ -106,5 +106,3 @@ export function claimsOf(report: Report, line: ProductLineName): Claims {
 
 /** `1.55.21`: major, minor, build. */
 export const formatVersion = ({ major, minor, build }: Report['currentVersion']): string => `${major}.${minor}.${build}`
-
-const hexWord = (word: bigint): string => word.toString(16).padStart(16, '0')

@@ -3,6 +3,7 @@
 
 import { describeBits } from '#core/bits.ts'
 import { hexOrZero, isZero, toHex } from '#core/bytes.ts'
+import { day } from '#core/dates.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { parseCertificate } from '#core/x509.ts'
 import type { Evidence } from '#drivers/driver.ts'
@@ -139,5 +140,3 @@ function weaknesses(report: Report, line: ProductLineName | null): FieldLine[] {
 }
 
 const numberOf = (field: Buffer): string => toHex(Buffer.from(field).reverse().subarray(24))
-
-const day = (date: Date): string => date.toISOString().slice(0, 10)

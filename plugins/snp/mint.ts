@@ -4,6 +4,7 @@
 
 import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
+import { DAY_MS } from '#core/dates.ts'
 import { EMULATION_OID } from '#core/emulation-mark.ts'
 import {
     encodeIa5,
@@ -31,8 +32,6 @@ export interface VendorCertificates {
     readonly ask: Buffer
     readonly vcek: Buffer
 }
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** How long what is minted holds; all but the list as AMD's. */
 const YEARS = { ark: 25, ask: 25, vcek: 7, list: 1 } as const

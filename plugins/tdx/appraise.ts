@@ -4,6 +4,7 @@
 import type { Checks } from '#core/checks.ts'
 import { claimAt } from '#core/policy-table.ts'
 import type { Authentic, Coverage, FloorFinding, Policy } from '#evidence/verifier.ts'
+import { PROFILING_ATTRIBUTES } from './attributes.ts'
 import { hasServiceTd } from './claims.ts'
 import { isMeasured, TDX_POLICY, tdxPolicy } from './policy.ts'
 import type { switches } from './vocabulary.ts'
@@ -36,9 +37,8 @@ export function floor(
             detail: 'the guest may be debugged by its host',
         },
         {
-            // Bits that nobody has named yet count too.
             switch: 'insecureProfiling',
-            found: (BigInt(`0x${String(claims['tdAttributes'])}`) & 0xfen) !== 0n,
+            found: (BigInt(`0x${String(claims['tdAttributes'])}`) & PROFILING_ATTRIBUTES) !== 0n,
             detail: 'the guest may be profiled by its host',
         },
         { switch: 'insecureMigration', found: attribute('migratable'), detail: 'the guest may be migrated' },

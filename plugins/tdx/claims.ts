@@ -4,12 +4,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { BitRow } from '#core/bits.ts'
-import { isZero, toHex } from '#core/bytes.ts'
+import { hexWord, isZero, toHex } from '#core/bytes.ts'
 import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
 import type { Claims } from '#evidence/verdict.ts'
+import { TD_ATTRIBUTES, UNTRUSTED_ATTRIBUTES } from './attributes.ts'
 import { LOG_CLAIMS } from './event-log-claims.ts'
 import type { Platform } from './platform.ts'
-import { type Quote, TD_ATTRIBUTES, UNTRUSTED_ATTRIBUTES } from './quote.ts'
+import type { Quote } from './quote.ts'
 
 const row =
     (type: ClaimRow['type']) =>
@@ -129,6 +130,3 @@ export const hasServiceTd = (mrServiceTd: unknown): boolean =>
 
 const withoutNull = (values: Claims): Claims =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null))
-
-/** A word of 64 bits as claims have it. */
-export const hexWord = (word: bigint): string => word.toString(16).padStart(16, '0')

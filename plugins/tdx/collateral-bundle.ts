@@ -8,6 +8,7 @@ import type { Authority, Issued } from './chain.ts'
 import { statementsFor } from './collateral.ts'
 import { type OpenedCollateral, openCollateral } from './collateral-outlook.ts'
 import { tdxError } from './errors.ts'
+import { PCK_CAS } from './pck.ts'
 import { listDer } from './revocation-form.ts'
 
 /** @throws AttestError ERR_TDX_COLLATERAL_MISSING, and as `openCollateral`: what is not signed as it must be is not handed on */
@@ -37,7 +38,7 @@ export function makeBundle(given: GivenCollateral, fmspc: string, at: Date): Buf
 
 // One file holds the list of one CA: that of most platforms, or the one that is there.
 function pckList(opened: OpenedCollateral) {
-    for (const cn of ['Intel SGX PCK Platform CA', 'Intel SGX PCK Processor CA'])
+    for (const cn of Object.keys(PCK_CAS))
         for (const ca of opened.anchors.cas.filter((one) => one.cn === cn)) {
             const list = newest(opened, ca)
             if (list) return { ca, list }

@@ -59,6 +59,10 @@ const BUNDLE_STRINGS = [
 
 type Bundle = Readonly<Record<(typeof BUNDLE_STRINGS)[number], string>>
 
+/** What brings all that quotes of a platform are judged by. */
+export const fetchHint = (fmspc = 'FMSPC'): string =>
+    `\`guest-attest collateral fetch --fmspc ${fmspc} --out certs/\`, then \`--collateral certs/\``
+
 /** @throws AttestError ERR_TDX_COLLATERAL, ERR_JSON, ERR_CERTIFICATE */
 export function readStatements(given: readonly NamedBytes[]): Statements {
     const all = given.map(readFile)
@@ -156,7 +160,7 @@ export function statementVerifier(anchors: Anchors, lists: RevocationLists, sign
                 anchors.signers.length > 0
                     ? `${statement.name} is not signed by any key that a trusted root vouches for`
                     : `${statement.name}: no certificate of the key that signed it was given`,
-                { hint: 'its issuer chain comes with it in a header of the answer: give it with --collateral' },
+                { hint: fetchHint() },
             )
         const signer = signers.find(({ notBefore, notAfter }) => notBefore <= at && at <= notAfter) ?? first
         checkSigner(signer, lists, at)

@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto'
 import * as z from 'zod/mini'
+import { u32le } from '#core/bytes.ts'
 import { parseJson } from '#core/json.ts'
 import { issues } from '#core/schema.ts'
 import { MAX_EVENT_LOG_SIZE } from '#core/sizes.ts'
@@ -46,10 +47,4 @@ export function readDstackLog(raw: Buffer): LoggedEvent[] {
         const data = payload.length > 0 ? payload : Buffer.from(event)
         return withProof({ register, type, data, digest: Buffer.from(digest, 'hex') })
     })
-}
-
-function u32le(value: number): Buffer {
-    const out = Buffer.alloc(4)
-    out.writeUInt32LE(value)
-    return out
 }

@@ -2,17 +2,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { describeBits } from '#core/bits.ts'
-import { hexOrZero, toHex } from '#core/bytes.ts'
+import { hexOrZero, hexWord, toHex } from '#core/bytes.ts'
+import { day } from '#core/dates.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { type Certificate, parseCertificates } from '#core/x509.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import type { FieldLine } from '#evidence/verifier.ts'
+import { TD_ATTRIBUTES } from './attributes.ts'
 import { RTMRS } from './ccel.ts'
-import { hexWord, TDX_CLAIMS } from './claims.ts'
+import { TDX_CLAIMS } from './claims.ts'
+import { fetchHint } from './collateral.ts'
 import { parseEventLog } from './event-log.ts'
 import { textOf, typeName } from './event-types.ts'
 import { PCK_CN, readPck } from './pck.ts'
-import { parseQuote, QE_REPORT, type Quote, TD_ATTRIBUTES } from './quote.ts'
+import { parseQuote, QE_REPORT, type Quote } from './quote.ts'
 import { weaknessesOf } from './weaknesses.ts'
 
 /** @throws AttestError where it is no quote */
@@ -92,9 +95,9 @@ function describePlatform(certificate: Certificate): FieldLine[] {
         row('sgxType', sgxType),
         { name: 'SGX TCB', value: toHex(sgxSvns), means: 'SVNs of the 16 components of processor and firmware' },
         {
-            name: 'TCB info at',
-            value: `https://api.trustedservices.intel.com/tdx/certification/v4/tcb?fmspc=${fmspc}`,
-            means: 'what Intel says of such platforms, to give with --collateral',
+            name: 'collateral',
+            value: fetchHint(fmspc),
+            means: 'what Intel says of such platforms, and what it is judged by',
         },
     ]
 }
@@ -113,5 +116,3 @@ function describeLog(raw: Buffer): FieldLine[] {
         return [{ name: 'event log', value: messageOf(error), means: 'what the guest sent as the log of its boot' }]
     }
 }
-
-const day = (date: Date): string => date.toISOString().slice(0, 10)

@@ -19,11 +19,10 @@ import {
     oneOf,
     switchedOff,
 } from '#core/policy-table.ts'
+import { TD_ATTRIBUTES } from './attributes.ts'
 import { RTMRS, type RtmrName } from './ccel.ts'
 import { type TDX_ERRORS, tdxError } from './errors.ts'
-import type { TcbStatus } from './platform.ts'
-import { TD_ATTRIBUTES } from './quote.ts'
-import { ACCEPTABLE_STATUSES } from './status.ts'
+import { ACCEPTABLE_STATUSES, type TcbStatus } from './platform.ts'
 
 const refuse = (code: keyof typeof TDX_ERRORS) => (text: string) => tdxError(code, text)
 

@@ -10,8 +10,6 @@ import { DEFAULT_QE, STATUS_SVNS } from './mint-statements.ts'
 import {
     type BodyType,
     ECDSA_P256,
-    encodeQuote,
-    encodeSigned,
     INTEL_QE_VENDOR,
     PEM_CHAIN,
     QE_REPORT,
@@ -20,6 +18,7 @@ import {
     type TdBody,
     TEE_TYPE_TDX,
 } from './quote.ts'
+import { encodeQuote, encodeSigned } from './quote-encode.ts'
 
 /** Who signs. */
 export interface Quoter {

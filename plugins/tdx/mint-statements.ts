@@ -5,6 +5,7 @@
 
 import { type KeyObject, sign } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
+import { DAY_MS } from '#core/dates.ts'
 import { certificatePem } from '#core/mint.ts'
 import { DEFAULT_PLATFORM, type MintedPlatform, type VendorCertificates, type VendorLists } from './mint.ts'
 import type { TcbStatus } from './platform.ts'
@@ -50,8 +51,6 @@ export interface ModuleIdentity {
     readonly attributesMask: string
     readonly tcbLevels: readonly IsvLevel[]
 }
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Days; Intel's hold a month. These need no vendor that issues the next ones. */
 const STATEMENT_DAYS = 365

@@ -6,6 +6,7 @@
 
 import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
+import { DAY_MS } from '#core/dates.ts'
 import { EMULATION_OID } from '#core/emulation-mark.ts'
 import {
     encodeBoolean,
@@ -85,8 +86,6 @@ export interface ListChanges {
     /** CRLNumber. */
     readonly number?: number
 }
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** How long what is minted holds; a certificate of the statements' key for seven years as Intel's. */
 const YEARS = { root: 30, platform: 15, tcbSigning: 7, pck: 7 } as const

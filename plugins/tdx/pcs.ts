@@ -12,7 +12,7 @@ import { tdxError } from './errors.ts'
 interface Source {
     readonly title: string
     readonly base: string
-    /** Where the list of the root is: a PCCS has one of its own. */
+    /** Where the list of the root is: a PCCS has it beside the rest, Intel has not. */
     readonly rootCrl: string
 }
 
@@ -34,7 +34,7 @@ export type PckCa = 'platform' | 'processor'
 
 interface Row {
     readonly what: string
-    readonly path: (asked: Asked) => string
+    readonly url: (source: Source, asked: Asked) => string
     /** The header with the issuer chain, URL-encoded PEM. */
     readonly chain: string | null
     readonly maxBytes: number
@@ -53,45 +53,34 @@ const KIB = 1024
 const ROWS = {
     tcbInfo: {
         what: 'TCB info',
-        path: ({ fmspc, set }) => `/tdx/certification/v4/tcb?fmspc=${fmspc.toUpperCase()}${set}`,
+        url: ({ base }, { fmspc, set }) => `${base}/tdx/certification/v4/tcb?fmspc=${fmspc.toUpperCase()}${set}`,
         chain: 'tcb-info-issuer-chain',
         maxBytes: 256 * KIB,
     },
     qeIdentity: {
         what: 'QE identity',
-        path: ({ set }) => `/tdx/certification/v4/qe/identity${set.replace('&', '?')}`,
+        url: ({ base }, { set }) => `${base}/tdx/certification/v4/qe/identity${set.replace('&', '?')}`,
         chain: 'sgx-enclave-identity-issuer-chain',
         maxBytes: 64 * KIB,
     },
     pckCrl: {
         what: 'revocation list of PCK certificates',
-        path: ({ ca }) => `/sgx/certification/v4/pckcrl?ca=${ca}&encoding=der`,
+        url: ({ base }, { ca }) => `${base}/sgx/certification/v4/pckcrl?ca=${ca}&encoding=der`,
         chain: 'sgx-pck-crl-issuer-chain',
         maxBytes: 1024 * KIB,
     },
     rootCrl: {
         what: 'revocation list of the root',
-        // A PCCS answers DER as hex text; Intel has it elsewhere.
-        path: () => '/sgx/certification/v4/rootcacrl',
-        chain: null,
-        maxBytes: 256 * KIB,
-    },
-    evaluationNumbers: {
-        what: 'evaluation numbers',
-        path: () => '/tdx/certification/v4/tcbevaluationdatanumbers',
-        chain: 'tcb-evaluation-data-numbers-issuer-chain',
-        maxBytes: 64 * KIB,
-    },
-    fmspcs: {
-        what: 'list of FMSPCs',
-        path: () => '/sgx/certification/v4/fmspcs',
+        // A PCCS answers DER as hex text.
+        url: ({ rootCrl }) => rootCrl,
         chain: null,
         maxBytes: 256 * KIB,
     },
 } as const satisfies Readonly<Record<string, Row>>
 
-export type RowName = keyof typeof ROWS
+type RowName = keyof typeof ROWS
 
+/** What a service said to one question, not verified yet. */
 export interface Answer {
     readonly what: string
     readonly body: Buffer
@@ -99,7 +88,8 @@ export interface Answer {
     readonly chain: Buffer
 }
 
-export interface Question {
+/** What one platform is judged by, of one set of Intel's statements, and who is asked for it. */
+interface Question {
     readonly source: string
     readonly update: string
     readonly fmspc: string
@@ -108,17 +98,16 @@ export interface Question {
 
 /** Asks one question. @throws AttestError ERR_USAGE, ERR_URL, ERR_HTTP_*, ERR_TDX_COLLATERAL, ERR_TDX_COLLATERAL_MISSING */
 export async function ask(name: RowName, question: Question, get: HttpGet): Promise<Answer> {
-    const { what, path, chain, maxBytes }: Row = ROWS[name]
-    const { base, rootCrl } = sourceOf(question.source)
+    const { what, url: urlOf, chain, maxBytes }: Row = ROWS[name]
     const asked = { fmspc: question.fmspc, ca: question.ca, set: setOf(question.update) }
-    const url = name === 'rootCrl' ? rootCrl : `${base}${path(asked)}`
+    const url = urlOf(sourceOf(question.source), asked)
     const answer = await get(url, { maxBytes })
     checkStatus(answer, `${what} from ${url}`, question)
     return { what, body: answer.body, chain: chain === null ? Buffer.alloc(0) : readChain(answer, chain, what) }
 }
 
 /** @throws AttestError ERR_USAGE, ERR_URL */
-export function sourceOf(name: string): Source {
+function sourceOf(name: string): Source {
     if (Object.hasOwn(SOURCES, name)) return SOURCES[name as keyof typeof SOURCES]
     if (!name.includes('://'))
         throw coreError(
@@ -127,7 +116,7 @@ export function sourceOf(name: string): Source {
         )
     // Plain http is for a rehearsal on loopback: whoever brings the network says whether it may be.
     const { origin } = parseOrigin(name, { insecureHttp: true })
-    return { title: origin, base: origin, rootCrl: `${origin}${ROWS.rootCrl.path()}` }
+    return { title: origin, base: origin, rootCrl: `${origin}/sgx/certification/v4/rootcacrl` }
 }
 
 /** @throws AttestError ERR_USAGE */

@@ -19,6 +19,12 @@ export const TCB_STATUSES = [
 
 export type TcbStatus = (typeof TCB_STATUSES)[number]
 
+/** What nobody can have accepted: Intel says that it is broken. */
+export const NEVER_ACCEPTED: TcbStatus = 'Revoked'
+
+/** The statuses that a caller or a policy may accept by name. */
+export const ACCEPTABLE_STATUSES: readonly TcbStatus[] = TCB_STATUSES.filter((status) => status !== NEVER_ACCEPTED)
+
 /** A platform, as its PCK certificate and Intel's statements describe it. What no statement was given for is null. */
 export interface Platform {
     /** Platform, module and quoting enclave together; null where Intel's statements were not given. */

@@ -1,10 +1,9 @@
 // The quote of a TD. Intel TDX DCAP Quoting Library API rev 0.9, appendix 3 (versions 4 and 5), Intel SGX DCAP ECDSA
 // Quote Library API rev 1.14, appendix A.4 (certification data, and the report of an enclave). Little-endian; keys and
 // signatures are big-endian. Done: attestation key type 2, bodies 2 to 4 (TDX 1.0, 1.5, 1.5 extended), a QE report
-// certified by a PEM chain. Refused by name: version 3 and body 1 (SGX), and the certifications that name no chain.
+// certified by a PEM chain (quote-encode.ts writes them). Refused by name: version 3 and body 1 (SGX), and the certifications that name no chain.
 // SPDX-License-Identifier: Apache-2.0
 
-import { bitTable } from '#core/bits.ts'
 import { toHex } from '#core/bytes.ts'
 import { bytes, ignored, layout, type Parsed, u16, u32, u64 } from '#core/layout.ts'
 import { tdxError } from './errors.ts'
@@ -24,7 +23,8 @@ export const INTEL_QE_VENDOR = Buffer.from('939a7233f79c4ca9940a0db3957f0607', '
 /** The size of an enclave's report, which the PCK signs. */
 export const QE_REPORT_SIZE = 384
 
-const HEADER = layout('quote header', 48, {
+/** The header, the same in versions 4 and 5. */
+export const HEADER = layout('quote header', 48, {
     version: u16(0),
     attestationKeyType: u16(2),
     teeType: u32(4),
@@ -55,7 +55,8 @@ const TD_1_0 = {
 
 const TD_1_5 = { ...TD_1_0, teeTcbSvn2: bytes(584, 16), mrServiceTd: bytes(600, 48) } as const
 
-const BODIES = {
+/** The bodies, by their type. */
+export const BODIES = {
     2: layout('TD body 1.0', 584, TD_1_0),
     3: layout('TD body 1.5', 648, TD_1_5),
     4: layout('TD body 1.5 extended', 885, { ...TD_1_5, extended: bytes(648, 237) }),
@@ -134,7 +135,7 @@ export interface Quote extends QuoteParts {
 export const PEM_CHAIN = 5
 
 /** The outer certification: a QE report, and what certifies the key that signed it. */
-const QE_REPORT_CERTIFICATION = 6
+export const QE_REPORT_CERTIFICATION = 6
 
 /**
  * One quote. Bytes beyond its end are ignored; signatures are not looked at.
@@ -188,56 +189,6 @@ export function parseQuote(raw: Uint8Array): Quote {
         size: cursor.at(),
     }
 }
-
-/** The bytes that the attestation key signs: header and body. */
-export function encodeSigned({ header, bodyType, body }: Pick<QuoteParts, 'header' | 'bodyType' | 'body'>): Buffer {
-    const { rtmrs, ...rest } = body
-    const [rtmr0, rtmr1, rtmr2, rtmr3] = rtmrs
-    const encoded = BODIES[bodyType].encode({ ...rest, rtmr0, rtmr1, rtmr2, rtmr3 } as never)
-    const front = header.version === 5 ? [u16le(bodyType), u32le(encoded.length)] : []
-    return Buffer.concat([HEADER.encode(header), ...front, encoded])
-}
-
-/** The bytes of a quote, with the signatures that it is given. */
-export function encodeQuote(parts: QuoteParts): Buffer {
-    const { qeReport, qeReportSignature, authData, certification } = parts
-    const certified = Buffer.concat([
-        qeReport,
-        qeReportSignature,
-        u16le(authData.length),
-        authData,
-        u16le(certification.type),
-        u32le(certification.data.length),
-        certification.data,
-    ])
-    const signatureData = Buffer.concat([
-        parts.signature,
-        parts.attestationKey,
-        u16le(QE_REPORT_CERTIFICATION),
-        u32le(certified.length),
-        certified,
-    ])
-    return Buffer.concat([encodeSigned(parts), u32le(signatureData.length), signatureData])
-}
-
-/** What a TD was launched with. Intel TDX Module 1.5 ABI, ATTRIBUTES; bits 0 to 7 say that it is not to be trusted. */
-export const TD_ATTRIBUTES = bitTable('ATTRIBUTES', {
-    debug: { bits: 0, means: 'the host may read and write its memory and registers' },
-    hgsPlusProfiling: { bits: 4, means: 'the host may profile its use of the hardware (HGS+)' },
-    perfProfiling: { bits: 5, means: 'the host may profile it with performance counters' },
-    pmtProfiling: { bits: 6, means: 'the host may profile it with platform telemetry' },
-    icssd: { bits: 16, means: 'code segment state is saved on debug events' },
-    lass: { bits: 27, means: 'may use linear address space separation' },
-    septVeDisable: { bits: 28, means: 'pages that the host takes away stop the guest, without an exception in it' },
-    migratable: { bits: 29, means: 'a migration TD may move it to another host' },
-    protectionKeys: { bits: 30, means: 'may use supervisor protection keys' },
-    keyLocker: { bits: 31, means: 'may use Key Locker' },
-    tpa: { bits: 62, means: 'is a TD partitioning or assistance TD' },
-    perfmon: { bits: 63, means: 'may use performance counters' },
-})
-
-/** The attributes that make a TD untrusted (TUD): all of bits 0 to 7. */
-export const UNTRUSTED_ATTRIBUTES = 0xffn
 
 const CERTIFICATIONS: Readonly<Record<number, string>> = {
     1: 'a PPID in the clear',
@@ -303,16 +254,4 @@ function cursorOf(all: Buffer, start = 0, end = all.length) {
             if (at !== end) throw tdxError('ERR_TDX_QUOTE', `${end - at} bytes at ${at} belong to nothing`)
         },
     }
-}
-
-function u16le(value: number): Buffer {
-    const out = Buffer.alloc(2)
-    out.writeUInt16LE(value)
-    return out
-}
-
-function u32le(value: number): Buffer {
-    const out = Buffer.alloc(4)
-    out.writeUInt32LE(value)
-    return out
 }

@@ -3,34 +3,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Checks } from '#core/checks.ts'
+import { DAY_MS, day } from '#core/dates.ts'
 import { coreError } from '#core/errors.ts'
 import type { Authentic, Policy, Trust } from '#evidence/verifier.ts'
+import { fetchHint } from './collateral.ts'
 import { tdxError } from './errors.ts'
-import { type Platform, platformOf, TCB_STATUSES, type TcbStatus } from './platform.ts'
+import { ACCEPTABLE_STATUSES, NEVER_ACCEPTED, type Platform, platformOf, type TcbStatus } from './platform.ts'
+import { type TdxPolicy, tdxPolicy } from './policy.ts'
 
 /** The checks of the status, in their order. */
 export const STATUS_CHECKS = ['collateral-time', 'tcb-status'] as const
 
-/** What an appraisal policy may say of it. */
-export interface StatusPolicy {
-    readonly acceptStatuses?: readonly string[]
-    readonly tcbGrace?: TcbGrace
-    /** Days since the older of Intel's statements was issued; they may hold for longer. */
-    readonly maximumCollateralAgeDays?: number
-}
+/** The members of an appraisal policy that are asked for here; members.ts says what they may be. */
+export type StatusPolicy = Partial<Pick<TdxPolicy, 'acceptStatuses' | 'tcbGrace' | 'maximumCollateralAgeDays'>>
 
-export interface TcbGrace {
-    /** Days since the date of the TCB level that a platform out of date has. */
-    readonly outOfDateDays?: number
-    /** Days since Intel's statements or revocation lists expired. */
-    readonly staleCollateralDays?: number
-}
-
-/** What nobody can have accepted: Intel says that it is broken. */
-const NEVER: TcbStatus = 'Revoked'
-
-/** The statuses that may be accepted by name. */
-export const ACCEPTABLE_STATUSES: readonly TcbStatus[] = TCB_STATUSES.filter((status) => status !== NEVER)
+type TcbGrace = NonNullable<StatusPolicy['tcbGrace']>
 
 /** What a platform would be with everything patched. */
 const PATCHED: Partial<Readonly<Record<TcbStatus, TcbStatus>>> = {
@@ -38,10 +25,8 @@ const PATCHED: Partial<Readonly<Record<TcbStatus, TcbStatus>>> = {
     OutOfDateConfigurationNeeded: 'ConfigurationNeeded',
 }
 
-const DAY_MS = 24 * 60 * 60 * 1000
-
 /** What is wrong with a name that somebody wants to accept, or null. */
-export const unacceptable = (status: string): string | null =>
+const unacceptable = (status: string): string | null =>
     ACCEPTABLE_STATUSES.some((known) => known === status)
         ? null
         : `${JSON.stringify(status)} is no TCB status that can be accepted: expected ${ACCEPTABLE_STATUSES.join(', ')}`
@@ -57,8 +42,9 @@ export function statusJudge(trust: Pick<Trust, 'acceptStatuses' | 'withoutStatus
     /** @throws AttestError ERR_TDX_COLLATERAL_MISSING, ERR_TDX_COLLATERAL_TIME, ERR_TDX_STATUS */
     return function judgeStatus(authentic: Authentic, policy: Policy | null, at: Date, checks: Checks): void {
         const platform = platformOf(authentic)
-        const { acceptStatuses = [], tcbGrace = {}, maximumCollateralAgeDays } = (policy ?? {}) as StatusPolicy
-        const named = [...trust.acceptStatuses, ...acceptStatuses]
+        const asked: StatusPolicy = policy ? tdxPolicy(policy) : {}
+        const { acceptStatuses = [], tcbGrace = {}, maximumCollateralAgeDays } = asked
+        const named: readonly string[] = [...trust.acceptStatuses, ...acceptStatuses]
         checks.run('collateral-time', () => {
             if (maximumCollateralAgeDays !== undefined) checkAge(platform, maximumCollateralAgeDays, at)
             return checkFresh(platform, tcbGrace, at)
@@ -69,7 +55,7 @@ export function statusJudge(trust: Pick<Trust, 'acceptStatuses' | 'withoutStatus
     }
 }
 
-function checkFresh({ collateralExpired, earliestExpiry }: Platform, grace: TcbGrace, at: Date) {
+function checkFresh({ collateralExpired, earliestExpiry, fmspc }: Platform, grace: TcbGrace, at: Date) {
     if (!collateralExpired) return { detail: `the first to expire does so at ${earliestExpiry.toISOString()}` }
     const { what, at: since } = collateralExpired
     const expired = `${what} expired at ${since.toISOString()}, the time is ${at.toISOString()}`
@@ -77,15 +63,15 @@ function checkFresh({ collateralExpired, earliestExpiry }: Platform, grace: TcbG
     if (at.getTime() - since.getTime() <= days * DAY_MS)
         return { detail: `GRACE: ${expired}; the policy accepts that for ${days} days` }
     throw tdxError('ERR_TDX_COLLATERAL_TIME', expired, {
-        hint: "fetch Intel's current statements and revocation lists, and give them with --collateral",
+        hint: fetchHint(fmspc),
     })
 }
 
-function checkAge({ collateralIssued }: Platform, days: number, at: Date): void {
+function checkAge({ collateralIssued, fmspc }: Platform, days: number, at: Date): void {
     if (collateralIssued && at.getTime() - collateralIssued.getTime() <= days * DAY_MS) return
     const issued = collateralIssued ? `were issued at ${collateralIssued.toISOString()}` : 'were not given'
     throw tdxError('ERR_TDX_COLLATERAL_TIME', `Intel's statements ${issued}: the policy accepts ${days} days`, {
-        hint: "fetch Intel's current statements, and give them with --collateral",
+        hint: fetchHint(fmspc),
     })
 }
 
@@ -93,11 +79,11 @@ function checkStatus(platform: Platform, named: readonly string[], grace: TcbGra
     const { tcbStatus, fmspc } = platform
     if (tcbStatus === null)
         throw tdxError('ERR_TDX_COLLATERAL_MISSING', `TCB info for FMSPC ${fmspc} and the TD QE identity are needed`, {
-            hint: `https://api.trustedservices.intel.com/tdx/certification/v4/tcb?fmspc=${fmspc} and …/v4/qe/identity have them: give them with --collateral`,
+            hint: fetchHint(fmspc),
         })
     const detail = describeStatus(platform)
     if (tcbStatus === 'UpToDate') return { detail }
-    const accepted = (status: TcbStatus): boolean => status !== NEVER && named.includes(status)
+    const accepted = (status: TcbStatus): boolean => status !== NEVER_ACCEPTED && named.includes(status)
     if (accepted(tcbStatus)) return { detail: `ACCEPTED BY NAME: ${detail}` }
     const patched = PATCHED[tcbStatus]
     const days = grace.outOfDateDays ?? 0
@@ -122,7 +108,7 @@ const HINTS: Partial<Readonly<Record<TcbStatus, string>>> = {
 function describeStatus(platform: Platform): string {
     const { tcbStatus, platformStatus, moduleStatus, qeStatus, tcbDate, advisoryIds } = platform
     const parts = [`platform ${platformStatus}`, ...(moduleStatus ? [`module ${moduleStatus}`] : []), `QE ${qeStatus}`]
-    const date = tcbDate ? [`TCB of ${tcbDate.toISOString().slice(0, 10)}`] : []
+    const date = tcbDate ? [`TCB of ${day(tcbDate)}`] : []
     const advisories = advisoryIds.length > 0 ? [advisoryIds.join(', ')] : []
     return `${tcbStatus} (${[parts.join(', '), ...date, ...advisories].join('; ')})`
 }

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes, fromHex } from '#core/bytes.ts'
+import { DAY_MS } from '#core/dates.ts'
 import { AttestError } from '#core/errors.ts'
 import { type CredentialAction, credentialHash } from '#kbs/credential.ts'
 import { kbsError } from '#kbs/errors.ts'
@@ -36,7 +37,7 @@ export const addCredential = (broker: Broker, credential: NewCredential): Promis
         const stray = what.allowPaths.find((pattern) => !PATH_PATTERN.test(pattern))
         if (stray !== undefined) throw refuse(`${JSON.stringify(stray)} is no pattern: expected REPOSITORY/TYPE/TAG`)
         const left = Date.parse(what.expires) - broker.clock.now().getTime()
-        if (!(left > 0 && left <= MAX_CREDENTIAL_DAYS * 86_400_000))
+        if (!(left > 0 && left <= MAX_CREDENTIAL_DAYS * DAY_MS))
             throw refuse(`it has to expire within ${MAX_CREDENTIAL_DAYS} days`)
         await record(broker, 'credential-put', name, what)
         return credentials.get(name) as CredentialEntry

@@ -4,6 +4,7 @@
 import { chmodSync, rmSync } from 'node:fs'
 import type { AddressInfo, Server } from 'node:net'
 import type { Server as TlsServer } from 'node:tls'
+import { DAY_MS } from '#core/dates.ts'
 import { messageOf } from '#core/errors.ts'
 import { isLoopback } from '#core/loopback.ts'
 import { type Broker, type BrokerOptions, openBroker } from './broker.ts'
@@ -44,7 +45,7 @@ export interface Serving {
     close(): Promise<void>
 }
 
-const RENEWAL_MS = 24 * 60 * 60 * 1000
+const RENEWAL_MS = DAY_MS
 
 /** What is not answered by then is cut off. */
 const DRAIN_MS = 10_000

@@ -7,6 +7,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { DAY_MS } from '#core/dates.ts'
 import { makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
 import { certificatePem, mintCertificate, type NameParts, type Signer } from '#core/mint.ts'
 import type { Data } from './data.ts'
@@ -25,7 +26,6 @@ export interface TlsIdentity {
     readonly caPath?: string
 }
 
-const DAY_MS = 24 * 60 * 60 * 1000
 const LIFETIME = { ca: 3650 * DAY_MS, server: 90 * DAY_MS } as const
 /** What is left when a certificate is renewed. */
 const RENEW_BEFORE = { ca: 365 * DAY_MS, server: 30 * DAY_MS } as const

@@ -38,6 +38,23 @@ export function fromHex(text: string, title: string, length?: number): Buffer {
 export const toHex = (bytes: Uint8Array): string =>
     Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 
+/** A word of 64 bits in hex, all 16 digits of it. */
+export const hexWord = (word: bigint): string => word.toString(16).padStart(16, '0')
+
+/** 16 bits, little-endian. */
+export function u16le(value: number): Buffer {
+    const out = Buffer.alloc(2)
+    out.writeUInt16LE(value)
+    return out
+}
+
+/** 32 bits, little-endian. */
+export function u32le(value: number): Buffer {
+    const out = Buffer.alloc(4)
+    out.writeUInt32LE(value)
+    return out
+}
+
 /** Standard base64 with padding, canonical (RFC 4648 §3.5). @throws AttestError ERR_ENCODING, ERR_LENGTH */
 export function fromBase64(text: string, title: string, length?: number): Buffer {
     return decode64(text, 'base64', title, length)

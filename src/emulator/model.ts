@@ -158,6 +158,11 @@ export interface Fault {
 
 export type FaultTable = Readonly<Record<string, FaultKind>>
 
+/** What the parameters of a fault of this kind are once they are read. */
+export type FaultParams<T extends FaultTable, K extends keyof T> = {
+    readonly [P in keyof T[K]['params']]: T[K]['params'][P] extends Schema<infer V> ? V : never
+}
+
 export interface FaultKind {
     readonly means: string
     // biome-ignore lint/suspicious/noExplicitAny: each parameter has a type of its own

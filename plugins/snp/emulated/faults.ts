@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
-import type { Schema } from '#core/schema.ts'
-import type { Call, FaultTable } from '#emulator/model.ts'
+import type { Call, FaultParams, FaultTable } from '#emulator/model.ts'
 
 const WORD = z.int().check(z.gte(1), z.lte(0xffffffff))
 const MS = z.int().check(z.gte(0), z.lte(600_000))
@@ -43,11 +42,7 @@ export const SNP_FAULTS = {
 } as const satisfies FaultTable
 
 type Kind = keyof typeof SNP_FAULTS
-type Params<K extends Kind> = {
-    readonly [P in keyof (typeof SNP_FAULTS)[K]['params']]: (typeof SNP_FAULTS)[K]['params'][P] extends Schema<infer T>
-        ? T
-        : never
-}
+type Params<K extends Kind> = FaultParams<typeof SNP_FAULTS, K>
 
 /** The parameters of a fault of this kind, if the request meets one. */
 export const faultOf = <K extends Kind>({ faults }: Call, kind: K): Params<K> | undefined =>

@@ -8,6 +8,7 @@ import { createPrivateKey, type KeyObject, randomBytes, X509Certificate } from '
 import { join, resolve } from 'node:path'
 import * as z from 'zod/mini'
 import { fromHex, toHex } from '#core/bytes.ts'
+import { DAY_MS } from '#core/dates.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput, writeFileAtomic } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
@@ -47,7 +48,7 @@ const CERTIFICATE_FILES = { ark: 'ark.pem', ask: 'ask.pem', vcek: 'vcek.pem' } a
 const LIST_FILE = 'crl.der'
 
 /** A revocation list that holds for less than this is made anew. */
-const RENEW_MS = 30 * 24 * 60 * 60 * 1000
+const RENEW_MS = 30 * DAY_MS
 
 const CHIP = z.strictObject({
     version: z.literal(1),

@@ -9,6 +9,7 @@ import { createPrivateKey, type KeyObject, randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import * as z from 'zod/mini'
 import { fromHex, toHex } from '#core/bytes.ts'
+import { DAY_MS } from '#core/dates.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput, writeFileAtomic } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
@@ -44,7 +45,7 @@ const keyFile = (role: string) => `private/${role}.key`
 const certificateFile = (role: string) => `private/${role}.pem`
 
 /** Lists and statements that hold for less than this are made anew. */
-const RENEW_MS = 30 * 24 * 60 * 60 * 1000
+const RENEW_MS = 30 * DAY_MS
 
 const PLATFORM = z.strictObject({
     version: z.literal(1),

@@ -1,6 +1,7 @@
 // `collateral status`: what is in a folder (or a file), when it expires, and which guests fail next.
 // SPDX-License-Identifier: Apache-2.0
 
+import { DAY_MS } from '#core/dates.ts'
 import { AttestError, coreError } from '#core/errors.ts'
 import { readCollateral } from '#evidence/collateral.ts'
 import type { CollateralItem, GivenCollateral, Outlook } from '#evidence/collateral-service.ts'
@@ -98,7 +99,5 @@ function show(items: readonly CollateralItem[], guests: readonly Guest[], at: Da
 }
 
 const moment = (date: Date): string => date.toISOString().replace(/:\d\d\.\d+Z$/, 'Z')
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 const left = (expires: Date, at: Date): string => `${Math.floor((expires.getTime() - at.getTime()) / DAY_MS)} d`

@@ -5,16 +5,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import fc from 'fast-check'
-import {
-    encodeQuote,
-    encodeSigned,
-    INTEL_QE_VENDOR,
-    parseQuote,
-    QE_REPORT_SIZE,
-    type QuoteParts,
-    TD_ATTRIBUTES,
-    type TdBody,
-} from '#plugins/tdx/quote.ts'
+import { TD_ATTRIBUTES } from '#plugins/tdx/attributes.ts'
+import { INTEL_QE_VENDOR, parseQuote, QE_REPORT_SIZE, type QuoteParts, type TdBody } from '#plugins/tdx/quote.ts'
+import { encodeQuote, encodeSigned } from '#plugins/tdx/quote-encode.ts'
 import { VECTORS, vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
 

@@ -6,8 +6,8 @@ import test from 'ava'
 import type { Trust } from '#evidence/verifier.ts'
 import { type QuoteChanges, tcbSvn } from '#plugins/tdx/mint-quote.ts'
 import { DEFAULT_MODULES, STATUS_SVNS, tcbInfo } from '#plugins/tdx/mint-statements.ts'
-import { TCB_STATUSES, type TcbStatus } from '#plugins/tdx/platform.ts'
-import { ACCEPTABLE_STATUSES, type StatusPolicy, statusJudge } from '#plugins/tdx/status.ts'
+import { ACCEPTABLE_STATUSES, TCB_STATUSES, type TcbStatus } from '#plugins/tdx/platform.ts'
+import { type StatusPolicy, statusJudge } from '#plugins/tdx/status.ts'
 import { converge, relaunchStatus } from '#plugins/tdx/tcb.ts'
 import { judgeOf } from './judged.ts'
 import { identityOf, infoOf, listsOf, quote, trustIn, vendor, withLists } from './minted.ts'
@@ -37,7 +37,7 @@ for (const [status, svn] of Object.entries(STATUS_SVNS)) {
     test(`${status}, accepted by name`, (t) => {
         const want = status === 'Revoked' ? 'ERR_TDX_STATUS' : null
         if (status !== 'Revoked') t.is(judged(at(svn), { acceptStatuses: [status] }).code, null)
-        t.is(judged(at(svn), {}, { acceptStatuses: [status] }).code, want)
+        t.is(judged(at(svn), {}, { acceptStatuses: [status as TcbStatus] }).code, want)
         const others = ACCEPTABLE_STATUSES.filter((other) => other !== status)
         t.is(judged(at(svn), { acceptStatuses: others }).code, status === 'UpToDate' ? null : 'ERR_TDX_STATUS')
     })

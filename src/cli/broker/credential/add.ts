@@ -6,6 +6,7 @@ import { rmSync } from 'node:fs'
 import { MAX_CREDENTIAL_DAYS } from '#broker/credentials.ts'
 import type { CredentialEntry } from '#broker/state.ts'
 import { wipe } from '#core/bytes.ts'
+import { DAY_MS } from '#core/dates.ts'
 import { coreError } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
 import {
@@ -97,12 +98,12 @@ function actions(text: string): CredentialAction[] {
     )
 }
 
-const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
+const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: DAY_MS }
 
 function duration(text: string): number {
     const [, count, unit] = /^([1-9]\d{0,5})([mhd])$/.exec(text) ?? []
     const ms = Number(count) * (UNITS[unit ?? ''] ?? 0)
-    if (ms > 0 && ms <= MAX_CREDENTIAL_DAYS * 86_400_000) return ms
+    if (ms > 0 && ms <= MAX_CREDENTIAL_DAYS * DAY_MS) return ms
     throw coreError(
         'ERR_USAGE',
         `--expires: expected 30m, 12h or 7d, at most ${MAX_CREDENTIAL_DAYS}d, got ${JSON.stringify(text)}`,
