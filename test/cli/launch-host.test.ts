@@ -114,6 +114,8 @@ test('another firmware: the guest ends before it ran, and its owner sees why', a
         (await launch('show', uuid)).stdout,
         /denied .*: the launch measurement is that of none .*\(ERR_SEV_MEASUREMENT\)/,
     )
+    const { stdout } = await run('broker', 'audit', '--data', data)
+    t.regex(stdout, new RegExp(`launch-end +${uuid} +outcome=denied code=ERR_SEV_MEASUREMENT peer=127.0.0.1 `))
 })
 
 test('a host without the token starts nothing', async (t) => {

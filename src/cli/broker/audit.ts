@@ -140,6 +140,7 @@ async function list(log: Log, { from, correlation }: Wanted, json: boolean): Pro
 /** What of a record fits a line; `--json` has the rest. */
 const SHOWN = [
     'rule',
+    'outcome',
     'code',
     'credential',
     'version',
