@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
+import { MAX_VCPUS } from '#core/launch/options.ts'
 import { PROFILES, type ProfileName } from '#core/launch/vmsa.ts'
 
 const hex = (bytes: number) =>
@@ -14,7 +15,6 @@ const list = <T extends z.ZodMiniType>(of: T, most: number) => z.array(of).check
 const MAX_FIRMWARE = 16 * 1024 * 1024
 const MAX_CERTIFICATES = 64 * 1024
 const MAX_SECRET = 16 * 1024
-const MAX_VCPUS = 4096
 const PAGE = 4096
 
 const SECRET = z.union([

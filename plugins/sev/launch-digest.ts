@@ -7,8 +7,6 @@ import { launchError } from '#core/launch/errors.ts'
 import { hashTable, type KernelHashes, wantHashArea } from '#core/launch/kernel-hashes.ts'
 import type { Firmware } from '#core/launch/ovmf.ts'
 
-export const DIGEST_SIZE = 32
-
 /** What is encrypted at once. */
 const BLOCK = 16
 

@@ -25,7 +25,8 @@ import {
 } from '#core/launch/search.ts'
 import { describeState } from '#core/launch/vmsa.ts'
 import type { Fit, Measure, MeasureRows, MeasureValues, Prediction } from '#evidence/measure.ts'
-import { DIGEST_SIZE, launchDigest, memoryHash } from './launch-digest.ts'
+import { launchDigest, memoryHash } from './launch-digest.ts'
+import { DIGEST_SIZE } from './launch-measure.ts'
 import { parseReport, REPORT_SIZE } from './report.ts'
 
 const FIRMWARE = {

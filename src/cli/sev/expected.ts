@@ -6,19 +6,15 @@ import { createHash } from 'node:crypto'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { launchError } from '#core/launch/errors.ts'
-import { hashCmdline, hashTable, type KernelHashes, NO_INITRD } from '#core/launch/kernel-hashes.ts'
-import { vmsaPages } from '#core/launch/options.ts'
+import { hashTable } from '#core/launch/kernel-hashes.ts'
+import { type KernelValues, KVM_PROFILES, MAX_VCPUS, readKernel, vmsaPages } from '#core/launch/options.ts'
 import { type Firmware, hashArea, readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
-import { PROFILES, profileName, profileRow, wantVmsa } from '#core/launch/vmsa.ts'
+import { profileName, profileRow, wantVmsa } from '#core/launch/vmsa.ts'
 import { sevOwner } from '#plugins.ts'
 
 export const MAX_FIRMWARE = 64 * 1024 * 1024
 const MAX_KERNEL = 2 * 1024 * 1024 * 1024
-const MAX_VCPUS = 4096
-
-/** Those that stand for a measured state of plain SEV-ES. */
-const LEGACY = Object.keys(PROFILES).filter((name) => name.startsWith('kvm-'))
 
 export const EXPECTED_OPTIONS = {
     firmware: { type: 'string', alias: 'f', describe: 'the firmware: all of the flash that is not written' },
@@ -33,7 +29,7 @@ export const EXPECTED_OPTIONS = {
     'cpu-stepping': { type: 'number', describe: '… and its stepping' },
     profile: {
         type: 'string',
-        choices: LEGACY,
+        choices: KVM_PROFILES,
         default: 'kvm-legacy',
         describe: 'how the host’s KVM prepares the state; QEMU 9.0, or legacy-vm-type=off: kvm-init2',
     },
@@ -99,7 +95,7 @@ export async function readExpected(
 ): Promise<Expected> {
     const { memoryHash, launchDigest } = await sevOwner()
     const firmware = readFirmware(readInput(args.firmware, MAX_FIRMWARE), args.firmware)
-    const hashes = readKernel(args)
+    const hashes = readKernel(kernelOf(args))
     const pages = es ? readPages(args, firmware) : []
     if (!hashes || hashArea(firmware) || !insecure) return { firmware, digest: launchDigest(firmware, hashes, pages) }
     const all = memoryHash(firmware, null).update(hashTable(hashes))
@@ -107,13 +103,12 @@ export async function readExpected(
     return { firmware, digest: all.digest() }
 }
 
-function readKernel({ kernel, initrd, cmdline }: ExpectedArgs): KernelHashes | null {
-    if (kernel === undefined) return null
-    const digest = (path: string): Buffer => createHash('sha256').update(readInput(path, MAX_KERNEL)).digest()
+function kernelOf({ kernel, initrd, cmdline }: ExpectedArgs): KernelValues {
+    const hashed = (path: string) => ({ sha256: createHash('sha256').update(readInput(path, MAX_KERNEL)).digest() })
     return {
-        kernel: digest(kernel),
-        initrd: initrd === undefined ? NO_INITRD : digest(initrd),
-        cmdline: hashCmdline(cmdline ?? ''),
+        ...(kernel === undefined ? {} : { kernel: hashed(kernel) }),
+        ...(initrd === undefined ? {} : { initrd: hashed(initrd) }),
+        ...(cmdline === undefined ? {} : { append: cmdline }),
     }
 }
 

@@ -48,7 +48,8 @@ export function readKernel({ kernel, initrd, append }: KernelValues): KernelHash
     return null
 }
 
-const PROFILE_NAMES = Object.keys(PROFILES).filter((name) => name.startsWith('kvm-'))
+/** How QEMU’s KVM has prepared processors. */
+export const KVM_PROFILES = Object.keys(PROFILES).filter((name) => name.startsWith('kvm-'))
 
 export const VCPU_OPTIONS = {
     vcpus: { type: 'number', describe: 'how many processors the guest has [1]' },
@@ -61,7 +62,7 @@ export const VCPU_OPTIONS = {
     guestFeatures: { type: 'word', describe: 'SEV_FEATURES in hex' },
     profile: {
         type: 'text',
-        describe: `how QEMU’s KVM prepares the processors: ${PROFILE_NAMES.join(', ')} [kvm-init2]`,
+        describe: `how QEMU’s KVM prepares the processors: ${KVM_PROFILES.join(', ')} [kvm-init2]`,
     },
     vmsa: {
         type: 'files',
@@ -85,7 +86,7 @@ export interface VcpuValues {
 }
 
 /** KVM's own limit is 4096. */
-const MAX_VCPUS = 4096
+export const MAX_VCPUS = 4096
 
 /** The pages, one for each processor in their order. */
 export interface Vcpus {
@@ -130,7 +131,7 @@ function readState(values: VcpuValues, defaultFeatures: bigint): VcpuState {
     const { vmm, guestFeatures, profile: named } = values
     if (vmm !== 'QEMU' && named !== undefined) throw coreError('ERR_USAGE', `--profile is QEMU’s: ${vmm} has its own`)
     const profile = vmm === 'QEMU' ? profileName(named ?? 'kvm-init2') : profileName(vmm)
-    if (vmm === 'QEMU' && !PROFILE_NAMES.includes(profile))
+    if (vmm === 'QEMU' && !KVM_PROFILES.includes(profile))
         throw coreError('ERR_USAGE', `--profile ${profile}: say --vmm ${profile}`)
     return {
         profile,
