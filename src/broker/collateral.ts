@@ -8,7 +8,14 @@ import { readInput } from '#core/files.ts'
 import { openHttps } from '#core/https-get.ts'
 import type { Logger } from '#core/log.ts'
 import { readCollateralFolder, writeCollateralFolder } from '#evidence/collateral-folder.ts'
-import type { CollateralItem, CollateralService, GivenCollateral, HttpGet } from '#evidence/collateral-service.ts'
+import {
+    eachOnce,
+    type Platform,
+    platformsThere,
+    type Served,
+    servedTechnologies,
+} from '#evidence/collateral-platforms.ts'
+import type { CollateralItem, GivenCollateral, HttpGet } from '#evidence/collateral-service.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import type { Clock } from './broker.ts'
@@ -33,11 +40,6 @@ export interface KeeperOptions {
     readonly insecureHttp?: boolean
 }
 
-interface Target {
-    readonly service: CollateralService
-    readonly platform: string
-}
-
 const HOUR_MS = 60 * 60 * 1000
 
 /** After a round that failed. */
@@ -53,7 +55,7 @@ const SOON_MS = 7 * 24 * HOUR_MS
 export async function openKeeper(options: KeeperOptions): Promise<Keeper | null> {
     const { settings, plugins, log } = options
     if (settings.service === '') return null
-    const services = await servicesOf(plugins)
+    const services = await servedTechnologies(plugins)
     const configured = settings.platforms.map((text) => readTarget(text, services))
     const ca = settings.ca === '' ? undefined : readInput(settings.ca).toString('latin1')
     const closing = new AbortController()
@@ -85,8 +87,8 @@ export async function openKeeper(options: KeeperOptions): Promise<Keeper | null>
 
 async function round(
     options: KeeperOptions,
-    services: ReadonlyMap<string, CollateralService>,
-    configured: readonly Target[],
+    services: readonly Served[],
+    configured: readonly Platform[],
     ca: string | undefined,
     signal: AbortSignal,
 ): Promise<boolean> {
@@ -105,14 +107,14 @@ async function round(
     }
     try {
         const given = () => ({ ...readCollateralFolder(folder), ...(options.roots ? { roots: options.roots } : {}) })
-        const targets = union(configured, there(services, given()))
+        const targets = eachOnce([...configured, ...platformsThere(services, given())])
         const changed: string[] = []
         for (const target of targets) {
             if (signal.aborted) break
             try {
                 changed.push(...(await fetchOne(target, options, given(), client.get)))
             } catch (error) {
-                fail('collateral could not be fetched', error, { platform: target.platform })
+                fail('collateral could not be fetched', error, { platform: target.name })
             }
         }
         if (changed.length > 0) {
@@ -129,7 +131,7 @@ async function round(
 }
 
 async function fetchOne(
-    { service, platform }: Target,
+    { served: { service }, name: platform }: Platform,
     { settings, folder, clock }: KeeperOptions,
     present: GivenCollateral,
     get: HttpGet,
@@ -138,15 +140,11 @@ async function fetchOne(
     return writeCollateralFolder(folder, await service.fetch(wanted, { get, now: clock.now() }))
 }
 
-function warn(
-    services: ReadonlyMap<string, CollateralService>,
-    given: GivenCollateral,
-    { clock, log, folder }: KeeperOptions,
-): void {
+function warn(services: readonly Served[], given: GivenCollateral, { clock, log, folder }: KeeperOptions): void {
     const now = clock.now()
     const isSoon = ({ superseded, expires }: CollateralItem) =>
         !superseded && expires.getTime() < now.getTime() + SOON_MS
-    for (const service of services.values())
+    for (const { service } of services)
         for (const { what, source, expires } of service.describe(given, now).filter(isSoon))
             log.warn(expires < now ? 'collateral has expired' : 'collateral expires soon', {
                 what,
@@ -156,30 +154,14 @@ function warn(
             })
 }
 
-async function servicesOf(plugins: readonly Plugin[]): Promise<Map<string, CollateralService>> {
-    const services = new Map<string, CollateralService>()
-    for (const { id, collateral } of plugins) if (collateral) services.set(id, await collateral())
-    return services
-}
-
 // `ID/PLATFORM`.
-function readTarget(text: string, services: ReadonlyMap<string, CollateralService>): Target {
+function readTarget(text: string, services: readonly Served[]): Platform {
     const [id = '', platform = ''] = text.split('/')
-    const service = services.get(id)
-    if (!service)
+    const served = services.find((one) => one.id === id)
+    if (!served)
         throw coreError(
             'ERR_CONFIG',
-            `collateral.platforms: ${JSON.stringify(text)}: expected ${[...services.keys()].join(' or ')}, a slash, and a platform`,
+            `collateral.platforms: ${JSON.stringify(text)}: expected ${services.map((one) => one.id).join(' or ')}, a slash, and a platform`,
         )
-    return { service, platform: service.readPlatform(platform) }
+    return { served, name: served.service.readPlatform(platform) }
 }
-
-const there = (services: ReadonlyMap<string, CollateralService>, given: GivenCollateral): Target[] =>
-    [...services.values()].flatMap((service) => service.platformsIn(given).map((platform) => ({ service, platform })))
-
-const union = (first: readonly Target[], second: readonly Target[]): Target[] => [
-    ...first,
-    ...second.filter(
-        ({ service, platform }) => !first.some((one) => one.service === service && one.platform === platform),
-    ),
-]

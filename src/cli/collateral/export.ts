@@ -4,22 +4,16 @@
 import { coreError } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
 import { readCollateral } from '#evidence/collateral.ts'
+import { platformsThere, servedTechnologies } from '#evidence/collateral-platforms.ts'
+import { PLUGINS } from '#plugins.ts'
 import { command as define } from '../command.ts'
 import { requireNewFile } from '../options/new-file.ts'
 import { readTime, TIME_OPTION } from '../options/trust.ts'
 import { note } from '../term.ts'
-import {
-    EVIDENCE_OPTION,
-    platformOptions,
-    platformsThere,
-    ROOT_OPTION,
-    readPlatforms,
-    readRoots,
-    servedTechnologies,
-} from './options.ts'
+import { EVIDENCE_OPTION, platformOptions, ROOT_OPTION, readPlatforms, readRoots } from './options.ts'
 
 export async function exportCommand() {
-    const all = await servedTechnologies()
+    const all = await servedTechnologies(PLUGINS)
     return define({
         positionals: { path: 'a folder, or a file' },
         options: {

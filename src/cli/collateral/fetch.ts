@@ -5,22 +5,15 @@
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { readCollateralFolder } from '#evidence/collateral-folder.ts'
+import { platformsThere, servedTechnologies } from '#evidence/collateral-platforms.ts'
+import { PLUGINS } from '#plugins.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { hint, note, print, printJson } from '../term.ts'
-import {
-    EVIDENCE_OPTION,
-    fetchInto,
-    platformOptions,
-    platformsThere,
-    ROOT_OPTION,
-    readPlatforms,
-    readRoots,
-    servedTechnologies,
-} from './options.ts'
+import { EVIDENCE_OPTION, fetchInto, platformOptions, ROOT_OPTION, readPlatforms, readRoots } from './options.ts'
 import { SERVICE_OPTIONS, serviceOf } from './service.ts'
 
 export async function fetchCommand() {
-    const all = await servedTechnologies()
+    const all = await servedTechnologies(PLUGINS)
     return define({
         options: {
             ...platformOptions(all),

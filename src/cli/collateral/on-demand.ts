@@ -9,11 +9,12 @@ import { AttestError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { readCollateralFolder } from '#evidence/collateral-folder.ts'
+import { servedTechnologies } from '#evidence/collateral-platforms.ts'
 import { recognise } from '#evidence/recognise.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
 import { PLUGINS } from '#plugins.ts'
 import { note } from '../term.ts'
-import { fetchInto, readRoots, servedTechnologies } from './options.ts'
+import { fetchInto, readRoots } from './options.ts'
 import { serviceOf } from './service.ts'
 
 export const ON_DEMAND_OPTIONS = {
@@ -51,7 +52,7 @@ const cacheFolder = (): string =>
 export async function collateralFor(bytes: Buffer, args: OnDemandArgs, at: Date): Promise<string | undefined> {
     if (args.pccs === undefined && args.from === undefined) return args.collateral
     const folder = args.collateral ?? cacheFolder()
-    const all = await servedTechnologies()
+    const all = await servedTechnologies(PLUGINS)
     const service = serviceOf(args, all, readInput)
     const roots = await readRoots(args.trustRoot)
     const present = (path: string) => ({ ...readCollateralFolder(path), ...roots })

@@ -1,5 +1,5 @@
-// What the commands of `collateral` have in common: the technologies that have a service, their platforms as options of
-// their own, evidence that names a platform, and the way to a service.
+// What the commands of `collateral` have in common: platforms as options of their own, evidence that names a platform, and
+// the way to a service.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Options } from 'yargs'
@@ -9,33 +9,14 @@ import { openHttps } from '#core/https-get.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { checkRoots, readCertificates } from '#evidence/collateral.ts'
 import { writeCollateralFolder } from '#evidence/collateral-folder.ts'
-import type { CollateralService, GivenCollateral } from '#evidence/collateral-service.ts'
+import { eachOnce, type Platform, type Served } from '#evidence/collateral-platforms.ts'
+import type { GivenCollateral } from '#evidence/collateral-service.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
 
 const NONE: string[] = []
-
-/** A technology whose vendor hands collateral out. */
-export interface Served {
-    readonly id: string
-    readonly title: string
-    readonly service: CollateralService
-}
-
-/** A platform of a technology. */
-export interface Platform {
-    readonly served: Served
-    readonly name: string
-}
-
-export async function servedTechnologies(): Promise<Served[]> {
-    const found = PLUGINS.map(
-        async ({ id, title, collateral }) => collateral && { id, title, service: await collateral() },
-    )
-    return (await Promise.all(found)).filter((row) => row !== undefined)
-}
 
 export const EVIDENCE_OPTION = {
     evidence: {
@@ -79,16 +60,8 @@ export async function readPlatforms(
         served,
         name: served.service.platformOf(evidence),
     }))
-    const every = [...named, ...shown]
-    return every.filter(
-        ({ served, name }, index) =>
-            every.findIndex((other) => other.served === served && other.name === name) === index,
-    )
+    return eachOnce([...named, ...shown])
 }
-
-/** The platforms that something is there for. @throws AttestError of the plugin */
-export const platformsThere = (all: readonly Served[], given: GivenCollateral): Platform[] =>
-    all.flatMap((served) => served.service.platformsIn(given).map((name) => ({ served, name })))
 
 /** @throws AttestError ERR_USAGE for evidence of a technology that has no such service */
 export async function readEvidence(files: readonly string[], all: readonly Served[]) {

@@ -3,7 +3,8 @@
 
 import { coreError } from '#core/errors.ts'
 import { parseOrigin } from '#core/origin.ts'
-import type { Served, ServiceArgs } from './options.ts'
+import type { Served } from '#evidence/collateral-platforms.ts'
+import type { ServiceArgs } from './options.ts'
 
 /** The options of a command that fetches. */
 export const SERVICE_OPTIONS = (all: readonly Served[]) => {

@@ -4,18 +4,20 @@
 import { DAY_MS } from '#core/dates.ts'
 import { AttestError, coreError } from '#core/errors.ts'
 import { readCollateral } from '#evidence/collateral.ts'
+import { type Served, servedTechnologies } from '#evidence/collateral-platforms.ts'
 import type { CollateralItem, GivenCollateral, Outlook } from '#evidence/collateral-service.ts'
+import { PLUGINS } from '#plugins.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { readTime, TIME_OPTION } from '../options/trust.ts'
 import { columns, note, print, printJson, styled } from '../term.ts'
-import { EVIDENCE_OPTION, ROOT_OPTION, readEvidence, readRoots, type Served, servedTechnologies } from './options.ts'
+import { EVIDENCE_OPTION, ROOT_OPTION, readEvidence, readRoots } from './options.ts'
 
 interface Guest extends Outlook {
     readonly file: string
 }
 
 export async function statusCommand() {
-    const all = await servedTechnologies()
+    const all = await servedTechnologies(PLUGINS)
     return define({
         positionals: { path: 'a folder, or a file' },
         options: { ...TIME_OPTION, ...EVIDENCE_OPTION, ...ROOT_OPTION, ...JSON_OPTION },
