@@ -71,7 +71,7 @@ const mask = (check: string, claim: string, title: string) =>
         claim,
         judge: withinMask(title),
         strictest: () => undefined,
-        example: (value = 'ffffffffffffffff') => `"${String(value)}"   # a mask: no other bit may be set`,
+        example: (value = '…') => `"${String(value)}"   # a mask: no other bit may be set`,
     })
 
 /** A number that has to be reached. */
@@ -177,6 +177,7 @@ export const MEMBERS = {
         judge: notBelowSvns,
         says: 'The least versions of TDX module and loader (16 bytes, each counts by itself), enclaves, and of what Intel says.',
         strictest: (svns) => (svns === undefined ? undefined : String(svns)),
+        example: () => '"…"   # 16 bytes in hex',
     }),
     minimumQeSvn: atLeast('minimum-qe-svn', 'qeIsvSvn', 'SVN of the quoting enclave'),
     minimumPceSvn: atLeast('minimum-pce-svn', 'pceSvn', 'SVN of the provisioning enclave'),
@@ -200,6 +201,7 @@ export const MEMBERS = {
         judge: onlyAllowed,
         says: "Advisories of Intel's that the platform may be open to.",
         strictest: (ids) => (Array.isArray(ids) ? ids.map(String) : undefined),
+        example: () => '[]',
     }),
     qeVendorIds: member({
         schema: listOf(lowerHex(16)),
@@ -253,7 +255,8 @@ export const MEMBERS = {
         check: 'tcb-status',
         claim: 'tcbStatus',
         says: "What of Intel's words on the platform is accepted beside UpToDate; how long a TCB out of date is (from its date\n# on) and statements that have expired; and how old those may be that have not.",
-        strictest: () => undefined,
+        // Who writes from evidence of such a platform has accepted it by name, or it would have been refused before.
+        strictest: (status) => acceptable(status),
         example: () => '["SWHardeningNeeded"]',
     }),
     tcbGrace: member({
@@ -272,8 +275,13 @@ export const MEMBERS = {
     }),
 } as const satisfies Readonly<Record<string, Member>>
 
+function acceptable(claim: ClaimValue | undefined): TcbStatus[] | undefined {
+    const status = ACCEPTABLE_STATUSES.find((name) => name === claim)
+    return status === undefined || status === 'UpToDate' ? undefined : [status]
+}
+
 function listed(value: ClaimValue | undefined): string {
-    return value === undefined ? '[]' : `["${String(value)}"]`
+    return `["${value === undefined ? '…' : String(value)}"]`
 }
 
 // A quote of TDX 1.0 does not tell: it is taken for none.

@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Guest, MeasurementRegister } from '#drivers/driver.ts'
+import { guestPluginOf } from '#plugins.ts'
 import { command as define, JSON_OPTION } from './command.ts'
-import { findGuest, GUEST_OPTIONS } from './guest.ts'
+import { findGuest, GUEST_OPTIONS, otherGuest } from './guest.ts'
 import { registerJson } from './registers/registers.ts'
 import { columns, print, printJson } from './term.ts'
 
@@ -17,8 +18,14 @@ export const command = define({
     async run(args) {
         const guest = await findGuest(args)
         if (!guest) {
+            const other = await otherGuest(args)
             if (args.json) printJson({ tee: null })
-            else print('no confidential guest')
+            else
+                print(
+                    other
+                        ? `no guest of ${guestPluginOf(args.tee ?? '').title}: it is one of ${other}`
+                        : 'no confidential guest',
+                )
             return 1
         }
         try {

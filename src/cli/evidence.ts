@@ -32,7 +32,8 @@ const OPTIONS = {
     'event-log': {
         type: 'boolean',
         default: false,
-        describe: 'send the log of what the firmware and the boot loader measured as well',
+        describe:
+            'send the log of what the firmware and the boot loader measured as well; after `registers extend` it proves nothing',
     },
     format: {
         type: 'string',
@@ -86,7 +87,7 @@ function checkLevel({ vmpl }: Args<typeof OPTIONS>, tee: string): void {
 function readBinding(args: Args<typeof OPTIONS>): Buffer {
     const { reportData, nonce, runtimeData } = args
     if ([reportData, nonce, runtimeData].filter((value) => value !== undefined).length !== 1)
-        throw coreError('ERR_USAGE', 'name what to bind: one of --report-data, --nonce, --runtime-data')
+        throw coreError('ERR_USAGE', 'name what to bind: only one of --report-data, --nonce, --runtime-data')
     if (reportData !== undefined) return padReportData(readBytes(reportData, '--report-data'))
     if (nonce !== undefined) return padNonce(readBytes(nonce, '--nonce'))
     const file = String(runtimeData)

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Config } from '#core/config.ts'
+import { AttestError } from '#core/errors.ts'
 import { detect } from '#drivers/detect.ts'
 import type { Guest, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
@@ -20,13 +21,19 @@ export async function openGuest(args: GuestArgs, config: Config): Promise<Guest>
     const guest = await findGuest(args, config)
     if (guest) return guest
     const wanted = named(args)
-    const rehearsed = wanted.find(({ emulator }) => emulator)
-    throw driverError('ERR_NO_TEE', `this machine is no guest of ${wanted.map(({ title }) => title).join(' or ')}`, {
-        hint: [
-            '`guest-attest doctor` says what was looked for',
-            ...(rehearsed ? [`\`guest-attest emulate --tee ${rehearsed.id} -- COMMAND\` rehearses one`] : []),
-        ].join('; '),
-    })
+    const other = await otherGuest(args, config)
+    const rehearsed = other ? undefined : wanted.find(({ emulator }) => emulator)
+    const is = other ? `: it is one of ${other}` : ''
+    throw driverError(
+        'ERR_NO_TEE',
+        `this machine is no guest of ${wanted.map(({ title }) => title).join(' or ')}${is}`,
+        {
+            hint: [
+                '`guest-attest doctor` says what was looked for',
+                ...(rehearsed ? [`\`guest-attest emulate --tee ${rehearsed.id} -- COMMAND\` rehearses one`] : []),
+            ].join('; '),
+        },
+    )
 }
 
 /** For whoever needs proof of a guest that can give none. */
@@ -40,6 +47,19 @@ export async function findGuest(args: GuestArgs, config: Config): Promise<Guest 
     const drivers = await Promise.all(named(args).map((plugin) => plugin.driver()))
     const doors = linuxDoors(config.get(DRIVERS_CONFIG))
     return detect(drivers, doors, args.via === undefined ? {} : { via: args.via })
+}
+
+/** What this machine is where it is no guest of the technology that was named, or null; in words, for a person. */
+export async function otherGuest({ tee }: GuestArgs, config: Config): Promise<string | null> {
+    if (tee === undefined) return null
+    try {
+        const guest = await findGuest({}, config)
+        guest?.close()
+        return guest && guestPluginOf(guest.tee).title
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        return `another technology (${error.message})`
+    }
 }
 
 const named = ({ tee }: GuestArgs): GuestPlugin[] => GUESTS.filter(({ id }) => tee === undefined || id === tee)

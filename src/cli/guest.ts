@@ -26,6 +26,9 @@ export const findGuest = async (args: find.GuestArgs): Promise<Guest | null> => 
     return guest && told(guest)
 }
 
+/** What this machine is instead of a guest of the technology that was named, or null. */
+export const otherGuest = (args: find.GuestArgs): Promise<string | null> => find.otherGuest(args, readConfig())
+
 function told(guest: Guest): Guest {
     if (EMULATED) note('the device is emulated: its reports prove nothing')
     return guest

@@ -150,7 +150,11 @@ export function policyTable<const M extends Members>(
 
 function write(tee: string, members: readonly (readonly [string, Member])[], claims: Claims): string {
     const rows = members.map(([name, row]) => ({ name, row, value: row.strictest(claimAt(claims, row.claim), claims) }))
-    const refused = rows.filter(({ row, value }) => value !== undefined && refuses(row, value, claims))
+    // What nobody claimed is refused by nobody: a set may be made of a log, without a report.
+    const refused = rows.filter(
+        ({ row, value }) =>
+            value !== undefined && claimAt(claims, row.claim) !== undefined && refuses(row, value, claims),
+    )
     // In TOML a table takes in whatever stands behind it.
     const inOrder = rows.toSorted((a, b) => Number(isTable(a.value)) - Number(isTable(b.value)))
     return `# Appraisal policy for \`guest-attest verify --policy\` and for a broker's reference sets (there under [policy]).
@@ -170,7 +174,7 @@ function refuses(row: Member, value: unknown, claims: Claims): boolean {
 }
 
 function written(name: string, row: Member, value: unknown, claims: Claims): string {
-    if (value === undefined) return `# ${name} = ${row.example?.(claimAt(claims, row.claim), claims) ?? '[]'}`
+    if (value === undefined) return `# ${name} = ${row.example?.(claimAt(claims, row.claim), claims) ?? '["…"]'}`
     if (!isTable(value)) return `${name} = ${toml(value)}`
     return Object.entries(value)
         .flatMap(([key, inner]) => [`[${name}.${key}]`, ...Object.entries(inner).map(([k, v]) => `${k} = ${toml(v)}`)])

@@ -55,7 +55,11 @@ writeFileSync(file('long'), Buffer.alloc(65))
 writeFileSync(file('twice.json'), '{"a":1,"a":2}')
 
 for (const { name, args, code = 2, says } of [
-    { name: 'nothing to bind', args: [], says: /name what to bind: one of --report-data, --nonce, --runtime-data/ },
+    {
+        name: 'nothing to bind',
+        args: [],
+        says: /name what to bind: only one of --report-data, --nonce, --runtime-data/,
+    },
     { name: 'two things to bind', args: ['--nonce', NONCE, '--report-data', 'hex:00'], says: /name what to bind/ },
     { name: 'empty report data', args: ['--report-data', 'hex:'], says: /1 to 64 bytes, got 0/ },
     { name: '65 bytes', args: ['--report-data', `hex:${'00'.repeat(65)}`], says: /1 to 64 bytes, got 65/ },

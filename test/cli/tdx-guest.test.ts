@@ -104,9 +104,19 @@ const AFTER = evidence('after', '--format', 'raw')
 const REFUSED: Case[] = [
     { args: ['detect', '--via', 'vsock'], code: 2, says: /ERR_VIA[\s\S]*tdx-attest\.conf/ },
     { args: ['detect', '--tee', 'snp'], code: 1, says: /^[^(]*$/ },
+    {
+        args: ['evidence', '--tee', 'snp', '--report-data', 'hex:00'],
+        code: 1,
+        says: /no guest of AMD SEV-SNP: it is one of Intel TDX \(ERR_NO_TEE\)\n {2}hint: (?!.*emulate)/,
+    },
     { args: ['evidence', '--report-data', 'hex:00', '--vmpl', '0'], code: 2, says: /have no privilege levels/ },
     { args: ['derive-key', '--label', 'a', '--out', file('key')], code: 1, says: /no derived keys.*ERR_NO_TEE/ },
     { args: ['registers', 'extend', 'mrtd', '--file', file('measured')], code: 2, says: /mrtd is fixed.*ERR_REGISTER/ },
+    {
+        args: ['registers', 'extend', 'rtmr1', '--file', file('measured')],
+        code: 2,
+        says: /rtmr1 belongs to the firmware.*ERR_USAGE\)\n {2}hint: rtmr2 and rtmr3/,
+    },
     { args: ['registers', 'extend', 'rtmr9', '--file', file('measured')], code: 2, says: /hint: there are mrtd, / },
     { args: ['registers', 'extend', 'rtmr3', '--digest', '00'], code: 2, says: /digest of 48 bytes, got 1/ },
     { args: ['registers', 'extend', 'rtmr3', '--file', file('none')], code: 2, says: /ERR_NOT_FOUND_FILE/ },

@@ -25,10 +25,13 @@ export const command = define({
         const verifiers = await verifiersFor(args)
         const { verifier, evidence } = recognise(readInput(args.from, MAX_EVIDENCE_BYTES), verifiers)
         const at = readTime(args.at)
+        const isStatus = (name: string) => verifier.checkNames.status?.includes(name) ?? false
         const checks = new Checks([...verifier.checkNames.authentic, ...(verifier.checkNames.status ?? [])])
         const authentic = authenticate(verifier, evidence, at, checks)
         verifier.judgeStatus?.(authentic, null, at, checks)
         const policy = verifier.writePolicy(authentic)
+        for (const { name, detail } of checks.list.filter(({ name, result }) => result === 'skipped' && isStatus(name)))
+            note(`${name}: ${detail}: the policy demands it, and refuses this evidence without --insecure-skip-tcb`)
         if (authentic.emulated) note('this policy was written from an EMULATED guest')
         if (args.out === undefined) printBytes(policy)
         else createFile(args.out, policy, 0o644)

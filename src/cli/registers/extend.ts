@@ -13,6 +13,9 @@ import { readHex } from '../options/bytes.ts'
 import { print, printJson } from '../term.ts'
 import { registerJson, withRegisters } from './registers.ts'
 
+/** What firmware and boot loader measure: sets of reference values name them, and disk keys depend on them. */
+const FIRMWARE_REGISTERS: readonly string[] = ['rtmr0', 'rtmr1']
+
 /** Largest file that is measured. */
 const MAX_FILE = 256 * 1024 * 1024
 
@@ -20,6 +23,11 @@ const OPTIONS = {
     tee: GUEST_OPTIONS.tee,
     digest: { type: 'string', describe: 'the digest to extend it with, in hex' },
     file: { type: 'string', describe: 'the digest of what this file holds; - is standard input' },
+    'insecure-firmware-register': {
+        type: 'boolean',
+        default: false,
+        describe: 'extend rtmr0 or rtmr1 all the same: they are what firmware and kernel have measured',
+    },
     ...JSON_OPTION,
 } as const
 
@@ -33,11 +41,20 @@ export const command = define({
     details:
         'The new value is the hash of the old one and the digest behind it. Nothing takes it back but a restart of the ' +
         'guest, and a disk key that is bound to the register is not released any more afterwards. Nothing is written to an ' +
-        'event log: whoever verifies the register must know what was extended, and in which order.',
+        'event log: whoever verifies the register must know what was extended, and in which order, and proofs with ' +
+        '`evidence --event-log` are refused from then on, because the log does not lead to the register any more.',
     async run(args) {
         const name = String(args['name'])
         if ((args.digest === undefined) === (args.file === undefined))
             throw coreError('ERR_USAGE', 'name what to extend it with: one of --digest, --file')
+        if (FIRMWARE_REGISTERS.includes(name) && !args.insecureFirmwareRegister)
+            throw coreError(
+                'ERR_USAGE',
+                `${name} belongs to the firmware: until the next start nothing gives its value back`,
+                {
+                    hint: 'rtmr2 and rtmr3 are for the system and its applications; a disk key that is bound to it is lost until then; --insecure-firmware-register extends it all the same',
+                },
+            )
         const given = args.digest === undefined ? undefined : readHex(args.digest, '--digest')
         const { digest, after } = await withRegisters({ tee: args.tee }, async (registers) => {
             const before = find(await registers.read(), name)
