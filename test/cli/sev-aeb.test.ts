@@ -135,6 +135,31 @@ serial('a host answers a guest, and an owner judges what it got', async (t) => {
         launchDigest: DIGEST,
     })
 
+    // As a launch service shows it: what agrees is worth no more, what contradicts is refused.
+    const good = {
+        platform: { chip: claims.chip },
+        end: { outcome: 'validated', measured: { digest: DIGEST, policy: 3 } },
+    }
+    const judged = (launches: readonly object[], ...args: string[]) =>
+        verify(out, ...CEK, '--launch-record', file('record.json', JSON.stringify({ uuid: 'u', launches })), ...args)
+    const agrees = await judged([{ ...good, end: null }, good])
+    t.is(agrees.code, 3, agrees.stdout)
+    t.regex(agrees.stdout, /launch record .*proves no more[\s\S]*AUTHENTIC, NOT APPRAISED/)
+    for (const [what, launch] of Object.entries({
+        'another chip': { ...good, platform: { chip: '00' } },
+        'another digest': { ...good, end: { outcome: 'validated', measured: { digest: '00', policy: 3 } } },
+        'another policy': { ...good, end: { outcome: 'validated', measured: { digest: DIGEST, policy: 7 } } },
+        'no validated launch': { ...good, end: { ...good.end, outcome: 'denied' } },
+        'a launch that is open': { ...good, end: null },
+    })) {
+        const ran = await judged([launch], '--launch-digest', DIGEST)
+        t.is(ran.code, 1, what)
+        t.regex(ran.stdout, /REJECTED: ERR_SEV_REPORT_UNEXPECTED/, what)
+    }
+    const none = await verify(out, ...CEK, '--launch-record', file('record.json', '{}'))
+    t.is(none.code, 2)
+    t.regex(none.stderr, /--launch-record: .*launches/)
+
     const nobody = evidenceFile()
     const unknown = await get(`unix://${socket}`, 5, nobody)
     t.is(unknown.code, 1)

@@ -7,6 +7,7 @@ import { sevOwner } from '#plugins.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
 import { note, printJson } from '../term.ts'
 import { NO_STRINGS, readBlob, readSized } from './inputs.ts'
+import { type RecordedLaunch, readLaunchRecord } from './launch-record.ts'
 import { PLATFORM_OPTIONS, readPlatform } from './platform.ts'
 import { type Ending, exitOf, lastLine, showChecks, verdictOf } from './show.ts'
 
@@ -22,6 +23,10 @@ const OPTIONS = {
     nonce: {
         type: 'string',
         describe: 'the 16 bytes that the host was asked to put into it (hex, hex:…, b64:… or @FILE)',
+    },
+    'launch-record': {
+        type: 'string',
+        describe: 'what `broker launch show UUID --json` says of the guest: what contradicts it is refused',
     },
     'authentic-only': {
         type: 'boolean',
@@ -45,12 +50,14 @@ export const command = define({
     details:
         'The host chooses which guest it asks about, and the nonce: the report is bound to nobody, and may be old. It never ' +
         'proves that the guest you talk to is this one. A policy without NODBG and NOKS is refused as soon as anything is expected.\n' +
+        'A launch record denies what contradicts it; what agrees with it is no more than authentic.\n' +
         'Exit status: 0 accepted (or authentic with --authentic-only), 1 rejected, 2 usage, 3 undecided or nothing was expected.',
     async run(args) {
         const { CHAIN_CHECKS, DIGEST_SIZE, REPORT_SIZE, readPolicy, verifyChain, verifyReport } = await sevOwner()
         const digests = args.launchDigest.map((text) => readSized(text, '--launch-digest', DIGEST_SIZE))
         const nonce = args.nonce === undefined ? null : readSized(args.nonce, '--nonce', 16)
         if (args.policy !== undefined) readPolicy(args.policy)
+        const record = args.launchRecord === undefined ? null : readLaunchRecord(args.launchRecord)
         const { report: bytes, certificates, claims: via } = await readEvidence(String(args['file']))
         const { files, trust } = await readPlatform(args, certificates)
         const checks = new Checks([...CHAIN_CHECKS, 'report', ...EXPECTATIONS])
@@ -76,7 +83,8 @@ export const command = define({
                 freshness: 'host-chosen',
                 ...via,
             }
-            await appraise(report, { digests, nonce, policy: args.policy, isExpected }, checks)
+            const wanted = { digests, nonce, policy: args.policy, isExpected, record }
+            await appraise({ ...report, chip: platform.chip }, wanted, checks)
         } catch (error) {
             ending = verdictOf(error)
         }
@@ -94,7 +102,7 @@ export const group: readonly CommandRow[] = [
     },
 ]
 
-const EXPECTATIONS = ['policy', 'launch digest', 'nonce'] as const
+const EXPECTATIONS = ['policy', 'launch digest', 'nonce', 'launch record'] as const
 
 const TEXTS: Readonly<Record<Ending['verdict'], string | undefined>> = {
     accepted: 'ACCEPTED: such a guest was launched there; which guest the host asked about is its own choice',
@@ -122,11 +130,12 @@ interface Wanted {
     readonly nonce: Buffer | null
     readonly policy: number | undefined
     readonly isExpected: boolean
+    readonly record: readonly RecordedLaunch[] | null
 }
 
 async function appraise(
-    report: { readonly digest: Buffer; readonly nonce: Buffer; readonly policy: number },
-    { digests, nonce, policy, isExpected }: Wanted,
+    report: { readonly digest: Buffer; readonly nonce: Buffer; readonly policy: number; readonly chip: string },
+    { digests, nonce, policy, isExpected, record }: Wanted,
     checks: Checks,
 ): Promise<void> {
     const { requirePolicy, sevError } = await sevOwner()
@@ -149,5 +158,13 @@ async function appraise(
         if (!nonce) return null
         if (!nonce.equals(report.nonce)) throw unexpected(`${report.nonce.toString('hex')}, expected another`)
         return { detail: 'the one that was named; the host asked with it' }
+    })
+    checks.runIfNamed('launch record', 'none was named', () => {
+        if (!record) return null
+        const digest = report.digest.toString('hex')
+        const isLike = (one: RecordedLaunch) =>
+            one.digest === digest && one.policy === report.policy && one.chip === report.chip
+        if (!record.some(isLike)) throw unexpected('no launch that was validated has its digest, policy and chip')
+        return { detail: 'a launch that was validated is like it, which proves no more' }
     })
 }
