@@ -38,8 +38,8 @@ export interface Guest {
     readonly registers?: MeasurementRegisters
     /** What its owner had put into its memory before it ran. */
     readonly secrets?: LaunchSecrets
-    /** What the firmware measured after the launch, up to its end. @throws AttestError of drivers/errors.ts */
-    eventLog?(): Buffer
+    /** Whether `evidence` can hand over a log of what was measured after the launch. */
+    readonly hasEventLog?: boolean
     close(): void
 }
 

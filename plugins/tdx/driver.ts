@@ -109,7 +109,6 @@ function noWay(doors: Doors, serviceFile: string, via: Via | undefined, device: 
 
 function guest(doors: Doors, tdx: TdxDoors, probe: Probe & { readonly via: TdxVia }): Guest {
     const { measurements, firmwareLog } = tdx
-    const eventLog = firmwareLog.exists() ? { eventLog: () => firmwareLog.read() } : {}
     return {
         tee: TEE,
         probe,
@@ -126,7 +125,7 @@ function guest(doors: Doors, tdx: TdxDoors, probe: Probe & { readonly via: TdxVi
                 : ({ tee: TEE, report } satisfies Evidence)
         },
         ...(measurements.exists() ? { registers: measurements } : {}),
-        ...eventLog,
+        hasEventLog: firmwareLog.exists(),
         close: () => undefined,
     }
 }

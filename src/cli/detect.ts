@@ -45,7 +45,7 @@ const abilities = (guest: Guest): string[] => [
     ...(guest.deriveKey ? ['derive-key'] : []),
     ...(guest.registers ? ['registers'] : []),
     ...(guest.secrets ? ['secrets'] : []),
-    ...(guest.eventLog ? ['event-log'] : []),
+    ...(guest.hasEventLog ? ['event-log'] : []),
 ]
 
 type Registers = readonly MeasurementRegister[] | undefined

@@ -61,7 +61,7 @@ export const command = define({
         try {
             if (!guest.evidence) throw noEvidence(guest)
             checkLevel(args, guest.tee)
-            if (args.eventLog && !guest.eventLog)
+            if (args.eventLog && !guest.hasEventLog)
                 throw driverError('ERR_EVENT_LOG_MISSING', `this guest of ${guest.tee} has no event log`)
             const evidence = await guest.evidence(binding, {
                 ...(args.vmpl === undefined ? {} : { privilegeLevel: args.vmpl }),

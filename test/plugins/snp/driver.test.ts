@@ -14,6 +14,7 @@ import type { DerivedKeyRequest } from '#drivers/linux/sev-guest.ts'
 import { sevGuest } from '#drivers/linux/sev-guest.ts'
 import { snpDriver } from '#plugins/snp/driver.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
+import { foreignDoors } from '../../drivers/doors.ts'
 import { report, table, vendor } from './minted.ts'
 
 const genoa = await vendor('genoa', await generateVendorKeys())
@@ -25,9 +26,6 @@ interface Kernel {
     readonly release?: string
     readonly answer?: (reportData: Buffer, vmpl: number) => { report: Buffer; certificates: Buffer }
 }
-
-/** The doors of another technology: whoever opens one of them here fails. */
-const { tdxDevice, tdx, efiSecrets } = {} as Doors
 
 function doors({ provider = null, device = false, platformDevice = false, release = '6.12.0', answer }: Kernel): Doors {
     const make =
@@ -60,9 +58,7 @@ function doors({ provider = null, device = false, platformDevice = false, releas
                 throw driverError('ERR_DEVICE_IO', 'not here')
             },
         },
-        tdxDevice,
-        tdx,
-        efiSecrets,
+        ...foreignDoors('tdxDevice', 'tdx', 'efiSecrets'),
     }
 }
 

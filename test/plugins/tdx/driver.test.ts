@@ -13,6 +13,7 @@ import { REPORT_TYPE_TDX, TD_REPORT } from '#plugins/tdx/emulated/td-report.ts'
 import { DEFAULT_PLATFORM, generateVendorKeys, mintChain } from '#plugins/tdx/mint.ts'
 import { mintQuote } from '#plugins/tdx/mint-quote.ts'
 import { parseQuote } from '#plugins/tdx/quote.ts'
+import { foreignDoors } from '../../drivers/doors.ts'
 
 const keys = await generateVendorKeys()
 const certificates = await mintChain(keys, DEFAULT_PLATFORM, new Date())
@@ -33,9 +34,6 @@ interface Kernel {
     readonly asked?: TsmRequest[]
 }
 
-/** What another technology uses. */
-const { sevGuest, efiSecrets } = {} as Doors
-
 function doors(kernel: Kernel): Doors {
     const { provider = null, device, flag = false, port, registers = false, log, release = '6.12.0' } = kernel
     const answer = kernel.answer ?? ((reportData) => quoteOf(reportData))
@@ -47,8 +45,7 @@ function doors(kernel: Kernel): Doors {
             hasCpuFlag: (name) => flag && name === 'tdx_guest',
             requireFilesystem: () => undefined,
         },
-        sevGuest,
-        efiSecrets,
+        ...foreignDoors('sevGuest', 'efiSecrets'),
         tsm: {
             path: '/tsm',
             provider: async () => provider,
@@ -331,9 +328,8 @@ for (const { name, kernel, has } of [
     test(`what this guest cannot do is absent: ${name}`, async (t) => {
         const guest = await tdxDriver.open(doors({ provider: 'tdx_guest', ...kernel }))
         t.is('registers' in (guest ?? {}), has.registers)
-        t.is('eventLog' in (guest ?? {}), has.eventLog)
+        t.is(guest?.hasEventLog, has.eventLog)
         t.false('deriveKey' in (guest ?? {}))
-        if (has.eventLog) t.deepEqual(guest?.eventLog?.(), LOG)
     })
 
 test('a TDREPORT: its fields are where the module writes them', (t) => {
