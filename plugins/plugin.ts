@@ -21,6 +21,10 @@ export interface GuestPlugin {
     readonly keyFields?: KeyFields
     /** What its guests call a level of privilege, of which evidence and keys speak. Absent: they have none. */
     readonly privilegeLevels?: string
+    /** The kernel's modules that its guests answer through. An initrd has them, and loads them before it asks. */
+    readonly modules?: readonly string[]
+    /** Files that its driver reads, which an initrd has where the system it is built on has them. */
+    readonly initrdFiles?: readonly string[]
     /** Loaded when a guest is looked for. */
     driver(): Promise<Driver>
     /** Predicts the measurement of a guest; loaded by `measure` alone. */

@@ -11,6 +11,7 @@ export const sev = {
     id: TEE,
     title: 'AMD SEV',
     errors: SEV_ERRORS,
+    modules: ['efi_secret'],
     driver: async () => (await import('./driver.ts')).sevDriver,
     measure: async () => (await import('./measure.ts')).sevMeasure,
     launch: async () => (await import('./launch-service.ts')).sevLaunch,

@@ -18,6 +18,7 @@ export const snp = {
         'its measurement covers the firmware; kernel, initrd and command line only where the guest is launched with their hashes (QEMU: kernel-hashes=on), or the firmware carries them',
     keyFields: KEY_FIELDS,
     privilegeLevels: 'VMPL',
+    modules: ['sev-guest'],
     driver: async () => (await import('./driver.ts')).snpDriver,
     forms: () => import('./forms.ts'),
     vocabulary: () => import('./vocabulary.ts'),

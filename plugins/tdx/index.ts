@@ -16,6 +16,8 @@ export const tdx = {
     errors: TDX_ERRORS,
     coverage:
         'its measurement (MRTD) covers the firmware; kernel, initrd and command line are in the registers RTMR1 and RTMR2, where a policy or a reference set names them',
+    modules: ['tdx-guest'],
+    initrdFiles: ['/etc/tdx-attest.conf'],
     driver: async () => (await import('./driver.ts')).tdxDriver,
     forms: () => import('./forms.ts'),
     vocabulary: () => import('./vocabulary.ts'),

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { GUESTS } from '#plugins.ts'
 import { run } from '../cli/run.ts'
 import { temporaryFolder } from '../folder.ts'
 
@@ -59,4 +60,14 @@ test('what is loaded in an initrd is in it, every driver among it', async (t) =>
             file,
         )
     }
+})
+
+test('scripts know no plugins: what the manifests name stands in them', (t) => {
+    const script = readFileSync(join(PACKAGING, 'sh/build.sh'), 'utf8')
+    const drivers = /^ATTEST_DRIVERS='(.*)'$/m.exec(script)?.[1]?.split(' ')
+    t.deepEqual(drivers?.toSorted(), GUESTS.flatMap((plugin) => plugin.modules ?? []).toSorted())
+    const copied = [...script.matchAll(/^ *\[ ! -e (\/\S+) \] \|\| cp -L \1 "\$1\/etc\/"$/gm)].map(
+        ([, path = '']) => path,
+    )
+    t.deepEqual(copied.toSorted(), GUESTS.flatMap((plugin) => plugin.initrdFiles ?? []).toSorted())
 })
