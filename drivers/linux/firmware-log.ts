@@ -1,6 +1,6 @@
-// The event log of a TD's firmware: ACPI table CCEL (ACPI 6.5, table 5.59; Intel GHCI for TDX 1.5, section 4.3.3) and the
-// log area that it names, as Linux shows both. The log is the crypto-agile one of TCG's PC Client Firmware Profile 1.06,
-// section 10; the host may have written any of it. Little-endian.
+// The event log of a TD's firmware: ACPI table CCEL (ACPI 6.5, table 5.59; Intel GHCI for TDX 1.5, section 4.3.3) and
+// the log area that it names, as Linux shows both. The log is the crypto-agile one of TCG's PC Client Firmware Profile
+// 1.06, section 10; the host may have written any of it. Little-endian.
 // It is followed here only as far as its records go, to know where it ends: who verifies it replays it.
 // SPDX-License-Identifier: Apache-2.0
 

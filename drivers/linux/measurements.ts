@@ -1,6 +1,6 @@
 // The measurement registers of a TD as files of the kernel (tsm-mr): Linux 6.16 and later,
-// Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest. A file is called `NAME:HASH`, or `NAME` where it is no
-// digest; reading gives the value, writing a digest extends it: value = HASH(value ‖ digest).
+// Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest. A file is called `NAME:HASH`, or `NAME` where it is
+// no digest; reading gives the value, writing a digest extends it: value = HASH(value ‖ digest).
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
@@ -12,6 +12,7 @@ import { driverError } from '../errors.ts'
 import type { DeviceLock } from './device-lock.ts'
 import { SYSFS_MAGIC, type System } from './system.ts'
 
+/** The registers of a TD as the kernel shows them in sysfs. */
 export interface Measurements extends MeasurementRegisters {
     readonly path: string
     /** Whether this kernel has them. @throws AttestError ERR_DEVICE_KIND */

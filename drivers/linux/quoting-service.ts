@@ -1,5 +1,6 @@
-// The quoting service of the host over vsock: the way to a quote where the kernel offers none. Its port stands in the file
-// of Intel's library, `/etc/tdx-attest.conf`. Nothing of it is trusted: whoever verifies the quote trusts its signature.
+// The quoting service of the host over vsock: the way to a quote where the kernel offers none. Its port stands in the
+// file of Intel's library, `/etc/tdx-attest.conf`. Nothing of it is trusted: whoever verifies the quote trusts its
+// signature.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Duplex } from 'node:stream'
@@ -9,6 +10,7 @@ import { deadline } from '#core/wait.ts'
 import { driverError } from '../errors.ts'
 import { encodeQuoteRequest, LENGTH_SIZE, readLength, readQuoteResponse } from './quoting-messages.ts'
 
+/** The host's quoting service (Intel's QGS), reached over vsock. */
 export interface QuotingService {
     /** The file that names the port. */
     readonly path: string

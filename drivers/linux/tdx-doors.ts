@@ -9,6 +9,7 @@ import { type QuotingService, quotingService } from './quoting-service.ts'
 import type { System } from './system.ts'
 import { type TdxGuest, tdxGuest } from './tdx-guest.ts'
 
+/** Every kernel interface that serves TDX alone. */
 export interface TdxDoors {
     readonly tdxGuest: TdxGuest
     readonly quotingService: QuotingService

@@ -22,6 +22,7 @@ import {
     type TdxForm,
 } from './tdx-forms.ts'
 
+/** The device of a TDX guest, whichever of its forms the kernel has. */
 export interface TdxGuest {
     /** Whether the kernel makes quotes through the device, which no upstream kernel does. Nothing is sent to the host. */
     makesQuotes(): Promise<boolean>
@@ -31,6 +32,7 @@ export interface TdxGuest {
     quote(request: TdReportRequest): Promise<Buffer>
 }
 
+/** What a TDREPORT, or a quote of one, is asked for. */
 export interface TdReportRequest {
     /** 64 bytes that the report carries. */
     readonly reportData: Uint8Array

@@ -5,7 +5,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { EMULATION_OID } from '#core/emulation-mark.ts'
 import { AttestError } from '#core/errors.ts'
-import { type Certificate, parseCertificates, parseRevocationList, type RevocationList } from '#core/x509.ts'
+import { type Certificate, outOfTime, parseCertificates, parseRevocationList, type RevocationList } from '#core/x509.ts'
 import type { Trust } from '#evidence/verifier.ts'
 import { snpError } from './errors.ts'
 import { VENDOR_KEYS, type VendorKey } from './roots.ts'
@@ -103,18 +103,9 @@ export function findIssuer(vek: Vek, anchors: Anchors, fromEvidence: () => reado
 }
 
 /** Names what is out of its time. @throws AttestError ERR_SNP_TIME */
-export function checkTime(
-    title: string,
-    { notBefore, notAfter }: Pick<Authority, 'notBefore' | 'notAfter'>,
-    at: Date,
-): void {
-    if (at < notBefore)
-        throw snpError(
-            'ERR_SNP_TIME',
-            `${title} is not valid before ${notBefore.toISOString()}, the time is ${at.toISOString()}`,
-        )
-    if (at > notAfter)
-        throw snpError('ERR_SNP_TIME', `${title} expired at ${notAfter.toISOString()}, the time is ${at.toISOString()}`)
+export function checkTime(title: string, validity: Pick<Authority, 'notBefore' | 'notAfter'>, at: Date): void {
+    const wrong = outOfTime(title, validity, at)
+    if (wrong !== null) throw snpError('ERR_SNP_TIME', wrong)
 }
 
 /**

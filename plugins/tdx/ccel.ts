@@ -1,6 +1,6 @@
 // The log of what a guest measured while it booted, as firmware leaves it behind the ACPI table CCEL. TCG PC Client
-// Platform Firmware Profile 1.06 §10.2 (crypto-agile log), as Intel TDX Virtual Firmware Design Guide §8.3 has it: SHA-384
-// alone, index 0 is MRTD, 1 to 4 are RTMR0 to RTMR3. Little-endian.
+// Platform Firmware Profile 1.06 §10.2 (crypto-agile log), as Intel TDX Virtual Firmware Design Guide §8.3 has it:
+// SHA-384 alone, index 0 is MRTD, 1 to 4 are RTMR0 to RTMR3. Little-endian.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'

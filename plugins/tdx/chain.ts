@@ -1,13 +1,13 @@
 // From a PCK certificate, or from the certificate that signs statements, to a root that is trusted.
-// Intel SGX PCK Certificate and CRL Profile Specification, rev 1.5: root → Platform CA or Processor CA → PCK, and root →
-// TCB Signing. The root is the built-in key, or those that the caller gave instead; what evidence brings can only lead
-// to one.
+// Intel SGX PCK Certificate and CRL Profile Specification, rev 1.5: root → Platform CA or Processor CA → PCK, and root
+// → TCB Signing. The root is the built-in key, or those that the caller gave instead; what evidence brings can only
+// lead to one.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { equalBytes } from '#core/bytes.ts'
 import { EMULATION_OID } from '#core/emulation-mark.ts'
-import { type Certificate, derBits, parseCertificates } from '#core/x509.ts'
+import { type Certificate, derBits, outOfTime, parseCertificates } from '#core/x509.ts'
 import type { NamedBytes, Trust } from '#evidence/verifier.ts'
 import { tdxError } from './errors.ts'
 import { PCK_CAS, PCK_CN, type Pck, readPck } from './pck.ts'
@@ -150,18 +150,9 @@ export const isEmulated = ({ pck, ca }: Pick<PckChain, 'pck' | 'ca'>): boolean =
     pck.emulated || ca.emulated || ca.root.emulated
 
 /** Names what is out of its time. @throws AttestError ERR_TDX_TIME */
-export function checkTime(
-    title: string,
-    { notBefore, notAfter }: Pick<Authority, 'notBefore' | 'notAfter'>,
-    at: Date,
-): void {
-    if (at < notBefore)
-        throw tdxError(
-            'ERR_TDX_TIME',
-            `${title} is not valid before ${notBefore.toISOString()}, the time is ${at.toISOString()}`,
-        )
-    if (at > notAfter)
-        throw tdxError('ERR_TDX_TIME', `${title} expired at ${notAfter.toISOString()}, the time is ${at.toISOString()}`)
+export function checkTime(title: string, validity: Pick<Authority, 'notBefore' | 'notAfter'>, at: Date): void {
+    const wrong = outOfTime(title, validity, at)
+    if (wrong !== null) throw tdxError('ERR_TDX_TIME', wrong)
 }
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g

@@ -1,6 +1,7 @@
-// What a TDX quote claims, with what Intel says of its platform, as a table: the broker's policy schema is made from it.
-// Meanings after Intel TDX Module 1.5 ABI and the DCAP quoting library. Who chose a value: the hardware measured it, the
-// host gave it at launch (the module then holds the guest to it), the guest put it in, or the verifier found it.
+// What a TDX quote claims, with what Intel says of its platform, as a table: the broker's policy schema is made from
+// it. Meanings after Intel TDX Module 1.5 ABI and the DCAP quoting library. Who chose a value: the hardware measured
+// it, the host gave it at launch (the module then holds the guest to it), the guest put it in, or the verifier found
+// it.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { BitRow } from '#core/bits.ts'

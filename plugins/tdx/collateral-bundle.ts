@@ -1,5 +1,5 @@
-// All that quotes of one platform are judged by as one JSON file of nine fields, in which verifiers hand it to each other:
-// statements as the text that was signed, chains as PEM with the root last, revocation lists as DER in hex.
+// All that quotes of one platform are judged by as one JSON file of nine fields, in which verifiers hand it to each
+// other: statements as the text that was signed, chains as PEM with the root last, revocation lists as DER in hex.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Certificate } from '#core/x509.ts'

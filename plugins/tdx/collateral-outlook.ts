@@ -1,4 +1,5 @@
-// What Intel's collateral is good for, and until when: each thing that expires, and the first of those that a quote needs.
+// What Intel's collateral is good for, and until when: each thing that expires, and the first of those that a quote
+// needs.
 // SPDX-License-Identifier: Apache-2.0
 
 import { AttestError, messageOf } from '#core/errors.ts'

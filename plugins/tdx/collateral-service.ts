@@ -1,5 +1,5 @@
-// Intel's collateral for whoever keeps it: fetched and verified before anybody writes it, described with its expiry, and
-// joined into one file. What a quote needs is worked out with the same steps that judge it.
+// Intel's collateral for whoever keeps it: fetched and verified before anybody writes it, described with its expiry,
+// and joined into one file. What a quote needs is worked out with the same steps that judge it.
 // SPDX-License-Identifier: Apache-2.0
 
 import { AttestError, coreError } from '#core/errors.ts'

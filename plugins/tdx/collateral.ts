@@ -1,16 +1,16 @@
 // Intel's signed statements, as files: `{"tcbInfo":{…},"signature":"…"}`, `{"enclaveIdentity":{…},"signature":"…"}`
-// (Intel SGX and TDX Provisioning Certification Service API, version 4), and the bundles of nine fields in which verifiers
-// hand them on with their chains and revocation lists. Several may be there, for several platforms and of several dates.
-// The signature is over the bytes as they were sent: they are cut out of the text and never written again.
+// (Intel SGX and TDX Provisioning Certification Service API, version 4), and the bundles of nine fields in which
+// verifiers hand them on with their chains and revocation lists. Several may be there, for several platforms and of
+// several dates. The signature is over the bytes as they were sent: they are cut out of the text and never written
+// again.
 // SPDX-License-Identifier: Apache-2.0
 
 import { verify } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
-import { AttestError } from '#core/errors.ts'
 import { memberText, parseJson } from '#core/json.ts'
-import { type Certificate, parseCertificates } from '#core/x509.ts'
+import { type Certificate, outOfTime, parseCertificates } from '#core/x509.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
-import { type Anchors, checkTime, type Issued } from './chain.ts'
+import type { Anchors, Issued } from './chain.ts'
 import { type QeIdentity, readQeIdentity, readTcbInfo, type TcbInfo } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
 import type { Pck } from './pck.ts'
@@ -169,13 +169,8 @@ export function statementVerifier(anchors: Anchors, lists: RevocationLists, sign
 }
 
 function checkSigner(signer: Issued, lists: RevocationLists, at: Date): void {
-    try {
-        checkTime(signer.cn, signer, at)
-        checkTime(signer.root.cn, signer.root, at)
-    } catch (error) {
-        if (!(error instanceof AttestError)) throw error
-        throw tdxError('ERR_TDX_COLLATERAL_TIME', error.message, { cause: error })
-    }
+    const wrong = outOfTime(signer.cn, signer, at) ?? outOfTime(signer.root.cn, signer.root, at)
+    if (wrong !== null) throw tdxError('ERR_TDX_COLLATERAL_TIME', wrong)
     checkNotRevoked(signer.root, [signer], lists, at)
 }
 

@@ -1,5 +1,5 @@
-// RTMR1 and RTMR2 of a TD whose kernel, initrd and command line QEMU hands over (`-kernel -initrd -append`), as OVMF and
-// the EFI stub of Linux extend them. What they extend differs between versions: each difference is a choice.
+// RTMR1 and RTMR2 of a TD whose kernel, initrd and command line QEMU hands over (`-kernel -initrd -append`), as OVMF
+// and the EFI stub of Linux extend them. What they extend differs between versions: each difference is a choice.
 //   QEMU 10.1 and older write into the kernel's setup header (hw/i386/x86-common.c, x86_load_linux), 10.2 does not
 //   edk2 before edk2-stable202411 puts the separator of "ready to boot" into RTMR0 (OvmfPkg/Tcg/TdTcg2Dxe)
 //   edk2 from edk2-stable202502 puts `initrd=initrd` before the command line, older ones behind it

@@ -1,5 +1,5 @@
-// The guest's side of TDX: quotes through configfs-tsm, through the device of the kernels before it, or from the quoting
-// service of the host; registers and the event log where the kernel shows them.
+// The guest's side of TDX: quotes through configfs-tsm, through the device of the kernels before it, or from the
+// quoting service of the host; registers and the event log where the kernel shows them.
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes } from '#core/bytes.ts'

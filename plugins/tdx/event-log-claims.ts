@@ -1,6 +1,7 @@
 // What an event log claims once it has replayed to the registers of a quote. The digests are then those that were
-// measured. What a digest does not cover stays the word of whoever sent the log: the type of an event, and the labels that
-// GRUB writes before its text; so a rule that must hold against the guest's own boot loader names registers instead.
+// measured. What a digest does not cover stays the word of whoever sent the log: the type of an event, and the labels
+// that GRUB writes before its text; so a rule that must hold against the guest's own boot loader names registers
+// instead.
 // SPDX-License-Identifier: Apache-2.0
 
 import { hash } from 'node:crypto'

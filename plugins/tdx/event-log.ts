@@ -1,6 +1,7 @@
-// The event log that came with a quote: of the firmware (CCEL) or of dstack (JSON), and whether it is that of the quote.
-// The log is the word of whoever sends it. What makes it more is that it replays to the registers of a quote: then its
-// digests are those that were measured, in their order. Types, and data of which no digest was taken, stay its word.
+// The event log that came with a quote: of the firmware (CCEL) or of dstack (JSON), and whether it is that of the
+// quote. The log is the word of whoever sends it. What makes it more is that it replays to the registers of a quote:
+// then its digests are those that were measured, in their order. Types, and data of which no digest was taken, stay its
+// word.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'

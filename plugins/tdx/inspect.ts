@@ -16,7 +16,7 @@ import { parseEventLog } from './event-log.ts'
 import { textOf, typeName } from './event-types.ts'
 import { PCK_CN, readPck } from './pck.ts'
 import { parseQuote, QE_REPORT, type Quote } from './quote.ts'
-import { weaknessesOf } from './weaknesses.ts'
+import { WEAKNESSES } from './weaknesses.ts'
 
 /** @throws AttestError where it is no quote */
 export function describe({ report, eventLog }: Evidence): FieldLine[] {
@@ -44,7 +44,7 @@ export function describe({ report, eventLog }: Evidence): FieldLine[] {
         ...describeQe(quote),
         ...describeChain(quote),
         ...(eventLog ? describeLog(eventLog) : []),
-        ...weaknessesOf({}).map(({ name, means, published, source }) => ({
+        ...WEAKNESSES.map(({ name, means, published, source }) => ({
             name: 'weakness',
             value: `${name} (${published}, ${source})`,
             means,

@@ -1,5 +1,5 @@
-// TDX evidence in the key broker protocol's JSON form, as it is received: every member's type and length is checked before
-// it becomes a quote and an event log.
+// TDX evidence in the key broker protocol's JSON form, as it is received: every member's type and length is checked
+// before it becomes a quote and an event log.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'

@@ -1,6 +1,6 @@
-// The members of an appraisal policy of TDX, one row each: what it may be, how it is judged, and what `policy init` writes.
-// The schema, the checks and the written policy are made of this table. A row without a judge belongs to the check of the
-// platform's status (status.ts), which asks for it.
+// The members of an appraisal policy of TDX, one row each: what it may be, how it is judged, and what `policy init`
+// writes. The schema, the checks and the written policy are made of this table. A row without a judge belongs to the
+// check of the platform's status (status.ts), which asks for it.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
@@ -98,11 +98,11 @@ export const MEMBERS = {
     }),
     rtmr0: register(
         'rtmr0',
-        'RTMR0: the machine that the host gave the firmware. It differs with the size of the machine; without it, the tables\n# of the host (ACPI, with code that the kernel runs) are anything.',
+        'RTMR0: the machine that the host gave the firmware. It differs with the size of the machine; without it, the tables of the host (ACPI, with code that the kernel runs) are anything.',
     ),
     rtmr1: register(
         'rtmr1',
-        'RTMR1 and RTMR2: boot loader and kernel; command line and initrd. Both have to be named before a reference set may\n# say that it covers them.',
+        'RTMR1 and RTMR2: boot loader and kernel; command line and initrd. Both have to be named before a reference set may say that it covers them.',
     ),
     rtmr2: register('rtmr2'),
     rtmr3: register('rtmr3', 'RTMR3: what the running guest measured. Leave it out where guests go on measuring.'),
@@ -254,7 +254,7 @@ export const MEMBERS = {
         schema: listOf(z.enum(ACCEPTABLE_STATUSES as [TcbStatus, ...TcbStatus[]])),
         check: 'tcb-status',
         claim: 'tcbStatus',
-        says: "What of Intel's words on the platform is accepted beside UpToDate; how long a TCB out of date is (from its date\n# on) and statements that have expired; and how old those may be that have not.",
+        says: "What of Intel's words on the platform is accepted beside UpToDate; how long a TCB out of date is (from its date on) and statements that have expired; and how old those may be that have not.",
         // Who writes from evidence of such a platform has accepted it by name, or it would have been refused before.
         strictest: (status) => acceptable(status),
         example: () => '["SWHardeningNeeded"]',

@@ -1,6 +1,6 @@
 // Where Intel's statements are to be had: Intel's Provisioning Certification Service (API version 4), caches of it that
-// answer the same (PCCS), and Azure's mirror. Which question gives what, where its issuer chain stands, and how much of an
-// answer is read, is one table.
+// answer the same (PCCS), and Azure's mirror. Which question gives what, where its issuer chain stands, and how much of
+// an answer is read, is one table.
 // SPDX-License-Identifier: Apache-2.0
 
 import { AttestError, coreError } from '#core/errors.ts'

@@ -1,5 +1,5 @@
-// The quoting enclave: its report, which the PCK signs and which names the attestation key, and whether it is the one that
-// Intel names. Intel TDX DCAP Quoting Library API rev 0.9, appendix 3; facts of the identity: PCS API version 4.
+// The quoting enclave: its report, which the PCK signs and which names the attestation key, and whether it is the one
+// that Intel names. Intel TDX DCAP Quoting Library API rev 0.9, appendix 3; facts of the identity: PCS API version 4.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto'

@@ -1,7 +1,8 @@
 // The quote of a TD. Intel TDX DCAP Quoting Library API rev 0.9, appendix 3 (versions 4 and 5), Intel SGX DCAP ECDSA
 // Quote Library API rev 1.14, appendix A.4 (certification data, and the report of an enclave). Little-endian; keys and
 // signatures are big-endian. Done: attestation key type 2, bodies 2 to 4 (TDX 1.0, 1.5, 1.5 extended), a QE report
-// certified by a PEM chain (quote-encode.ts writes them). Refused by name: version 3 and body 1 (SGX), and the certifications that name no chain.
+// certified by a PEM chain (quote-encode.ts writes them). Refused by name: version 3 and body 1 (SGX), and the
+// certifications that name no chain.
 // SPDX-License-Identifier: Apache-2.0
 
 import { toHex } from '#core/bytes.ts'

@@ -1,5 +1,6 @@
-// Revocation lists of Intel's root and of the CA that issued a PCK certificate (RFC 5280 §5). A list of an authority has
-// its name, byte by byte, and its signature. Every one counts, stale ones too; whether the newest has expired is told.
+// Revocation lists of Intel's root and of the CA that issued a PCK certificate (RFC 5280 §5). A list of an authority
+// has its name, byte by byte, and its signature. Every one counts, stale ones too; whether the newest has expired is
+// told.
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes } from '#core/bytes.ts'

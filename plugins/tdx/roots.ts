@@ -1,6 +1,7 @@
-// Intel's root key of SGX and TDX: the trust anchor, as figures. The fingerprint is the SHA-256 of the certificate (DER)
-// that Intel publishes: https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer
-// (Intel SGX PCK Certificate and CRL Profile Specification, rev 1.5). Compare them before you trust a build.
+// Intel's root key of SGX and TDX: the trust anchor, as figures. The fingerprint is the SHA-256 of the certificate
+// (DER) that Intel publishes:
+// https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer (Intel SGX PCK
+// Certificate and CRL Profile Specification, rev 1.5). Compare them before you trust a build.
 // SPDX-License-Identifier: Apache-2.0
 
 /** A key on P-256. */

@@ -1,5 +1,5 @@
-// Is what Intel says of the platform acceptable? UpToDate is; any other status only where the caller or a policy names it,
-// or within a grace that a policy gives, and each of them is said. What has expired says nothing of today.
+// Is what Intel says of the platform acceptable? UpToDate is; any other status only where the caller or a policy names
+// it, or within a grace that a policy gives, and each of them is said. What has expired says nothing of today.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Checks } from '#core/checks.ts'

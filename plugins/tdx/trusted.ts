@@ -1,4 +1,5 @@
-// All that a trust says, read once: whether it can be read is known from then on, and nothing is read again for each quote.
+// All that a trust says, read once: whether it can be read is known from then on, and nothing is read again for each
+// quote.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Trust } from '#evidence/verifier.ts'

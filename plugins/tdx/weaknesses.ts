@@ -1,10 +1,11 @@
 // Published attacks that an authentic quote cannot rule out. A dated table: add a row with its source when one is
-// published; a row goes when no supported platform is open to it. What Intel's TCB status answers is none: a platform that
-// is open to it is not up to date.
+// published; a row goes when no supported platform is open to it. What Intel's TCB status answers is none: a platform
+// that is open to it is not up to date.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Claims, Weakness } from '#evidence/verdict.ts'
+import type { Weakness } from '#evidence/verdict.ts'
 
+/** What every platform is open to: all that have TDX have DDR5 memory. */
 export const WEAKNESSES: readonly Weakness[] = [
     {
         name: 'TEE.fail',
@@ -13,6 +14,3 @@ export const WEAKNESSES: readonly Weakness[] = [
         source: 'https://tee.fail',
     },
 ]
-
-/** The rows that a platform is open to: every one that has TDX has DDR5 memory. */
-export const weaknessesOf = (_claims: Claims): Weakness[] => [...WEAKNESSES]

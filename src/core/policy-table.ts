@@ -1,5 +1,5 @@
-// An appraisal policy as a table: one row a member, with what it may be, how it is judged, and what is written of it. The
-// schema, the checks and the commented TOML of a technology's policy are made of its table.
+// An appraisal policy as a table: one row a member, with what it may be, how it is judged, and what is written of it.
+// The schema, the checks and the commented TOML of a technology's policy are made of its table.
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
@@ -15,6 +15,7 @@ export interface Claims {
 
 export type Outcome = { readonly detail: string }
 
+/** One member of a policy: what it may be, how it is judged, what is written of it. */
 export interface PolicyRow<S extends z.ZodMiniType> {
     readonly schema: S
     /** The check that judges it. */
@@ -26,7 +27,7 @@ export interface PolicyRow<S extends z.ZodMiniType> {
      * @throws AttestError where the claim is not what the policy wants; absent members are not judged
      */
     judge?(wanted: NonNullable<z.output<S>>, claim: ClaimValue | undefined, claims: Claims): Outcome
-    /** What the written policy says above it; absent where it belongs to the row before. */
+    /** What the written policy says above it, in one line; absent where it belongs to the row before. */
     readonly says?: string
     /** What is written; undefined leaves the example, as a comment. */
     strictest(claim: ClaimValue | undefined, claims: Claims): z.input<S>
@@ -41,6 +42,7 @@ type Members = Readonly<Record<string, Member>>
 /** A policy as its table reads it. */
 export type PolicyOf<M extends Members> = { readonly [Name in keyof M]: z.output<M[Name]['schema']> }
 
+/** What a table of members makes of a policy file, of evidence's claims, and of both. */
 export interface PolicyTable<M extends Members> {
     readonly rows: readonly (readonly [keyof M & string, Member])[]
     readonly schema: { readonly shape: Readonly<Record<string, unknown>> }
@@ -160,8 +162,21 @@ function write(tee: string, members: readonly (readonly [string, Member])[], cla
     return `# Appraisal policy for \`guest-attest verify --policy\` and for a broker's reference sets (there under [policy]).
 # A list accepts any of its entries; what is left out is not checked, and \`verify\` says so.
 ${refused.length > 0 ? `# NOTE: the report that this was written from is refused by it: ${refused.map(({ name }) => name).join(', ')}.\n` : ''}tee = "${tee}"
-${inOrder.map(({ name, row, value }) => `${row.says ? `\n# ${row.says}\n` : ''}${written(name, row, value, claims)}\n`).join('')}`
+${inOrder.map(({ name, row, value }) => `${row.says ? `\n${comment(row.says)}\n` : ''}${written(name, row, value, claims)}\n`).join('')}`
 }
+
+// As lines of a comment.
+function comment(text: string): string {
+    const lines: string[] = []
+    for (const word of text.split(' ')) {
+        const last = lines.at(-1)
+        if (last !== undefined && last.length + word.length < MAX_COLUMNS) lines[lines.length - 1] = `${last} ${word}`
+        else lines.push(`# ${word}`)
+    }
+    return lines.join('\n')
+}
+
+const MAX_COLUMNS = 120
 
 function refuses(row: Member, value: unknown, claims: Claims): boolean {
     try {

@@ -142,6 +142,17 @@ export function parseCertificate(der: Uint8Array, title: string): Certificate {
     }
 }
 
+/** What is wrong where a certificate does not hold at a time, for a person; null where it holds. */
+export function outOfTime(
+    title: string,
+    { notBefore, notAfter }: Pick<Certificate, 'notBefore' | 'notAfter'>,
+    at: Date,
+): string | null {
+    const now = `the time is ${at.toISOString()}`
+    if (at < notBefore) return `${title} is not valid before ${notBefore.toISOString()}, ${now}`
+    return at > notAfter ? `${title} expired at ${notAfter.toISOString()}, ${now}` : null
+}
+
 /** A revocation list in DER, PEM, or DER as hex text. @throws AttestError ERR_CERTIFICATE */
 export function parseRevocationList(bytes: Uint8Array, title: string): RevocationList {
     const asText = Buffer.from(bytes).toString('latin1').trim()

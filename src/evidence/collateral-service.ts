@@ -37,6 +37,7 @@ export interface CollateralService {
 /** What was read from files, and the roots that replace the vendor's. */
 export type GivenCollateral = Pick<Trust, 'roots' | 'certificates' | 'revocationLists' | 'statements'>
 
+/** What to fetch, from whom, and what is there already. */
 export interface CollateralWanted {
     readonly platform: string
     /** One of `sources`, or the origin of a service. */
@@ -54,6 +55,7 @@ export interface CollateralDeps {
 
 export type HttpGet = (url: string, limits: { readonly maxBytes: number }) => Promise<HttpAnswer>
 
+/** An answer of an https server, whatever its status. */
 export interface HttpAnswer {
     readonly status: number
     /** Names in lower case. */

@@ -38,6 +38,7 @@ export interface Fit {
 
 export type MeasureRows = Readonly<Record<string, MeasureRow>>
 
+/** An option of `measure` that is one technology's own. */
 export interface MeasureRow {
     readonly type: keyof MeasureTypes
     readonly describe: string

@@ -1,6 +1,6 @@
-// What the kernel of an emulated TD offers: /dev/tdx_guest, the provider of configfs-tsm, the registers in sysfs and the
-// event log. Linux drivers/virt/coco/tdx-guest/tdx-guest.c (7.0), tsm-mr.c, drivers/acpi/sysfs.c; GetQuote through the
-// device as Intel's kernels and go-tdx-guest's had it, which upstream never did. Pure: what a request changes, its
+// What the kernel of an emulated TD offers: /dev/tdx_guest, the provider of configfs-tsm, the registers in sysfs and
+// the event log. Linux drivers/virt/coco/tdx-guest/tdx-guest.c (7.0), tsm-mr.c, drivers/acpi/sysfs.c; GetQuote through
+// the device as Intel's kernels and go-tdx-guest's had it, which upstream never did. Pure: what a request changes, its
 // answer commits.
 // SPDX-License-Identifier: Apache-2.0
 

@@ -1,5 +1,5 @@
-// The TDX module and the quoting enclave of an emulated platform: TDREPORTs with a MAC that no other platform makes, the
-// registers of one TD, and quotes of its reports. Intel TDX Module 1.5 ABI (TDG.MR.REPORT, TDG.MR.RTMR.EXTEND).
+// The TDX module and the quoting enclave of an emulated platform: TDREPORTs with a MAC that no other platform makes,
+// the registers of one TD, and quotes of its reports. Intel TDX Module 1.5 ABI (TDG.MR.REPORT, TDG.MR.RTMR.EXTEND).
 // Pure but for the randomness of signatures: whoever changes a register says when.
 // SPDX-License-Identifier: Apache-2.0
 
