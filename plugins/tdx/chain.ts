@@ -45,6 +45,8 @@ export interface PckChain {
     readonly pck: Pck
     readonly key: KeyObject
     readonly ca: Issued
+    /** Every known certificate of the CA's key, this one among them. */
+    readonly twins: readonly Issued[]
 }
 
 const TCB_SIGNING_CN = 'Intel SGX TCB Signing'
@@ -128,9 +130,8 @@ export function chainReader(anchors: Anchors) {
         if (!leaf || leaves.length > 1)
             throw tdxError('ERR_TDX_CHAIN', `the quote brings ${leaves.length} certificates of a PCK, expected one`)
         const pck = readPck(leaf)
-        const ca = [...anchors.cas, ...brought].find(
-            (ca) => equalBytes(ca.name, leaf.issuerName) && signedBy(leaf, ca.key),
-        )
+        const cas = [...anchors.cas, ...brought]
+        const ca = cas.find((ca) => equalBytes(ca.name, leaf.issuerName) && signedBy(leaf, ca.key))
         if (!ca)
             throw tdxError('ERR_TDX_CHAIN', `no ${leaf.issuerCn} that a trusted root vouches for has signed the PCK`, {
                 hint: anchors.custom
@@ -139,7 +140,7 @@ export function chainReader(anchors: Anchors) {
             })
         if (leaf.x509.ca) throw tdxError('ERR_TDX_CHAIN', 'the certificate of the PCK is that of an authority')
         wantUsage(leaf, DIGITAL_SIGNATURE)
-        return { pck, key: wantP256(leaf), ca }
+        return { pck, key: wantP256(leaf), ca, twins: cas.filter(({ key }) => key.equals(ca.key)) }
     }
 }
 
@@ -169,6 +170,13 @@ function pemBlocks(pem: Buffer): string[] {
         throw tdxError('ERR_TDX_CERTIFICATION', 'something stands between the certificates of the quote')
     return blocks
 }
+
+/** Certificates of a quote as bytes, in an order of their own: those that are written in another way are the same. */
+export const chainBytes = (pem: Buffer): Buffer[] =>
+    pemBlocks(pem)
+        .map((block) => Buffer.from(block.replaceAll(/-----[A-Z ]+-----/g, ''), 'base64'))
+        .toSorted(Buffer.compare)
+        .filter((der, i, all) => i === 0 || !der.equals(all[i - 1] as Buffer))
 
 function parseOne(block: string): Certificate {
     const [certificate] = parseCertificates(Buffer.from(block, 'latin1'), 'certificate of the quote')

@@ -9,6 +9,7 @@ import { DAY_MS } from '#core/dates.ts'
 import { certificatePem } from '#core/mint.ts'
 import { DEFAULT_PLATFORM, type MintedPlatform, type VendorCertificates, type VendorLists } from './mint.ts'
 import type { TcbStatus } from './platform.ts'
+import { TD_QE } from './qe.ts'
 
 /** The inner object as it was signed, and the signature in hex. */
 export interface Signed {
@@ -106,14 +107,14 @@ export const DEFAULT_MODULES: readonly ModuleIdentity[] = [
     },
 ]
 
-/** The quoting enclave: its report has these. The signer is none of Intel's. */
+/** The quoting enclave: its report has these. Signer and product are those that are known without an identity. */
 export const DEFAULT_QE = {
     miscselect: '00000000',
     miscselectMask: 'FFFFFFFF',
     attributes: '11000000000000000000000000000000',
     attributesMask: 'FBFFFFFFFFFFFFFF0000000000000000',
-    mrsigner: 'E0'.repeat(32),
-    isvprodid: 2,
+    mrsigner: TD_QE.mrSigner.toUpperCase(),
+    isvprodid: TD_QE.isvProdId,
     tcbLevels: [
         { tcb: { isvsvn: 4 }, tcbDate: '2024-11-13T00:00:00Z', tcbStatus: 'UpToDate' },
         {

@@ -8,6 +8,12 @@ import type { QeIdentity } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
 import { QE_REPORT, type QeReport, type Quote } from './quote.ts'
 
+/** Intel's quoting enclave for TDs: what no update of it changes. */
+export const TD_QE = {
+    mrSigner: 'dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5',
+    isvProdId: 2,
+} as const
+
 /** In the first byte of an enclave's ATTRIBUTES: the host may read and write it. */
 const SGX_DEBUG = 0x02
 
@@ -37,6 +43,22 @@ export function attestationKeyOf({ attestationKey }: Quote): KeyObject {
     } catch (cause) {
         throw tdxError('ERR_TDX_SIGNATURE', 'the attestation key is no point of P-256', { cause })
     }
+}
+
+/**
+ * Without an identity of Intel's: a PCK certifies any enclave of its platform, so that at least signer and product have
+ * to be those of the TD quoting enclave, as every identity of it has them.
+ * @throws AttestError ERR_TDX_COLLATERAL_MISSING
+ */
+export function checkKnownQe({ mrSigner, isvProdId }: QeReport): void {
+    if (toHex(mrSigner) === TD_QE.mrSigner && isvProdId === TD_QE.isvProdId) return
+    throw tdxError(
+        'ERR_TDX_COLLATERAL_MISSING',
+        `no identity of the quoting enclave was given, and this one is not Intel's: expected MRSIGNER ${TD_QE.mrSigner}, ISVPRODID ${TD_QE.isvProdId}, got ${toHex(mrSigner)}, ${isvProdId}`,
+        {
+            hint: 'https://api.trustedservices.intel.com/tdx/certification/v4/qe/identity has it: give it with --collateral',
+        },
+    )
 }
 
 /** @throws AttestError ERR_TDX_QE */

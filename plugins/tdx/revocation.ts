@@ -9,7 +9,8 @@ import type { NamedBytes } from '#evidence/verifier.ts'
 import type { Authority, PckChain } from './chain.ts'
 import { tdxError } from './errors.ts'
 
-interface GivenList {
+/** A list that was read. */
+export interface GivenList {
     readonly name: string
     readonly list: RevocationList & { readonly nextUpdate: Date }
     /** Whether that authority has signed it; worked out once for each. */
@@ -50,10 +51,10 @@ export const readLists = (given: readonly NamedBytes[]): RevocationLists =>
     })
 
 /** @throws AttestError ERR_TDX_CRL, ERR_TDX_REVOKED, ERR_TDX_COLLATERAL_TIME where all are of the future */
-export function checkRevocation({ pck, ca }: PckChain, lists: RevocationLists, at: Date): Revocation {
+export function checkRevocation({ pck, ca, twins }: PckChain, lists: RevocationLists, at: Date): Revocation {
     const { certificate } = pck
     return {
-        root: checkNotRevoked(ca.root, [ca, ca.root], lists, at),
+        root: checkNotRevoked(ca.root, [...twins, ca.root], lists, at),
         pck: checkNotRevoked(ca, [{ cn: certificate.subjectCn, serial: certificate.serial }], lists, at),
     }
 }

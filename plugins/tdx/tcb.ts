@@ -1,13 +1,14 @@
 // What Intel says of a platform's TCB, and of its TDX module: the levels of TCB info version 3, and how the statuses of
 // platform, module and quoting enclave make one. Intel SGX and TDX Provisioning Certification Service API, version 4,
-// "Enclave Identity" and "TCB Info V3"; Intel's quote verification library decides likewise.
+// "Enclave Identity" and "TCB Info V3"; Intel's quote verification library decides likewise, but for a module that was
+// exchanged for a worse one.
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes, isZero, toHex } from '#core/bytes.ts'
 import type { EnclaveLevel, QeIdentity, TcbInfo, TcbLevel } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
 import type { Pck } from './pck.ts'
-import type { Platform, TcbStatus } from './platform.ts'
+import { type Platform, TCB_STATUSES, type TcbStatus } from './platform.ts'
 import type { QeReport, TdBody } from './quote.ts'
 
 /** What is compared with the levels. */
@@ -97,8 +98,20 @@ export function evaluateTcb(compared: Compared, info: TcbInfo, identity: QeIdent
     const launched = evaluateSvn(compared, body.teeTcbSvn, info, identity)
     const now = body.teeTcbSvn2 ? evaluateSvn(compared, body.teeTcbSvn2, info, identity) : launched
     const relaunch = relaunchStatus(launched.tcbStatus, now.tcbStatus)
-    return { ...launched, tcbStatus: relaunch ?? launched.tcbStatus, relaunchAdvised: relaunch !== null }
+    if (relaunch !== null) return { ...launched, tcbStatus: relaunch, relaunchAdvised: true }
+    // Intel's library asks for the module that runs now only where the one that launched the TD is out of date.
+    if (rankOf(now.tcbStatus) <= rankOf(launched.tcbStatus)) return { ...launched, relaunchAdvised: false }
+    return {
+        ...now,
+        tcbDate: now.tcbDate && launched.tcbDate && now.tcbDate > launched.tcbDate ? launched.tcbDate : now.tcbDate,
+        advisoryIds: merged([...launched.advisoryIds, ...now.advisoryIds]),
+        relaunchAdvised: false,
+    }
 }
+
+const rankOf = (status: TcbStatus): number => TCB_STATUSES.indexOf(status)
+
+const merged = (ids: readonly string[]): string[] => [...new Set(ids)].toSorted((a, b) => (a < b ? -1 : 1))
 
 function evaluateSvn({ pck, qe }: Compared, svn: Buffer, info: TcbInfo, identity: QeIdentity) {
     const platform = met(info.tcbLevels.find((level) => meets(level, pck, svn)))
@@ -113,7 +126,7 @@ function evaluateSvn({ pck, qe }: Compared, svn: Buffer, info: TcbInfo, identity
         qeStatus: enclave.status,
         // Where a level was not met, there is no date.
         tcbDate: dates.includes(Number.NaN) ? null : new Date(Math.min(...dates)),
-        advisoryIds: [...new Set(all.flatMap(({ advisories }) => advisories))].toSorted((a, b) => (a < b ? -1 : 1)),
+        advisoryIds: merged(all.flatMap(({ advisories }) => advisories)),
     }
 }
 

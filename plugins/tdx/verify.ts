@@ -9,18 +9,18 @@ import type { Checks } from '#core/checks.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import type { Trust } from '#evidence/verifier.ts'
-import { type Anchors, checkTime, isEmulated, type PckChain } from './chain.ts'
+import { type Anchors, chainBytes, checkTime, isEmulated, type PckChain } from './chain.ts'
 import { claimsOf } from './claims.ts'
-import { statementsFor } from './collateral.ts'
+import { type SignerFinder, type Statement, statementsFor, type Verified } from './collateral.ts'
 import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
 import { type Collateral, describePlatform, type VerifiedQe } from './describe-platform.ts'
 import { tdxError } from './errors.ts'
 import { checkEventLog } from './event-log.ts'
 import { logClaims } from './event-log-claims.ts'
 import type { TdxAuthentic } from './platform.ts'
-import { attestationKeyOf, checkQeIdentity, checkQeReport } from './qe.ts'
+import { attestationKeyOf, checkKnownQe, checkQeIdentity, checkQeReport } from './qe.ts'
 import { parseQuote, type Quote } from './quote.ts'
-import { checkRevocation, type Revocation, type RevocationLists } from './revocation.ts'
+import { checkNotRevoked, checkRevocation, type Revocation, type RevocationLists } from './revocation.ts'
 import { checkModule, type Evaluation, evaluateTcb } from './tcb.ts'
 import { type Trusted, type TrustReader, trustReader } from './trusted.ts'
 import { WEAKNESSES } from './weaknesses.ts'
@@ -53,12 +53,12 @@ export function authenticator(trust: Trust, read: TrustReader = trustReader(trus
     return function authenticate(evidence: Evidence, at: Date, checks: Checks): TdxAuthentic {
         const raw = evidence.report
         const quote = checks.run('format', () => describeFormat(parseQuote(raw)))
-        const id = identify(quote, raw)
-        const known = kept.get(id)
-        const chain = checks.run('chain', () => {
+        const { chain, id, known } = checks.run('chain', () => {
             const { readChain, anchors } = read()
+            const id = identify(quote)
+            const known = kept.get(id)
             const chain = known?.chain ?? readChain(quote.certification.data)
-            return { ...chain, detail: describeChain(chain, anchors) }
+            return { chain, id, known, detail: describeChain(chain, anchors) }
         })
         const { lists, anchors } = read()
         checks.run('validity', () => checkValidity(chain, at))
@@ -82,7 +82,11 @@ export function authenticator(trust: Trust, read: TrustReader = trustReader(trus
                 verifiedQe.identified.add(identity)
                 return { detail: `MRSIGNER ${toHex(identity.mrsigner)}` }
             })
-        else checks.skip('qe-identity', 'no identity of the quoting enclave was given')
+        else
+            checks.runIfNamed('qe-identity', 'no identity was given: signer and product alone were compared', () => {
+                checkKnownQe(verifiedQe.qe)
+                return null
+            })
         checks.run('signature', () => checkSignature(raw, quote, verifiedQe.key))
         const evaluation = runTcb(checks, quote, verifiedQe, collateral)
 
@@ -106,12 +110,19 @@ export function authenticator(trust: Trust, read: TrustReader = trustReader(trus
 
 const describeFormat = (quote: Quote) => ({ ...quote, detail: `version ${quote.version}, body type ${quote.bodyType}` })
 
-// Everything but what the attestation key has signed, and its signature: the same in each quote of one platform.
-const identify = ({ signedSize, size }: Quote, raw: Buffer): string =>
-    hash('sha256', raw.subarray(signedSize + SIGNATURE_END, size), 'base64')
-
-/** The size of the signature data, and the signature. */
-const SIGNATURE_END = 4 + 64
+// What is the same in each quote of one platform. Its certificates count, not how somebody has written them: nobody shall
+// fill what is kept with one enclave.
+const identify = ({ attestationKey, qeReport, qeReportSignature, authData, certification }: Quote): string =>
+    hash(
+        'sha256',
+        // The digest of each, as their lengths differ.
+        Buffer.concat(
+            [attestationKey, qeReport, qeReportSignature, authData, ...chainBytes(certification.data)].map((part) =>
+                hash('sha256', part, 'buffer'),
+            ),
+        ),
+        'base64',
+    )
 
 function describeChain({ pck, ca }: PckChain, { custom }: Anchors): string {
     const anchor = custom ? 'a root that the caller gave' : "Intel's key, built in"
@@ -153,16 +164,29 @@ function runRevocation(
 const describeList = ({ name, nextUpdate }: NonNullable<Revocation['root']>, at: Date): string =>
     at <= nextUpdate ? `not in ${name}` : `not in ${name}, WHICH HAS EXPIRED`
 
-function runCollateral(checks: Checks, { pck }: PckChain, trusted: Trusted, at: Date): Collateral {
+function runCollateral(checks: Checks, { pck, ca }: PckChain, trusted: Trusted, at: Date): Collateral {
     const answer: { collateral: Collateral } = { collateral: { tcbInfo: null, qeIdentity: null } }
     const { statements, verifyStatement } = trusted
     const others = statements.others.length > 0 ? ` (of no use here: ${statements.others.join(', ')})` : ''
     const missing = `no TCB info for FMSPC ${pck.fmspc}, or no identity of the TD QE, was given${others}: not checked`
     checks.runIfNamed('collateral', missing, () => {
-        const { tcbInfo, qeIdentity, passedOver } = statementsFor(trusted, pck, at)
+        const signersOf: SignerFinder = (statement) =>
+            trusted.signersOf(statement).filter(({ root }) => root === ca.root)
+        const { tcbInfo, qeIdentity, passedOver } = statementsFor({ statements, signersOf }, pck, at)
+        const verified = <T>(statement: Statement<T>): Verified<T> => {
+            const found = verifyStatement(statement, at)
+            if (found.signer.root !== ca.root)
+                throw tdxError(
+                    'ERR_TDX_COLLATERAL',
+                    `${statement.name}: another root vouches for it than for the PCK, and may speak of its own platforms alone`,
+                )
+            // Whoever has revoked one certificate of a key means the key.
+            checkNotRevoked(ca.root, signersOf(statement), trusted.lists, at)
+            return found
+        }
         answer.collateral = {
-            tcbInfo: tcbInfo ? verifyStatement(tcbInfo, at) : null,
-            qeIdentity: qeIdentity ? verifyStatement(qeIdentity, at) : null,
+            tcbInfo: tcbInfo ? verified(tcbInfo) : null,
+            qeIdentity: qeIdentity ? verified(qeIdentity) : null,
         }
         if (!tcbInfo || !qeIdentity) return null
         const unsigned = passedOver.map((name) => `PASSED OVER, not signed by any trusted key: ${name}`)
