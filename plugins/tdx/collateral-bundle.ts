@@ -57,6 +57,7 @@ function chainOf({ certificates }: OpenedCollateral, { certificate, root }: Issu
     return pem(certificate) + pem(above)
 }
 
-const pem = ({ x509 }: Certificate): string => `${x509.toString().trimEnd()}\n`
+/** As a file has it. */
+export const pem = ({ x509 }: Certificate): string => `${x509.toString().trimEnd()}\n`
 
 const missing = (what: string) => tdxError('ERR_TDX_COLLATERAL_MISSING', `no ${what} is there`)

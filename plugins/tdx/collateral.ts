@@ -159,7 +159,7 @@ export function statementVerifier(anchors: Anchors, lists: RevocationLists, sign
                 'ERR_TDX_COLLATERAL',
                 anchors.signers.length > 0
                     ? `${statement.name} is not signed by any key that a trusted root vouches for`
-                    : `${statement.name}: no certificate of the key that signed it was given`,
+                    : `${statement.name}: no certificate of the key that signed it was given, or none that leads to a trusted root`,
                 { hint: fetchHint() },
             )
         const signer = signers.find(({ notBefore, notAfter }) => notBefore <= at && at <= notAfter) ?? first
@@ -181,6 +181,19 @@ function best<T>(among: readonly Statement<T>[], weigh: (body: T) => readonly [n
     const weighed = among.map((statement) => ({ statement, weight: weigh(statement.body) }))
     weighed.sort(({ weight: a }, { weight: b }) => b[0] - a[0] || b[1] - a[1])
     return weighed[0]?.statement
+}
+
+/**
+ * What a service answers, if it is one statement and its signature, and nothing beside.
+ * @throws AttestError ERR_TDX_COLLATERAL, ERR_JSON
+ */
+export function readAnswer(answer: NamedBytes, member: 'tcbInfo' | 'enclaveIdentity'): NamedBytes {
+    const members = Object.keys(parse(answer.bytes, answer.name).value)
+    if (members.length === 2 && members.includes(member) && members.includes('signature')) return answer
+    throw tdxError(
+        'ERR_TDX_COLLATERAL',
+        `${answer.name}: expected ${member} and signature alone, got ${members.join(', ')}`,
+    )
 }
 
 function readFile({ name, bytes }: NamedBytes): Partial<Statements> {

@@ -37,6 +37,7 @@ export interface Certificate {
 }
 
 export interface RevocationList {
+    readonly der: Buffer
     readonly issuerCn: string
     /** In DER. */
     readonly issuerName: Buffer
@@ -286,6 +287,7 @@ function readList(der: Buffer, title: string): RevocationList {
     const signed = raw(tbs)
     const bits = Buffer.from(signature.valueBlock.valueHexView)
     return {
+        der,
         issuerCn: nameCn(issuer, title),
         issuerName: raw(issuer),
         number: number ? derNumber(number, title) : null,

@@ -24,11 +24,11 @@ export interface CollateralService {
      * @throws AttestError of the plugin; ERR_HTTP_*
      */
     fetch(wanted: CollateralWanted, deps: CollateralDeps): Promise<readonly CollateralFile[]>
-    /** The platforms that statements are there for. @throws AttestError of the plugin */
+    /** The platforms that statements are there for; files that cannot be read are passed over. */
     platformsIn(given: GivenCollateral): readonly string[]
     /** What is there, in the order in which it expires. @throws AttestError of the plugin: it cannot be read */
     describe(given: GivenCollateral, at: Date): readonly CollateralItem[]
-    /** Until when evidence can be judged by what is there. @throws AttestError of the plugin */
+    /** Until when evidence can be judged by what can be read of what is there. @throws AttestError of the plugin: of the evidence */
     outlook(given: GivenCollateral, evidence: Evidence, at: Date): Outlook
     /** All that evidence of a platform is judged by, as one file. @throws AttestError of the plugin: something is missing */
     bundle(given: GivenCollateral, platform: string, at: Date): Buffer
@@ -42,9 +42,9 @@ export interface CollateralWanted {
     readonly platform: string
     /** One of `sources`, or the origin of a service. */
     readonly source: string
-    /** One of `updates`, or a number that the vendor gave a set. */
+    /** One of `updates`, or a number that the vendor gave a set: that very set then, also where a later one is there. */
     readonly update: string
-    /** What is there already: it is never replaced by what is older. */
+    /** What is there already: what of it verifies is never replaced by what is older. */
     readonly present: GivenCollateral
 }
 

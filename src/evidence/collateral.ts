@@ -10,6 +10,9 @@ import { isRevocationList, parseCertificates, parseRevocationList } from '#core/
 import { evidenceError } from './errors.ts'
 import type { NamedBytes, Trust, Verifier } from './verifier.ts'
 
+/** RFC 8259 §2. */
+const JSON_SPACE = Buffer.from(' \t\n\r')
+
 const FILE_NAME = /\.(?:pem|crt|cer|der|crl|json)$/i
 
 export type Collateral = Pick<Trust, 'certificates' | 'revocationLists' | 'statements'>
@@ -19,7 +22,32 @@ export type Collateral = Pick<Trust, 'certificates' | 'revocationLists' | 'state
  * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE, ERR_EVIDENCE_TRUST
  */
 export function readCollateral(path: string | undefined): Collateral {
-    const files = path === undefined ? [] : collateralFiles(path).map((name) => ({ name, bytes: readInput(name) }))
+    return sortCollateral(path === undefined ? [] : collateralFiles(path).map(readNamed))
+}
+
+/**
+ * What can be read of a path, for whoever replaces files there: what is broken must not keep away its own successor. To
+ * judge by, there is `readCollateral`.
+ * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
+ */
+export function readableCollateral(path: string): Collateral {
+    const read = (name: string): NamedBytes[] => {
+        try {
+            const file = readNamed(name)
+            sortCollateral([file])
+            return [file]
+        } catch (error) {
+            if (error instanceof AttestError) return []
+            throw error
+        }
+    }
+    return sortCollateral(collateralFiles(path).flatMap(read))
+}
+
+const readNamed = (name: string): NamedBytes => ({ name, bytes: readInput(name) })
+
+/** Tells files apart by what is in them. @throws AttestError ERR_EVIDENCE_TRUST */
+export function sortCollateral(files: readonly NamedBytes[]): Collateral {
     const statements = files.filter(isJson)
     const others = files.filter((file) => !isJson(file))
     const lists = new Set(others.filter((file) => expect(file, 'a certificate or a revocation list', isList)))
@@ -53,7 +81,7 @@ export function checkRoots(roots: readonly NamedBytes[], verifiers: readonly Ver
 }
 
 // The plugin that knows the statement reads it; here it is told apart from certificates alone.
-const isJson = ({ bytes }: NamedBytes): boolean => bytes.toString('latin1', 0, 64).trimStart().startsWith('{')
+const isJson = ({ bytes }: NamedBytes): boolean => bytes.find((byte) => !JSON_SPACE.includes(byte)) === 0x7b
 
 function isList({ bytes, name }: NamedBytes): boolean {
     const is = isRevocationList(bytes, name)

@@ -5,7 +5,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { certificatePem } from '#core/mint.ts'
-import { readCollateral } from '#evidence/collateral.ts'
+import { readableCollateral, readCollateral } from '#evidence/collateral.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { vendor } from '../plugins/snp/minted.ts'
@@ -38,6 +38,28 @@ test('a folder: by the order of names, told apart by what is in them, other file
     t.deepEqual(names(read.certificates), ['a.der', 'b.pem', 'c.CRT'])
     t.deepEqual(names(read.revocationLists), ['list.crl', 'list.der', 'list.pem'])
     t.true(read.certificates[0]?.bytes.equals(certificates.vcek))
+})
+
+test('a statement is told by its first character that is no white space, however far that is', (t) => {
+    const path = join(temporaryFolder(t), 'spaced.json')
+    writeFileSync(path, `${' \t\r\n'.repeat(1000)}{}`)
+    t.is(readCollateral(path).statements.length, 1)
+})
+
+test('a certificate with a comment that begins a list is refused, as one that is cut', (t) => {
+    const path = join(temporaryFolder(t), 'commented.pem')
+    writeFileSync(path, `# -----BEGIN X509 CRL-----\n${pem}`)
+    t.throws(() => readCollateral(path), { code: 'ERR_EVIDENCE_TRUST', message: /X509 CRL without its end/ })
+})
+
+test('what can be read of a folder, for whoever replaces the rest', (t) => {
+    const folder = temporaryFolder(t)
+    for (const [name, bytes] of Object.entries({ 'a.pem': pem, 'b.crl': 'no list', 'c.crl': list, 'd.json': '' }))
+        writeFileSync(join(folder, name), bytes)
+    symlinkSync('/nowhere', join(folder, 'e.pem'))
+    const { certificates: read, revocationLists, statements } = readableCollateral(folder)
+    t.deepEqual([read.length, revocationLists.length, statements.length], [1, 1, 0])
+    t.throws(() => readCollateral(folder), { code: 'ERR_NOT_FOUND_FILE' })
 })
 
 for (const { name, bytes, lists } of [

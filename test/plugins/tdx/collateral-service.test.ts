@@ -1,11 +1,12 @@
 // Collateral from a service: what is asked for, what comes back, and what of it is refused before anybody writes it.
 // SPDX-License-Identifier: Apache-2.0
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import { openHttps } from '#core/https-get.ts'
+import { certificatePem } from '#core/mint.ts'
 import { readCollateral } from '#evidence/collateral.ts'
 import { readCollateralFolder, writeCollateralFolder } from '#evidence/collateral-folder.ts'
 import type { CollateralFile, CollateralWanted, GivenCollateral } from '#evidence/collateral-service.ts'
@@ -13,12 +14,11 @@ import { judge } from '#evidence/judge.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
 import { tdxCollateral } from '#plugins/tdx/collateral-service.ts'
 import { mintLists } from '#plugins/tdx/mint.ts'
+import { bundle, qeIdentity, signStatement, tcbInfo } from '#plugins/tdx/mint-statements.ts'
 import { tdxVerifier } from '#plugins/tdx/verifier.ts'
 import { CA } from '#test/core/peer.ts'
 import { temporaryFolder } from '#test/folder.ts'
-import { VECTORS, vectors } from '#test/machine.ts'
-import { needs } from '#test/needs.ts'
-import { identityOf, infoOf, named, quote, serialOf, trustIn, type Vendor, vendor, withLists } from './minted.ts'
+import { identityOf, infoOf, named, quote, serialOf, type Vendor, vendor, withLists } from './minted.ts'
 import { type Answers, answersOf, FMSPC, failing, PATHS, pccs, saying } from './pccs.ts'
 
 const intel = await vendor()
@@ -28,6 +28,19 @@ const days = (count: number): Date => new Date(intel.now.getTime() + count * DAY
 const stranger = await vendor()
 const revoked = await withLists(intel, { root: { revoked: [serialOf(intel.certificates.tcbSigning)] } })
 const staleLists = await mintLists(intel.keys, intel.now, { pck: { thisUpdate: days(-40), nextUpdate: days(-10) } })
+const later = { thisUpdate: days(-1), number: 10 } as const
+const strict = await withLists(intel, {
+    root: { ...later, revoked: ['abcd'] },
+    pck: { ...later, revoked: [serialOf(intel.certificates.pck)] },
+})
+const lower = await withLists(intel, { root: { ...later, number: 9 }, pck: { ...later, number: 9 } })
+const earlier = await withLists(intel, {
+    root: { number: 10, thisUpdate: days(-5) },
+    pck: { number: 10, thisUpdate: days(-5) },
+})
+const sameTime = await withLists(intel, { root: { thisUpdate: intel.now } })
+
+const evidence = { tee: 'tdx', report: quote(intel) }
 
 const NOTHING: GivenCollateral = { certificates: [], revocationLists: [], statements: [] }
 const rootsOf = ({ certificates }: Vendor) => [named('root', certificates.root)]
@@ -83,20 +96,30 @@ test('what a service hands out is what a quote is judged by', async (t) => {
     t.deepEqual(writeCollateralFolder(folder, files), [], 'nothing is written twice')
 })
 
-for (const [update, query] of [
-    ['early', 'update=early'],
-    ['17', 'tcbEvaluationDataNumber=17'],
+const numbered = (of: Vendor, number: number, issued = days(-1)): { info: Buffer; identity: Buffer } => ({
+    info: infoOf(of, {}, { times: { tcbEvaluationDataNumber: number, issueDate: issued } }).bytes,
+    identity: identityOf(of, {}, { tcbEvaluationDataNumber: number, issueDate: issued }).bytes,
+})
+
+const chains = { signing: [intel.certificates.tcbSigning, intel.certificates.root] }
+const info = (bytes: Buffer | string, chain = chains.signing): Answers => ({
+    [PATHS.tcb]: saying(bytes, 'TCB-Info-Issuer-Chain', chain),
+})
+const identity = (bytes: Buffer | string): Answers => ({
+    [PATHS.identity]: saying(bytes, 'SGX-Enclave-Identity-Issuer-Chain', chains.signing),
+})
+const set = (of: { info: Buffer; identity: Buffer }): Answers => ({ ...info(of.info), ...identity(of.identity) })
+
+for (const [update, query, answers] of [
+    ['early', 'update=early', {}],
+    ['17', 'tcbEvaluationDataNumber=17', set(numbered(intel, 17))],
 ] as const)
     test(`the set ${update} is asked for`, async (t) => {
-        const { asked } = await fetchFrom(t, answersOf(intel), { update })
+        const { asked } = await fetchFrom(t, { ...answersOf(intel), ...answers }, { update })
         t.true(asked.includes(`${PATHS.tcb}?fmspc=${FMSPC.toUpperCase()}&${query}`))
         t.true(asked.includes(`${PATHS.identity}?${query}`))
     })
 
-const chains = { signing: [intel.certificates.tcbSigning, intel.certificates.root] }
-const info = (bytes: Buffer, chain = chains.signing): Answers => ({
-    [PATHS.tcb]: saying(bytes, 'TCB-Info-Issuer-Chain', chain),
-})
 const sgx = Buffer.from(infoOf(intel, { id: 'SGX' }).bytes)
 const tampered = Buffer.from(infoOf(intel).bytes.toString().replace('OutOfDate', 'UpToDate'))
 const pckCrl = (list: Buffer, chain = [intel.certificates.platform, intel.certificates.root]): Answers => ({
@@ -234,6 +257,174 @@ test('what is older than what is there is refused', async (t) => {
     })
 })
 
+const platformList = (list: Buffer): Answers => ({
+    [PATHS.pckCrl]: (request, response) => {
+        const answers = answersOf({ ...intel, lists: { ...intel.lists, pck: list } })
+        answers[PATHS.pckCrl]?.(request, response)
+    },
+})
+const rootList = (list: Buffer): Answers => ({ [PATHS.rootCrl]: saying(list.toString('hex')) })
+
+for (const [name, answers, says] of [
+    ['a PCK list of a lower number', platformList(lower.pck), /number 9, .* older than .*number 10/],
+    ['a PCK list of an earlier date', platformList(earlier.pck), /older than/],
+    ['a root list of a lower number', rootList(lower.root), /number 9, .* older than .*number 10/],
+    ['a root list of an earlier date', rootList(earlier.root), /older than/],
+] as const)
+    test(`a service cannot take back what was revoked: ${name}`, async (t) => {
+        const current = { ...answersOf(intel), ...platformList(strict.pck), ...rootList(strict.root) }
+        const folder = folderWith(t, (await fetchFrom(t, current)).files)
+        const present = { ...readCollateralFolder(folder), roots: rootsOf(intel) }
+        t.is((await fetchFrom(t, current, { present })).files.length, 7, 'the same again is no older')
+        const error = await t.throwsAsync(fetchFrom(t, { ...current, ...answers }, { present }))
+        t.is(errnoOf(error), 'ERR_TDX_COLLATERAL', messageOf(error))
+        t.regex(messageOf(error), says)
+    })
+
+test('who signs statements is judged by the lists that are there, too', async (t) => {
+    const present = { ...NOTHING, roots: rootsOf(intel), revocationLists: [named('root.crl', revoked.root)] }
+    await t.throwsAsync(fetchFrom(t, { ...answersOf(intel), ...rootList(sameTime.root) }, { present }), {
+        code: 'ERR_TDX_REVOKED',
+    })
+})
+
+test('lists of strangers that are there hinder nobody', async (t) => {
+    const present = {
+        ...NOTHING,
+        roots: rootsOf(intel),
+        revocationLists: [named('root.crl', stranger.lists.root), named('pck.crl', stranger.lists.pck)],
+    }
+    t.is((await fetchFrom(t, answersOf(intel), { present })).files.length, 7)
+})
+
+const [low, high] = [numbered(intel, 17), numbered(intel, 18, days(-3))]
+for (const { name, update, there, answers, code } of [
+    { name: 'a lower number than was asked for', update: '18', answers: set(low), code: 'ERR_TDX_COLLATERAL' },
+    { name: 'a higher one', update: '17', answers: set(high), code: 'ERR_TDX_COLLATERAL' },
+    {
+        name: 'an identity of another number than was asked for',
+        update: '18',
+        answers: { ...info(high.info), ...identity(low.identity) },
+        code: 'ERR_TDX_COLLATERAL',
+    },
+    {
+        name: 'a lower one than is there',
+        update: 'standard',
+        there: high,
+        answers: set(low),
+        code: 'ERR_TDX_COLLATERAL',
+    },
+    {
+        name: 'a lower one than is there, where the next set was asked for',
+        update: 'early',
+        there: high,
+        answers: set(low),
+        code: 'ERR_TDX_COLLATERAL',
+    },
+    {
+        name: 'a lower one than is there, which was asked for',
+        update: '17',
+        there: high,
+        answers: set(low),
+        code: null,
+    },
+    { name: 'what was asked for', update: '18', there: low, answers: set(high), code: null },
+] as readonly {
+    name: string
+    update: string
+    there?: { info: Buffer; identity: Buffer }
+    answers: Answers
+    code: string | null
+}[])
+    test(`evaluation numbers: ${name}`, async (t) => {
+        const statements = there ? [named('info.json', there.info), named('identity.json', there.identity)] : []
+        const present = { ...NOTHING, roots: rootsOf(intel), statements }
+        const fetched = fetchFrom(t, { ...answersOf(intel), ...answers }, { update, present })
+        if (code === null) t.is((await fetched).files.length, 7)
+        else await t.throwsAsync(fetched, { code, message: /evaluation number/ })
+    })
+
+const forever = { tcbEvaluationDataNumber: 0xffffffff, nextUpdate: '9999-12-31T00:00:00Z' }
+const poison = infoOf(stranger, forever)
+const poisonous = JSON.stringify(
+    bundle(
+        intel.certificates,
+        intel.lists,
+        { ...signStatement(tcbInfo(intel.now, {}, forever), stranger.keys.tcbSigning), signature: '00'.repeat(64) },
+        signStatement(qeIdentity(intel.now), intel.keys.tcbSigning),
+    ),
+)
+
+for (const [name, answers] of [
+    ['a bundle as the identity', identity(poisonous)],
+    ['a bundle as TCB info', info(poisonous)],
+    ['a member beside the statement', info(infoOf(intel).bytes.toString().replace('{', '{"enclaveIdentity":{},'))],
+] as const)
+    test(`refused: ${name}`, async (t) => {
+        await t.throwsAsync(fetchFrom(t, { ...answersOf(intel), ...answers }), {
+            code: 'ERR_TDX_COLLATERAL',
+            message: /and signature alone, got/,
+        })
+    })
+
+const [honest, fixed] = [infoOf(intel).bytes, answersOf(intel)]
+const headed = (extra: string, body = honest): Answers => ({
+    [PATHS.tcb]: (_, response) => {
+        const chain = chains.signing.map(certificatePem).join('') + extra
+        response.setHeader('TCB-Info-Issuer-Chain', encodeURIComponent(chain)).end(body)
+    },
+})
+const listBlock = '-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n'
+for (const [name, answers] of [
+    ['spaces before a statement', headed('', Buffer.concat([Buffer.alloc(70, 0x20), honest]))],
+    ['a list among the issuers', headed(listBlock)],
+    ['a comment among the issuers', headed(`# ${listBlock}{"tcbInfo":`)],
+    ['a root of a stranger among the issuers', headed(certificatePem(stranger.certificates.root))],
+    ['a list as PEM with text before it', rootListPem(intel.lists.root)],
+] as const)
+    test(`what is written is what was verified, and nothing else: ${name}`, async (t) => {
+        const plain = folderWith(t, (await fetchFrom(t, { ...fixed, ...headed('') })).files)
+        const folder = folderWith(t, (await fetchFrom(t, { ...fixed, ...headed(''), ...answers })).files)
+        for (const file of readdirSync(plain))
+            t.deepEqual(readFileSync(join(folder, file)), readFileSync(join(plain, file)), file)
+        const verifier = tdxVerifier({ ...STRICT_TRUST, ...readCollateral(folder), roots: rootsOf(intel) })
+        t.is(judge(verifier, evidence, {}, new Date()).verdict, 'authentic')
+    })
+
+function rootListPem(list: Buffer): Answers {
+    const pem = `{\n-----BEGIN X509 CRL-----\n${list.toString('base64')}\n-----END X509 CRL-----\n`
+    return { [PATHS.rootCrl]: saying(pem) }
+}
+
+for (const [file, bytes] of [
+    [`tdx-tcb-info-${FMSPC}.json`, '{"tcbInfo":'],
+    [`tdx-tcb-info-${FMSPC}.json`, poison.bytes],
+    ['tdx-qe-identity.json', '{"cloudInit":1}'],
+    ['tdx-qe-identity.json', poisonous],
+    ['tdx-root.crl', 'no list'],
+    [`tdx-tcb-info-${FMSPC}-issuers.pem`, '-----BEGIN X509 CRL-----'],
+] as const)
+    test(`what is broken or forged keeps nothing away that replaces it: ${file}: ${bytes.toString().slice(0, 30)}`, async (t) => {
+        const { files } = await fetchFrom(t, answersOf(intel))
+        const folder = folderWith(t, files)
+        writeFileSync(join(folder, file), bytes)
+        const present = { ...readCollateralFolder(folder), roots: rootsOf(intel) }
+        const again = await fetchFrom(t, answersOf(intel), { present })
+        t.true(writeCollateralFolder(folder, again.files).includes(file))
+        const verifier = tdxVerifier({ ...STRICT_TRUST, ...readCollateral(folder), roots: rootsOf(intel) })
+        t.is(judge(verifier, evidence, {}, new Date()).verdict, 'authentic')
+    })
+
+test('nothing is written where one file is none of collateral', (t) => {
+    const folder = temporaryFolder(t)
+    const files = [
+        { name: 'a.json', bytes: Buffer.from('{}') },
+        { name: 'b.crl', bytes: Buffer.from('no list') },
+    ]
+    t.throws(() => writeCollateralFolder(folder, files), { code: 'ERR_EVIDENCE_TRUST' })
+    t.deepEqual(readdirSync(folder), [])
+})
+
 test('under the built-in root nothing of a stranger is taken', async (t) => {
     await t.throwsAsync(fetchFrom(t, answersOf(intel), { present: NOTHING }), { code: 'ERR_TDX_COLLATERAL' })
 })
@@ -262,145 +453,4 @@ test('a service that is busy is asked again', async (t) => {
     t.teardown(() => client.close())
     t.is((await client.get(`${service.url}/`, { maxBytes: 10 })).body.toString(), 'done')
     t.is(calls, 3)
-})
-
-const given = (changed: Partial<GivenCollateral> = {}): GivenCollateral => ({
-    ...trustIn(intel),
-    certificates: [named('tcb-signing', intel.certificates.tcbSigning), named('platform', intel.certificates.platform)],
-    ...changed,
-})
-const evidence = { tee: 'tdx', report: quote(intel) }
-
-test('what is there is told in the order in which it expires, and what is replaced is not missed', (t) => {
-    const old = infoOf(intel, {}, { times: { issueDate: days(-60), nextUpdate: days(-30) } })
-    const items = tdxCollateral.describe(given({ statements: [old, infoOf(intel), identityOf(intel)] }), intel.now)
-    t.deepEqual(
-        items.map(({ what }) => what),
-        [
-            `TCB info of ${FMSPC}`,
-            ...items.slice(1, 5).map(({ what }) => what),
-            'certificate of Intel SGX TCB Signing',
-            'certificate of Intel SGX PCK Platform CA',
-        ],
-    )
-    t.deepEqual(
-        items
-            .slice(1, 5)
-            .map(({ what }) => what)
-            .toSorted(),
-        [
-            'QE identity',
-            `TCB info of ${FMSPC}`,
-            'revocation list of Intel SGX PCK Platform CA',
-            'revocation list of Intel SGX Root CA',
-        ],
-    )
-    t.deepEqual(
-        items.map(({ superseded }) => superseded),
-        [true, ...Array<boolean>(6).fill(false)],
-    )
-    t.true(items.every(({ problem }) => problem === null))
-})
-
-test('what a verifier would refuse is told', (t) => {
-    const items = tdxCollateral.describe(
-        given({ statements: [infoOf(stranger)], revocationLists: [named('root.crl', stranger.lists.root)] }),
-        intel.now,
-    )
-    t.deepEqual(
-        items.filter(({ problem }) => problem).map(({ what }) => what),
-        [`TCB info of ${FMSPC}`, 'revocation list of Intel SGX Root CA'].toSorted(
-            (a, b) => items.findIndex(({ what }) => what === a) - items.findIndex(({ what }) => what === b),
-        ),
-    )
-})
-
-for (const { name, changed, want } of [
-    { name: 'everything holds', changed: {}, want: { because: 'revocation list of Intel SGX Root CA', until: true } },
-    {
-        name: 'its statement ends first',
-        changed: { statements: [infoOf(intel, {}, { times: { nextUpdate: days(5) } }), identityOf(intel)] },
-        want: { because: `TCB info of ${FMSPC}`, until: true },
-    },
-    {
-        name: 'no statement of its platform',
-        changed: { statements: [infoOf(intel, { fmspc: '00906ed50000' }), identityOf(intel)] },
-        want: { because: `no TCB info of ${FMSPC} is there`, until: false },
-    },
-    {
-        name: 'a statement of its platform with another PCE alone, which a verifier refuses',
-        changed: { statements: [infoOf(intel, { pceId: 'ffff' }), identityOf(intel)] },
-        want: { because: /PCE-ID: expected 0000, got ffff/, until: false },
-    },
-    {
-        name: 'no list',
-        changed: { revocationLists: [] },
-        want: { because: 'no revocation list of Intel SGX Root CA is there', until: false },
-    },
-    { name: 'another vendor', changed: { roots: rootsOf(stranger) }, want: { because: /not trusted/, until: false } },
-] as const satisfies readonly { name: string; changed: Partial<GivenCollateral>; want: unknown }[])
-    test(`the outlook of a guest: ${name}`, (t) => {
-        const { platform, until, because } = tdxCollateral.outlook(given(changed), evidence, intel.now)
-        t.is(platform, FMSPC)
-        t.is(until !== null, want.until, because)
-        if (typeof want.because === 'string') {
-            // Lists and statements of one minute end together.
-            if (name !== 'everything holds') t.is(because, want.because)
-        } else t.regex(because, want.because)
-    })
-
-test('the outlook of a guest counts the statement of its own PCE', (t) => {
-    const other = infoOf(intel, { pceId: 'ffff', tcbEvaluationDataNumber: 99 }, { times: { nextUpdate: days(2) } })
-    const own = infoOf(intel, {}, { times: { nextUpdate: days(5) } })
-    const { until } = tdxCollateral.outlook(given({ statements: [other, own, identityOf(intel)] }), evidence, intel.now)
-    t.is(Math.floor(Number(until) / 1000), Math.floor(days(5).getTime() / 1000))
-})
-
-test('one file has all that a quote is judged by', (t) => {
-    const all = given({ certificates: [...given().certificates, named('root', intel.certificates.root)] })
-    const bundle = tdxCollateral.bundle(all, FMSPC, intel.now)
-    const trust = { ...STRICT_TRUST, roots: rootsOf(intel), statements: [{ name: 'bundle.json', bytes: bundle }] }
-    t.is(judge(tdxVerifier(trust), evidence, {}, intel.now).verdict, 'authentic')
-    t.is(Object.keys(JSON.parse(bundle.toString())).length, 9)
-    t.throws(() => tdxCollateral.bundle(all, '00906ed50000', intel.now), { code: 'ERR_TDX_COLLATERAL_MISSING' })
-    t.throws(() => tdxCollateral.bundle({ ...all, revocationLists: [] }, FMSPC, intel.now), {
-        code: 'ERR_TDX_COLLATERAL_MISSING',
-    })
-})
-
-test('platforms by their names', (t) => {
-    t.is(tdxCollateral.readPlatform('90C06F000000'), '90c06f000000')
-    for (const text of ['', '90c06f', '90c06f00000g', ' 90c06f000000'])
-        t.throws(() => tdxCollateral.readPlatform(text), { code: 'ERR_USAGE' }, text)
-    t.is(tdxCollateral.platformOf(evidence), FMSPC)
-})
-
-const BUNDLES = 'snp-tdx/derived'
-for (const [file, platform, at] of [
-    ['collateral-B-2025-02-14-00806f050000.json', '00806f050000', '2025-02-20'],
-    ['collateral-F-2026-02-19-90c06f000000.json', '90c06f000000', '2026-02-20'],
-    ['collateral-G-2026-03-17-50806f000000.json', '50806f000000', '2026-03-18'],
-] as const)
-    needs(vectors(`${BUNDLES}/${file}`))(`a real bundle goes through a folder unchanged: ${file}`, (t) => {
-        const collateral = readCollateral(join(VECTORS, BUNDLES, file))
-        t.deepEqual(tdxCollateral.platformsIn(collateral), [platform])
-        const items = tdxCollateral.describe(collateral, new Date(at))
-        t.deepEqual(
-            items.filter(({ problem }) => problem !== null),
-            [],
-        )
-        t.true(
-            items.filter(({ what }) => !what.startsWith('certificate')).every(({ expires }) => expires > new Date(at)),
-        )
-        const was = JSON.parse(readFileSync(join(VECTORS, BUNDLES, file), 'utf8'))
-        const is = JSON.parse(tdxCollateral.bundle(collateral, platform, new Date(at)).toString())
-        for (const [field, value] of Object.entries(was as Record<string, string>))
-            t.is(is[field].trim().toLowerCase(), value.trim().toLowerCase(), field)
-    })
-
-test('a folder that is not there has nothing, and a file is none', (t) => {
-    const folder = temporaryFolder(t)
-    t.deepEqual(readCollateralFolder(join(folder, 'none')).statements, [])
-    writeCollateralFolder(folder, [{ name: 'a.json', bytes: Buffer.from('{}') }])
-    t.throws(() => readCollateralFolder(join(folder, 'a.json')), { code: 'ERR_FILE_KIND' })
 })
