@@ -3,8 +3,9 @@
 
 import { toHex } from '#core/bytes.ts'
 import type { Evidence } from '#drivers/driver.ts'
+import type { Mistaken } from '#evidence/verifier.ts'
 import { tdxError } from './errors.ts'
-import { INTEL_QE_VENDOR, parseQuote, TEE_TYPE_TDX } from './quote.ts'
+import { INTEL_QE_VENDOR, parseQuote, TEE_TYPE_SGX, TEE_TYPE_TDX } from './quote.ts'
 import { TEE } from './tee.ts'
 
 export const FORMS = 'a TDX quote (version 4 or 5)'
@@ -29,6 +30,23 @@ export const evidenceOf = (input: Buffer): Evidence => ({
     tee: TEE,
     report: Buffer.from(input.subarray(0, parseQuote(input).size)),
 })
+
+/** Of Intel as well, and none that speaks for a TD elsewhere. */
+export const MISTAKEN: readonly Mistaken[] = [
+    { what: 'an Intel SGX quote', is: isSgxQuote },
+    {
+        what: 'a TDREPORT of Intel TDX, which only its own machine can check',
+        is: (bytes) => bytes[0] === TEE_TYPE_TDX && bytes.length === 1024,
+    },
+]
+
+/** The type of attestation key of every quote there is: ECDSA over P-256. */
+const ECDSA_P256 = 2
+
+function isSgxQuote(input: Buffer): boolean {
+    if (input.length < 8 || ![3, 4, 5].includes(input.readUInt16LE(0))) return false
+    return input.readUInt16LE(2) === ECDSA_P256 && input.readUInt32LE(4) === TEE_TYPE_SGX
+}
 
 // A TD's by its TEE type; or of a version that is none yet, where the vendor shows what it is.
 function looksLikeQuote(input: Buffer): boolean {

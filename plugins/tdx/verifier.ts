@@ -10,7 +10,7 @@ import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
 import { coverageOf, readPolicy, TDX_POLICY, tdxPolicy, writePolicy } from './policy.ts'
 import { parseQuote } from './quote.ts'
-import { FORMS, recognise } from './recognise.ts'
+import { FORMS, MISTAKEN, recognise } from './recognise.ts'
 import { STATUS_CHECKS, statusJudge } from './status.ts'
 import { TEE } from './tee.ts'
 import { ready, trustReader } from './trusted.ts'
@@ -23,6 +23,7 @@ export function tdxVerifier(trust: Trust): Verifier {
         checkNames: { authentic: AUTHENTIC_CHECKS, status: STATUS_CHECKS, appraisal: TDX_POLICY.checks },
         appraisedClaims: TDX_POLICY.appraisedClaims,
         forms: FORMS,
+        mistaken: MISTAKEN,
         roots: `a root key of SGX and TDX (${ROOTS})`,
         takesRoot: (root) => readRoots(root).length > 0,
         recognise,

@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer'
 import { parseJson } from '#core/json.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { evidenceError } from './errors.ts'
-import type { Verifier } from './verifier.ts'
+import type { Mistaken, Verifier } from './verifier.ts'
 
 export interface Recognised {
     readonly verifier: Verifier
@@ -71,21 +71,12 @@ const member = (value: unknown, name: string): unknown =>
         ? (value as Record<string, unknown>)[name]
         : undefined
 
-interface Known {
-    readonly what: string
+interface Known extends Pick<Mistaken, 'what'> {
     readonly is: (bytes: Buffer, text: string) => boolean
 }
 
-const u16 = (bytes: Buffer, at: number): number => (bytes.length >= at + 2 ? bytes.readUInt16LE(at) : 0)
-const u32 = (bytes: Buffer, at: number): number => (bytes.length >= at + 4 ? bytes.readUInt32LE(at) : 0)
-
-/** Things that people have at hand and take for evidence. */
+/** Things that people have at hand and take for evidence, beside those of each technology. */
 const KNOWN: readonly Known[] = [
-    { what: 'an Intel SGX quote', is: (b) => [3, 4, 5].includes(u16(b, 0)) && u16(b, 2) === 2 && u32(b, 4) === 0 },
-    {
-        what: 'a TDREPORT of Intel TDX, which only its own machine can check',
-        is: (b) => b[0] === 0x81 && b.length === 1024,
-    },
     { what: 'a TPM quote (TPMS_ATTEST)', is: (b) => b.length > 6 && b.readUInt32BE(0) === 0xff544347 },
     { what: 'a PEM certificate or key', is: (_, t) => t.startsWith('-----BEGIN ') },
     { what: 'a DER certificate or revocation list', is: (b) => b[0] === 0x30 && (b[1] === 0x82 || b[1] === 0x83) },
@@ -107,7 +98,8 @@ function unknown(bytes: Buffer, verifiers: readonly Verifier[]): never {
         .subarray(0, 64 * 1024)
         .toString('latin1')
         .trim()
-    const found = KNOWN.find(({ is }) => is(bytes, text))
+    const mistaken: readonly Known[] = verifiers.flatMap((verifier) => verifier.mistaken ?? [])
+    const found = [...mistaken, ...KNOWN].find(({ is }) => is(bytes, text))
     throw evidenceError(
         'ERR_EVIDENCE_UNKNOWN',
         found ? `this is ${found.what}, not evidence that this program can judge` : 'not a proof that I know',

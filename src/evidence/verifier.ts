@@ -97,10 +97,18 @@ export interface EvidenceForms extends KbsEvidence {
     notes(evidence: Evidence): readonly string[]
 }
 
+/** Bytes that are known by name alone. */
+export interface Mistaken {
+    readonly what: string
+    readonly is: (bytes: Buffer) => boolean
+}
+
 export interface Verifier extends KbsEvidence {
     readonly tee: TeeId
     /** What `recognise` takes, for a person: `a report (1184 bytes)`. */
     readonly forms: string
+    /** What people take for evidence of the technology, and is none. */
+    readonly mistaken?: readonly Mistaken[]
     /** What `takesRoot` takes, for a person. */
     readonly roots: string
     /** Whether this is a root certificate of the technology. @throws AttestError ERR_CERTIFICATE */

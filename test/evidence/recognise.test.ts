@@ -5,8 +5,10 @@ import { generateKeyPairSync } from 'node:crypto'
 import test from 'ava'
 import { stringifyJson } from '#core/json.ts'
 import { recognise } from '#evidence/recognise.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { Verifier } from '#evidence/verifier.ts'
 import { generateVendorKeys } from '#plugins/snp/mint.ts'
+import { tdxVerifier } from '#plugins/tdx/verifier.ts'
 import { report, table, vendor, verifierOf } from '../plugins/snp/minted.ts'
 
 const genoa = await vendor('genoa', await generateVendorKeys())
@@ -96,11 +98,15 @@ for (const { name, bytes, says } of [
     { name: 'a JSON array', bytes: `[${kbs}]`, says: /not a proof/ },
 ])
     test(`not evidence: ${name}`, (t) => {
-        const error = t.throws<Error & { hint?: string }>(() => recognise(Buffer.from(bytes as string), verifiers), {
+        const all = [...verifiers, tdxVerifier(STRICT_TRUST)]
+        const error = t.throws<Error & { hint?: string }>(() => recognise(Buffer.from(bytes as string), all), {
             code: 'ERR_EVIDENCE_UNKNOWN',
             message: says,
         })
-        t.regex(error?.hint ?? '', /^expected: an SNP report \(1184 bytes\).*, hex or base64 of it, or key broker/)
+        t.regex(
+            error?.hint ?? '',
+            /^expected: an SNP report \(1184 bytes\).*, a TDX quote .*, hex or base64 of it, or key broker/,
+        )
     })
 
 for (const { name, bytes, code } of [
