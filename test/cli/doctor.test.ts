@@ -27,7 +27,7 @@ test('no guest: said line by line, with what to do, and nothing is wrong', async
     for (const line of lines) t.regex(line, /^(?:ok|\?) +\S/)
     t.regex(
         stdout,
-        /^\? +guest +none of AMD SEV-SNP, Intel TDX: looked at \/sys\/kernel\/config\/tsm\/report, \/dev\/sev-guest, \/dev\/tdx_guest$/m,
+        /^\? +guest +none of AMD SEV-SNP, Intel TDX, AMD SEV: looked at \/sys\/kernel\/config\/tsm\/report, \/dev\/sev-guest, \/dev\/tdx_guest, \/sys\/kernel\/security\/secrets\/coco$/m,
     )
     t.regex(stdout, /^ok +configuration +\/nowhere\/at-all: every value is the default$/m)
     t.regex(stdout, /^\? +trust +no broker is trusted$/m)
