@@ -10,7 +10,6 @@ import type { Authority, PckChain } from './chain.ts'
 import { tdxError } from './errors.ts'
 
 /** A list that was read. */
-export /** A list that was read. */
 export interface GivenList {
     readonly name: string
     readonly list: RevocationList & { readonly nextUpdate: Date }
