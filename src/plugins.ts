@@ -1,4 +1,5 @@
-// The technologies: the only file that names one. Adding a vendor is one folder and one line.
+// The technologies: the only file that names one. Adding a vendor is one folder and one line, and what CONTRIBUTING.md
+// names of the guest's half.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { GuestPlugin, Plugin } from '#plugins/plugin.ts'

@@ -43,7 +43,7 @@ test('the initrd’s program has nothing of the broker, the emulator or the veri
         'plugins/snp/verify.ts',
         'plugins/snp/inspect.ts',
         'plugins/snp/emulated/model.ts',
-        ...['collateral', 'pck', 'qe', 'ccel', 'tdvf'].map((name) => `plugins/tdx/${name}.ts`),
+        ...['collateral', 'pck', 'qe', 'ccel', 'tdvf', 'quote-encode'].map((name) => `plugins/tdx/${name}.ts`),
         'plugins/sev/launch-terms.ts',
         ...['x509', 'mint', 'policy-table', 'launch/ovmf'].map((name) => `src/core/${name}.ts`),
         'src/evidence/judge.ts',
