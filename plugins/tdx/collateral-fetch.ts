@@ -172,7 +172,7 @@ function checkAges(
     for (const { authority, subjects, list } of lists) {
         checkNotRevoked(authority, subjects, all, at)
         const newer = present.lists.find((old) => isOf(old, authority) && isOlder(list, old))
-        if (newer) throw older(`${list.name} (${describe(list)})`, `${newer.name} (${describe(newer)})`)
+        if (newer) throw older(`${list.name} (${describe(list)}) is`, `${newer.name} (${describe(newer)})`)
     }
     const { tcbInfos, qeIdentities } = present.statements
     for (const [statement, among] of [
