@@ -11,7 +11,10 @@ import { tdxError } from './errors.ts'
 import { PCK_CAS } from './pck.ts'
 import { listDer } from './revocation-form.ts'
 
-/** @throws AttestError ERR_TDX_COLLATERAL_MISSING, and as `openCollateral`: what is not signed as it must be is not handed on */
+/**
+ * @throws AttestError ERR_TDX_COLLATERAL_MISSING, and as `openCollateral`: what is not signed as it must be is not handed
+ * on
+ */
 export function makeBundle(given: GivenCollateral, fmspc: string, at: Date): Buffer {
     const opened = openCollateral(given)
     const { tcbInfo: info, qeIdentity: identity } = statementsFor(opened, { fmspc }, at)

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes } from '#core/bytes.ts'
+import { day } from '#core/dates.ts'
 import { AttestError } from '#core/errors.ts'
 import { type Certificate, parseCertificates, parseRevocationList } from '#core/x509.ts'
 import type { CollateralDeps, CollateralFile, CollateralWanted, GivenCollateral } from '#evidence/collateral-service.ts'
@@ -277,8 +278,6 @@ const LAGS = 'the service lags behind, or hides what is new: name another one wi
 
 const older = (what: string, than: string) =>
     tdxError('ERR_TDX_COLLATERAL', `${what} older than ${than}`, { hint: LAGS })
-
-const day = (date: Date): string => date.toISOString().slice(0, 10)
 
 /** The evaluation number that was asked for; null for a set by its word. */
 const numberOf = (update: string): number | null => (/^\d+$/.test(update) ? Number(update) : null)

@@ -147,8 +147,8 @@ export function signerFinder({ signers }: Pick<Anchors, 'signers'>): SignerFinde
 }
 
 /**
- * @returns finds the key that signed a statement; throws AttestError ERR_TDX_COLLATERAL, and ERR_TDX_COLLATERAL_TIME or ERR_TDX_REVOKED where only
- * a certificate that does not hold at the time names it
+ * @returns finds the key that signed a statement; throws AttestError ERR_TDX_COLLATERAL, and ERR_TDX_COLLATERAL_TIME or
+ * ERR_TDX_REVOKED where only a certificate that does not hold at the time names it
  */
 export function statementVerifier(anchors: Anchors, lists: RevocationLists, signersOf: SignerFinder) {
     return function verifyStatement<T>(statement: Statement<T>, at: Date): Verified<T> {

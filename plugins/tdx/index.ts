@@ -1,7 +1,7 @@
-// Intel TDX: the manifest. Files, in the order in which a reader meets them: quote (the bytes), pck, roots, chain,
-// revocation, collateral, qe and tcb (who signed, and what Intel says of it), platform, verify and status (is it
-// authentic), ccel, dstack-log, event-types and event-log (what was measured), members, policy and appraise (is it
-// acceptable), claims, inspect, weaknesses (what it says), kbs-evidence, recognise, forms and boot-log (its forms),
+// Intel TDX: the manifest. Files, in the order in which a reader meets them: quote and attributes (the bytes), pck,
+// roots, chain, revocation, collateral, qe and tcb (who signed, and what Intel says of it), platform, verify and status
+// (is it authentic), ccel, dstack-log, event-types and event-log (what was measured), members, policy and appraise (is
+// it acceptable), claims, inspect, weaknesses (what it says), kbs-evidence, recognise, forms and boot-log (its forms),
 // measure (what should it be), pcs and collateral-service (what it is judged by), driver (the guest's side), emulate.
 // SPDX-License-Identifier: Apache-2.0
 

@@ -4,6 +4,7 @@
 
 import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto'
 import { equalBytes, isZero, toHex } from '#core/bytes.ts'
+import { fetchHint } from './collateral.ts'
 import type { QeIdentity } from './collateral-schema.ts'
 import { tdxError } from './errors.ts'
 import { QE_REPORT, type QeReport, type Quote } from './quote.ts'
@@ -56,7 +57,7 @@ export function checkKnownQe({ mrSigner, isvProdId }: QeReport): void {
         'ERR_TDX_COLLATERAL_MISSING',
         `no identity of the quoting enclave was given, and this one is not Intel's: expected MRSIGNER ${TD_QE.mrSigner}, ISVPRODID ${TD_QE.isvProdId}, got ${toHex(mrSigner)}, ${isvProdId}`,
         {
-            hint: 'https://api.trustedservices.intel.com/tdx/certification/v4/qe/identity has it: give it with --collateral',
+            hint: fetchHint(),
         },
     )
 }

@@ -16,7 +16,10 @@ export interface Trusted {
     readonly verifyStatement: ReturnType<typeof statementVerifier>
 }
 
-/** The same answer, or the same error, each time. @throws AttestError ERR_TDX_COLLATERAL, ERR_TDX_CRL, ERR_TDX_CHAIN, ERR_JSON, ERR_CERTIFICATE */
+/**
+ * The same answer, or the same error, each time.
+ * @throws AttestError ERR_TDX_COLLATERAL, ERR_TDX_CRL, ERR_TDX_CHAIN, ERR_JSON, ERR_CERTIFICATE
+ */
 export type TrustReader = () => Trusted
 
 export function trustReader(trust: Trust): TrustReader {
