@@ -11,11 +11,12 @@ export const TDX_ERRORS = {
     ERR_TDX_CHAIN: { exit: 1, means: 'a certificate does not lead to a root that is trusted' },
     ERR_TDX_PCK: { exit: 1, means: "the PCK certificate's SGX extension is missing or malformed" },
     ERR_TDX_TIME: { exit: 1, means: 'a certificate has expired, or is not valid yet' },
-    ERR_TDX_CRL: { exit: 1, means: 'a revocation list is not signed by whom it should be, or is malformed' },
+    ERR_TDX_CRL: { exit: 3, means: 'a revocation list is not signed by whom it should be, or is malformed' },
     ERR_TDX_CRL_MISSING: { exit: 3, means: 'no revocation list was given' },
     ERR_TDX_REVOKED: { exit: 1, means: 'a certificate is revoked' },
+    // Whoever judges brings it: what is wrong with it says nothing of the quote.
     ERR_TDX_COLLATERAL: {
-        exit: 1,
+        exit: 3,
         means: "a statement of Intel's is malformed, not signed by Intel, or for another platform",
     },
     ERR_TDX_COLLATERAL_MISSING: { exit: 3, means: 'statements of Intel on this platform were not given' },

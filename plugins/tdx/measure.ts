@@ -80,12 +80,14 @@ const OPTIONS = {
     separator: {
         type: 'choice',
         choices: ['rtmr1', 'rtmr0'],
-        describe: 'where the firmware puts the separator before the boot: RTMR0 before edk2-stable202411',
+        describe:
+            'where the firmware puts the separator before the boot: RTMR0 before edk2-stable202411 (so in Debian 12)',
     },
     initrdWord: {
         type: 'choice',
         choices: ['last', 'first'],
-        describe: 'where the firmware puts initrd=initrd in the command line: first from edk2-stable202502 on',
+        describe:
+            'where the firmware puts initrd=initrd in the command line: first from edk2-stable202502 on (so in Debian 13)',
     },
 } as const satisfies MeasureRows
 

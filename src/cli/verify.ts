@@ -2,17 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { parseTomlText } from '#core/config.ts'
-import { AttestError, coreError, messageOf } from '#core/errors.ts'
+import { AttestError, coreError, messageOf, restated } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { type Expectations, judge, padNonce, padReportData } from '#evidence/judge.ts'
 import { MAX_EVIDENCE_BYTES, type Recognised, recognise } from '#evidence/recognise.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { Judgement } from '#evidence/verdict.ts'
 import type { Policy, Verifier } from '#evidence/verifier.ts'
-import { PLUGINS } from '#plugins.ts'
+import type { Plugin } from '#plugins/plugin.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
 import { collateralFor, ON_DEMAND_OPTIONS } from './collateral/on-demand.ts'
 import { type Args, command as define, JSON_OPTION } from './command.ts'
-import { BYTES_FORMS, readBytes, readHex } from './options/bytes.ts'
-import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './options/trust.ts'
+import { BYTES_FORMS, readBytes, readMeasurement } from './options/bytes.ts'
+import { checkReadable, readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './options/trust.ts'
 import { columns, hint, print, printJson, type Styled, styled } from './term.ts'
 
 const NO_STRINGS: string[] = []
@@ -60,12 +62,31 @@ export const command = define({
         const early = wantsService ? null : await verifiersFor(args)
         const bytes = readInput(String(args['file']), MAX_EVIDENCE_BYTES)
         const verifiers = early ?? (await verifiersFor({ ...args, collateral: await collateralFor(bytes, args, at) }))
-        const { judgement, form } = judgeBytes(bytes, verifiers, (verifier) => expectations(wanted, verifier), at)
+        const other = args.tee === undefined ? null : await otherTechnology(bytes, args.tee)
+        const { judgement, form } = judgeBytes(
+            bytes,
+            verifiers,
+            (verifier) => expectations(wanted, verifier),
+            at,
+            other,
+        )
         if (args.json) printJson(judgement)
         else show(judgement, form, args.authenticOnly)
         return exitOf(judgement, args.authenticOnly)
     },
 })
+
+/** The technology that evidence is of, where it is not the one that was named. */
+async function otherTechnology(bytes: Buffer, tee: string): Promise<Plugin | null> {
+    const others = PLUGINS.filter(({ id }) => id !== tee)
+    try {
+        const { verifier } = recognise(bytes, await Promise.all(others.map((plugin) => plugin.verifier(STRICT_TRUST))))
+        return pluginOf(verifier.tee)
+    } catch (error) {
+        if (error instanceof AttestError) return null
+        throw error
+    }
+}
 
 type Options = Args<typeof OPTIONS>
 
@@ -75,12 +96,17 @@ function judgeBytes(
     verifiers: readonly Verifier[],
     expected: (verifier: Verifier) => Expectations,
     at: Date,
+    other: Plugin | null,
 ) {
     let found: Recognised
     try {
         found = recognise(bytes, verifiers)
-    } catch (error) {
-        if (!(error instanceof AttestError) || error.exit !== 1) throw error
+    } catch (thrown) {
+        if (!(thrown instanceof AttestError) || thrown.exit !== 1) throw thrown
+        const error =
+            other === null
+                ? thrown
+                : restated(thrown, `this is ${other.title} evidence`, '--tee names another technology')
         const hint = error.hint === undefined ? {} : { hint: error.hint }
         const check = { name: 'format', result: 'fail', detail: messageOf(error), code: error.code, ...hint } as const
         const tee = PLUGINS.find(({ errors }) => Object.hasOwn(errors, error.code))?.id ?? 'unknown'
@@ -96,6 +122,7 @@ function judgeBytes(
             } satisfies Judgement,
         }
     }
+    checkReadable(found.verifier)
     return { form: found.form, judgement: judge(found.verifier, found.evidence, expected(found.verifier), at) }
 }
 
@@ -125,7 +152,7 @@ function readWanted({ policy, measurement: measurements, reportData, nonce }: Op
         throw coreError('ERR_USAGE', `${policy}: a reference set of a broker, an appraisal policy was expected`, {
             hint: 'its table [policy] is one: what stands in it, in a file of its own',
         })
-    for (const text of measurements) readHex(text, '--measurement')
+    for (const text of measurements) readMeasurement(text)
     const isAppraised = [policy, reportData, nonce].some((value) => value !== undefined) || measurements.length > 0
     return {
         ...(reportData === undefined ? {} : { reportData: padReportData(readBytes(reportData, '--report-data')) }),

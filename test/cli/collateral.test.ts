@@ -13,6 +13,7 @@ import { type Answers, answersOf, FMSPC, failing, PATHS, pccs } from '#test/plug
 import { guestAttest } from './run.ts'
 
 const intel = await vendor()
+const foreign = await vendor()
 const DAY_MS = 24 * 60 * 60 * 1000
 const day = (count: number): string => new Date(intel.now.getTime() + count * DAY_MS).toISOString()
 
@@ -147,6 +148,37 @@ for (const { name, files, args = [], code, want } of [
     test(`status: ${name}`, async (t) => {
         const { out, trust } = await folderOf(t, intel, files)
         const ran = await guestAttest(['collateral', 'status', out, ...trust, ...args])
+        t.is(ran.code, code, ran.stdout + ran.stderr)
+        t.regex(ran.stdout + ran.stderr, want)
+    })
+
+test('what has expired is not exported', async (t) => {
+    const { out, trust } = await folderOf(t, intel, { [INFO]: expired })
+    const bundle = join(out, 'bundle.json')
+    const ran = await guestAttest(['collateral', 'export', out, '--out', bundle, ...trust])
+    t.is(ran.code, 1, ran.stderr)
+    t.regex(ran.stderr, /TCB info of [0-9a-f]{12}: expired, it holds until .*\n {2}hint: nothing was written/)
+    t.false(existsSync(bundle))
+})
+
+for (const { name, files, code, want } of [
+    {
+        name: 'a bundle that was cut off',
+        files: { 'cut.json': '{"tcb_info": "' },
+        code: 2,
+        want: /cut\.json: not JSON/,
+    },
+    { name: 'JSON of another kind', files: { 'x.json': '{"a": 1}' }, code: 2, want: /x\.json: expected tcbInfo/ },
+    {
+        name: 'a statement that nobody trusted has signed',
+        files: { [INFO]: infoOf(foreign).bytes },
+        code: 3,
+        want: /UNDECIDED: ERR_TDX_COLLATERAL/,
+    },
+] satisfies { name: string; files: Record<string, Buffer | string>; code: number; want: RegExp }[])
+    test(`verify: a file of the operator is no verdict on a quote: ${name}`, async (t) => {
+        const { out, trust, evidence } = await folderOf(t, intel, files)
+        const ran = await guestAttest(['verify', evidence, '--collateral', out, '--authentic-only', ...trust])
         t.is(ran.code, code, ran.stdout + ran.stderr)
         t.regex(ran.stdout + ran.stderr, want)
     })

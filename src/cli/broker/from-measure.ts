@@ -59,7 +59,11 @@ export async function addMeasured(asked: Asked, text: ReturnType<typeof admin>['
 
 /** @throws AttestError ERR_USAGE, ERR_JSON */
 export function readPrediction(bytes: Buffer, title: string): Prediction {
-    const prediction = shape(PREDICTION, parseJson(bytes, { title, maxBytes: MAX_BYTES }), title)
+    const value = parseJson(bytes, { title, maxBytes: MAX_BYTES })
+    const isPrediction =
+        typeof value === 'object' && value !== null && 'measurements' in value && 'unpredicted' in value
+    if (!isPrediction) throw coreError('ERR_USAGE', `${title}: not the output of \`measure --json\``)
+    const prediction = shape(PREDICTION, value, title)
     if ('measurement' in prediction.unpredicted || Object.keys(prediction.measurements).length === 0)
         throw coreError('ERR_USAGE', `${title}: a part of a measurement, which no evidence carries`)
     return prediction

@@ -35,7 +35,7 @@ export async function fetchCommand() {
         details:
             'What is fetched is verified before it is written: signatures, chains, revocation and dates; what is older than what is there is refused. ' +
             'Without a platform all of those in the folder are renewed.\n' +
-            'Exit status: 0 it is there, 1 the service’s answer is wrong, 3 it could not be reached, or has nothing.',
+            'Exit status: 0 it is there, 1 the service’s answer is malformed, 3 it could not be reached, has nothing, or what it answers is not signed by whom is trusted.',
         async run(args) {
             const roots = await readRoots(args.trustRoot)
             const present = (folder: string) => ({ ...readCollateralFolder(folder), ...roots })

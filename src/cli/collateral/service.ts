@@ -48,8 +48,19 @@ export function serviceOf(
     if (from !== undefined && pccs !== undefined)
         throw coreError('ERR_USAGE', '--from and --pccs were given: one service is asked')
     if (pccs !== undefined) parseOrigin(pccs, { insecureHttp })
+    const sources = Object.keys(sourcesOf(all))
+    if (from !== undefined && !sources.includes(from))
+        throw coreError('ERR_USAGE', `--from: expected ${sources.join(', ')}, got ${JSON.stringify(from)}`, {
+            hint: '--pccs names a cache by its address',
+        })
+    const updates = all.flatMap(({ service }) => service.updates)
+    if (!updates.includes(update) && !/^[1-9]\d{0,9}$/.test(update))
+        throw coreError(
+            'ERR_USAGE',
+            `--update: expected ${updates.join(', ')} or an evaluation number, got ${JSON.stringify(update)}`,
+        )
     return {
-        source: pccs ?? from ?? Object.keys(sourcesOf(all))[0] ?? '',
+        source: pccs ?? from ?? sources[0] ?? '',
         update,
         insecureHttp,
         ...(ca === undefined ? {} : { ca: read(ca).toString('latin1') }),

@@ -72,9 +72,12 @@ function readable<T>(read: () => T): T {
 
 const hasFailed = ({ until }: Guest, at: Date): boolean => until === null || until < at
 
-const isBad = (item: CollateralItem, at: Date): boolean => !item.superseded && stateOf(item, at) !== 'good'
+export const isBad = (item: CollateralItem, at: Date): boolean => !item.superseded && stateOf(item, at) !== 'good'
 
-function stateOf({ problem, issued, expires }: CollateralItem, at: Date): 'good' | 'expired' | 'early' | 'refused' {
+export function stateOf(
+    { problem, issued, expires }: CollateralItem,
+    at: Date,
+): 'good' | 'expired' | 'early' | 'refused' {
     if (problem !== null) return 'refused'
     if (expires < at) return 'expired'
     return issued > at ? 'early' : 'good'

@@ -19,6 +19,17 @@ export function readBytes(text: string, option: string): Buffer {
 /** Hexadecimal where nothing else is meant. @throws AttestError ERR_USAGE */
 export const readHex = (text: string, option: string): Buffer => decoded(() => fromHex(text, option))
 
+/** SHA-384 in every technology that proves itself. */
+const MEASUREMENT_SIZE = 48
+
+/** @throws AttestError ERR_USAGE */
+export function readMeasurement(text: string): Buffer {
+    const bytes = readHex(text, '--measurement')
+    if (bytes.length === MEASUREMENT_SIZE) return bytes
+    const want = `${MEASUREMENT_SIZE} bytes (${2 * MEASUREMENT_SIZE} hex digits)`
+    throw coreError('ERR_USAGE', `--measurement: expected ${want}, got ${bytes.length}`)
+}
+
 /** A word of up to 64 bits, with `0x` or without. @throws AttestError ERR_USAGE */
 export function readWord(text: string, option: string): bigint {
     const [, hex] = /^(?:0x)?([0-9a-f]{1,16})$/i.exec(text) ?? []

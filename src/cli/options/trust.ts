@@ -1,7 +1,9 @@
 // The options that say what authenticity is judged by, shared by every command that judges evidence.
 // SPDX-License-Identifier: Apache-2.0
 
+import { AttestError } from '#core/errors.ts'
 import { checkRoots, readCertificates, readCollateral } from '#evidence/collateral.ts'
+import { evidenceError } from '#evidence/errors.ts'
 import type { Trust, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
 import { parseTime } from './time.ts'
@@ -56,6 +58,24 @@ export async function verifiersFor(args: TrustArgs): Promise<Verifier[]> {
     const verifiers = await Promise.all(plugins.map((plugin) => plugin.verifier(trust)))
     checkRoots(trust.roots ?? [], verifiers)
     return verifiers
+}
+
+/**
+ * Reads all that the verifier of this evidence was given: what it cannot read says nothing of the evidence.
+ * @throws AttestError ERR_EVIDENCE_TRUST
+ */
+export function checkReadable(verifier: Verifier): void {
+    try {
+        verifier.ready?.()
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        throw evidenceError('ERR_EVIDENCE_TRUST', error.message, {
+            cause: error,
+            hint:
+                error.hint ??
+                'a file that was given beside the evidence cannot be read: `collateral status` looks at --collateral',
+        })
+    }
 }
 
 function readTrust({ certs, collateral, trustRoot, acceptStatus, insecureSkipTcb, offline }: TrustArgs): Trust {

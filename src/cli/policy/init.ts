@@ -7,7 +7,7 @@ import { authenticate } from '#evidence/authenticate.ts'
 import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
 import { command as define } from '../command.ts'
 import { requireNewFile } from '../options/new-file.ts'
-import { readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from '../options/trust.ts'
+import { checkReadable, readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from '../options/trust.ts'
 import { note, printBytes } from '../term.ts'
 
 export const command = define({
@@ -24,6 +24,7 @@ export const command = define({
         if (args.out !== undefined) requireNewFile(args.out)
         const verifiers = await verifiersFor(args)
         const { verifier, evidence } = recognise(readInput(args.from, MAX_EVIDENCE_BYTES), verifiers)
+        checkReadable(verifier)
         const at = readTime(args.at)
         const isStatus = (name: string) => verifier.checkNames.status?.includes(name) ?? false
         const checks = new Checks([...verifier.checkNames.authentic, ...(verifier.checkNames.status ?? [])])

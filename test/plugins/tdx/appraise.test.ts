@@ -244,6 +244,15 @@ for (const [name, changes] of Object.entries({ 'version 4': {}, 'version 5': V5,
         t.is(accepts({ teeTcbSvn: Buffer.alloc(16) }), 'ERR_TDX_STATUS')
     })
 
+test('a status that was accepted by name stands in the policy that is written', (t) => {
+    const claims = { tcbStatus: 'OutOfDate', advisoryIds: ['INTEL-SA-00001'] }
+    const written = parseTomlText(TDX_POLICY.write(claims), 'written')
+    t.deepEqual(written['acceptStatuses'], ['OutOfDate'])
+    t.deepEqual(written['allowedAdvisories'], ['INTEL-SA-00001'])
+    for (const tcbStatus of ['UpToDate', 'Revoked'])
+        t.false('acceptStatuses' in parseTomlText(TDX_POLICY.write({ ...claims, tcbStatus }), tcbStatus), tcbStatus)
+})
+
 const ALL = 'firmware+kernel+initrd+cmdline'
 const BOOTED = { rtmr1: [hex(1, 48)], rtmr2: [hex(2, 48)] }
 
