@@ -25,9 +25,13 @@ const LOG = z.array(
     }),
 )
 
+/** Of an event, itself among them, and room for those that dstack may add. */
+const MEMBERS = 16
+
 /** @throws AttestError ERR_TDX_EVENT_LOG, ERR_JSON */
 export function readDstackLog(raw: Buffer): LoggedEvent[] {
-    const value = parseJson(raw, { title: 'event log', maxBytes: MAX_EVENT_LOG_SIZE })
+    const limits = { maxBytes: MAX_EVENT_LOG_SIZE, maxValues: MAX_EVENTS * MEMBERS }
+    const value = parseJson(raw, { title: 'event log', ...limits })
     // Before each of them is looked at.
     if (Array.isArray(value) && value.length > MAX_EVENTS)
         throw tdxError('ERR_TDX_EVENT_LOG', `event log of dstack: ${value.length} events, at most ${MAX_EVENTS}`)

@@ -302,7 +302,9 @@ test('a log claims no more than a session can keep', (t) => {
         )
     t.is(parseEventLog(runtime(1024)).events.filter(({ proven }) => proven).length, 1024)
     t.throws(() => parseEventLog(runtime(1025)), { code: 'ERR_TDX_EVENT_LOG', message: /1025 events, at most 1024/ })
-    t.throws(() => parseEventLog(Buffer.from(`[${Array(65000).fill('0').join()}]`)), { message: /65000 events/ })
+    t.throws(() => parseEventLog(Buffer.from(`[${Array(65000).fill('0').join()}]`)), {
+        message: /more than 16384 values/,
+    })
 })
 
 const log = encodeCcel(BOOT)
