@@ -2,9 +2,7 @@
 // beside this file). It finds the guest at the kernel's own paths, through configfs-tsm and through the ioctl.
 // SPDX-License-Identifier: Apache-2.0
 
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type Implementation } from 'ava'
 import { parseCertTable } from '#plugins/snp/cert-table.ts'
@@ -13,16 +11,15 @@ import { parseReport } from '#plugins/snp/report.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { guestAttest } from '../cli/run.ts'
 import { emulate, inTurn } from '../emulator/guest.ts'
-import { FUSE, type Need } from '../machine.ts'
+import { FUSE } from '../machine.ts'
 import { needs } from '../needs.ts'
+import { buildGo, goProgram } from './go.ts'
 
-const GO = '/usr/lib/go-1.24/bin/go'
-const PACKAGE = 'github.com/google/go-sev-guest/tools/attest'
-
-const installed: Need = {
-    what: 'golang-1.24-go and golang-github-google-go-sev-guest-dev of Debian 13 (test/peers/install.sh)',
-    met: existsSync(GO) && existsSync(`/usr/share/gocode/src/${PACKAGE}`),
+const PROGRAM = {
+    source: 'github.com/google/go-sev-guest/tools/attest',
+    debian: 'golang-github-google-go-sev-guest-dev',
 }
+const installed = goProgram(PROGRAM)
 
 const possible = needs(FUSE, installed)
 const it = (title: string, body: Implementation<[]>) => possible(title, inTurn(body))
@@ -33,16 +30,7 @@ const vendor = join(work, 'vendor')
 
 test.before(async () => {
     if (!installed.met) return
-    // Everything is in the packages: no module is fetched.
-    const env = {
-        ...process.env,
-        GO111MODULE: 'off',
-        GOPATH: '/usr/share/gocode',
-        GOFLAGS: '',
-        GOCACHE: process.env['GOCACHE'] ?? join(tmpdir(), 'guest-attest-go-cache'),
-    }
-    const built = spawnSync(GO, ['build', '-o', attest, PACKAGE], { env, encoding: 'utf8', timeout: 170_000 })
-    if (built.status !== 0) throw new Error(`${PACKAGE} does not build: ${built.stderr}`)
+    buildGo(PROGRAM, attest)
     await openVendor({ folder: vendor, now: new Date(), progress: () => undefined })
 })
 
