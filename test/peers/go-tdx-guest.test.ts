@@ -31,7 +31,7 @@ const vendor = join(work, 'vendor')
 
 test.before(async () => {
     if (!installed.met) return
-    buildGo(PROGRAM, attest)
+    buildGo(PROGRAM.source, attest)
     await openVendor({ folder: vendor, now: new Date(), progress: () => undefined })
 })
 

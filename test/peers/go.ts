@@ -11,7 +11,7 @@ const GO = '/usr/lib/go-1.24/bin/go'
 const GOPATH = '/usr/share/gocode'
 
 export interface GoProgram {
-    /** `github.com/google/go-sev-guest/tools/attest`. */
+    /** Where its sources are: `github.com/google/go-sev-guest/tools/attest`. */
     readonly source: string
     /** Debian's package of its sources. */
     readonly debian: string
@@ -22,7 +22,8 @@ export const goProgram = ({ source, debian }: GoProgram): Need => ({
     met: existsSync(GO) && existsSync(join(GOPATH, 'src', source)),
 })
 
-export function buildGo({ source }: GoProgram, out: string): void {
+/** @param source a package, or a file that imports one */
+export function buildGo(source: string, out: string): void {
     const env = {
         ...process.env,
         GO111MODULE: 'off',

@@ -2,10 +2,8 @@
 // attestation evidence broker and as its guest (ttrpc.go).
 // SPDX-License-Identifier: Apache-2.0
 
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
@@ -14,16 +12,10 @@ import { connectUnix, listenUnix } from '#drivers/linux/unix-socket.ts'
 import { AEB_SERVICES, answerAeb, METHODS, retrieveEvidence } from '#plugins/sev/aeb.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
-import type { Need } from '../machine.ts'
 import { needs } from '../needs.ts'
+import { buildGo, goProgram } from './go.ts'
 
-const GO = '/usr/lib/go-1.24/bin/go'
-const PACKAGE = 'github.com/containerd/ttrpc'
-
-const installed: Need = {
-    what: 'golang-1.24-go and golang-github-containerd-ttrpc-dev (test/peers/install.sh)',
-    met: existsSync(GO) && existsSync(`/usr/share/gocode/src/${PACKAGE}`),
-}
+const installed = goProgram({ source: 'github.com/containerd/ttrpc', debian: 'golang-github-containerd-ttrpc-dev' })
 
 const it = needs(installed)
 
@@ -33,17 +25,7 @@ const QUICK = { timeoutMs: 20_000 }
 
 test.before(() => {
     if (!installed.met) return
-    const source = fileURLToPath(new URL('ttrpc.go', import.meta.url))
-    // Everything is in the packages: no module is fetched.
-    const env = {
-        ...process.env,
-        GO111MODULE: 'off',
-        GOPATH: '/usr/share/gocode',
-        GOFLAGS: '',
-        GOCACHE: process.env['GOCACHE'] ?? join(tmpdir(), 'guest-attest-go-cache'),
-    }
-    const built = spawnSync(GO, ['build', '-o', peer, source], { env, encoding: 'utf8', timeout: 170_000 })
-    if (built.status !== 0) throw new Error(`${source} does not build: ${built.stderr}`)
+    buildGo(fileURLToPath(new URL('ttrpc.go', import.meta.url)), peer)
 })
 
 for (const service of AEB_SERVICES)
