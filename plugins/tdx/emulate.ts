@@ -26,7 +26,7 @@ export const tdxEmulator: VendorEmulator<typeof OPTIONS> = {
     trustFolder: { root: 'root.pem', collateral: 'collateral' },
     details:
         '/dev/tdx_guest and /sys/kernel/config/tsm/report, whose requests are called getReport, getQuote and configfs; the registers below /sys/devices/virtual/misc/tdx_guest/measurements (readRegister, extendRegister); the event log behind the ACPI table CCEL. ' +
-        'The device also makes quotes, as kernels of Intel’s did and upstream ones do not. ' +
+        'The device also makes quotes, as kernels of Intel’s did and upstream ones do not. There is no quoting service over vsock. ' +
         'With --trust-dir DIR, DIR/root.pem is the root that a verifier can be told to trust (--trust-root), and DIR/collateral holds what it needs beside that (--collateral).',
     examples: [
         ['--trust-dir /tmp/vendor -- guest-attest detect', 'what a guest says of itself'],

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type Decision, decide } from '#broker/decision/decide.ts'
 import { publicReason } from '#broker/decision/denial.ts'
@@ -262,6 +262,11 @@ test('the command names each event that it trusts', async (t) => {
     t.is(added.code, 0, added.stderr)
     t.regex(added.stdout, /^# rtmr2 EV_IPL: kernel_cmdline: \/vmlinuz ro quiet$/m)
     t.regex(added.stderr, /web is known/)
+    const sent = join(dirname(path), 'evidence.json')
+    writeFileSync(sent, stringifyJson(toKbs({ tee: 'tdx', report, eventLog })))
+    const taken = ['broker', 'reference', 'add', '--from-eventlog', sent, '--name', 'web', '--coverage', ALL]
+    const again = await run(...taken, '--measurement', MRTD, '--data', at.folder)
+    t.is(again.stdout, added.stdout, again.stderr)
     const listed = (await run('broker', 'reference', 'list', '--data', at.folder)).stdout
     t.regex(listed, /web +tdx +firmware\+kernel\+initrd\+cmdline +always +2222/)
     for (const words of [

@@ -184,6 +184,11 @@ for (const { words, code, message } of [
         code: 2,
         message: /needs --name and --coverage/,
     },
+    {
+        words: ['reference', 'add', '--from-evidence', '/etc/hostname', '--name', 'a', '--coverage', 'firmware'],
+        code: 2,
+        message: /\/etc\/hostname: not a proof that I know/,
+    },
     { words: ['audit', '--correlation', 'none'], code: 0, message: /^$/ },
     { words: ['audit', '--since', 'yesterday'], code: 2, message: /expected a time/ },
     { words: ['explain', '/etc/hostname', 'a/b/c'], code: 1, message: /ERR_EVIDENCE_UNKNOWN/ },

@@ -7,7 +7,8 @@ import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
-import { readHex } from '../options/bytes.ts'
+import { readMeasurement } from '../options/bytes.ts'
+import { readEvidenceFile } from '../options/evidence-file.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
 import { admin, DATA_OPTION, naming } from './admin.ts'
 import { addMeasured } from './from-measure.ts'
@@ -80,7 +81,7 @@ const add = define({
                 'ERR_USAGE',
                 `--from-${fromEventlog === undefined ? 'evidence' : 'eventlog'} needs --name and --coverage`,
             )
-        const evidence = fromEvidence === undefined ? undefined : readInput(fromEvidence, MAX_EVIDENCE_BYTES)
+        const evidence = fromEvidence === undefined ? undefined : (await readEvidenceFile(fromEvidence)).bytes
         if (fromEventlog === undefined) {
             if (measurement !== undefined)
                 throw coreError('ERR_USAGE', '--measurement goes with --from-eventlog: evidence has its own')
@@ -93,9 +94,9 @@ const add = define({
             const value = {
                 name,
                 coverage,
-                eventLog: toBase64(readInput(fromEventlog, MAX_EVIDENCE_BYTES)),
+                eventLog: toBase64(await readEventLog(fromEventlog)),
                 ...(evidence ? { evidence: toBase64(evidence) } : {}),
-                ...(measurement === undefined ? {} : { measurement: toHex(readHex(measurement, '--measurement')) }),
+                ...(measurement === undefined ? {} : { measurement: toHex(readMeasurement(measurement)) }),
             }
             printBytes(await text({ method: 'POST', path: '/v1/references/from-eventlog', value }))
         }
@@ -103,6 +104,20 @@ const add = define({
         return 0
     },
 })
+
+/** A log, or the one that evidence brings. @throws AttestError ERR_USAGE for evidence that brings none */
+async function readEventLog(path: string): Promise<Buffer> {
+    const bytes = readInput(path, MAX_EVIDENCE_BYTES)
+    if (bytes[0] !== OPENING_BRACE) return bytes
+    const { evidence } = await readEvidenceFile(path)
+    if (evidence.eventLog) return evidence.eventLog
+    throw coreError('ERR_USAGE', `${path}: evidence without an event log`, {
+        hint: '`guest-attest evidence --event-log` sends it, /sys/firmware/acpi/tables/data/CCEL has it',
+    })
+}
+
+/** Logs are of bytes, or a list (dstack). */
+const OPENING_BRACE = 0x7b
 
 const list = define({
     options: { ...DATA_OPTION, ...JSON_OPTION },

@@ -3,18 +3,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Options } from 'yargs'
-import { coreError } from '#core/errors.ts'
-import { readInput } from '#core/files.ts'
+import { AttestError, coreError, restated } from '#core/errors.ts'
 import { openHttps } from '#core/https-get.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { checkRoots, readCertificates } from '#evidence/collateral.ts'
 import { writeCollateralFolder } from '#evidence/collateral-folder.ts'
 import { eachOnce, type Platform, type Served } from '#evidence/collateral-platforms.ts'
 import type { GivenCollateral } from '#evidence/collateral-service.ts'
-import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
+import { readEvidenceFile } from '../options/evidence-file.ts'
 
 const NONE: string[] = []
 
@@ -65,14 +64,13 @@ export async function readPlatforms(
 
 /** @throws AttestError ERR_USAGE for evidence of a technology that has no such service */
 export async function readEvidence(files: readonly string[], all: readonly Served[]) {
-    const verifiers =
-        files.length === 0 ? [] : await Promise.all(PLUGINS.map((plugin) => plugin.verifier(STRICT_TRUST)))
-    return files.map((file): { file: string; served: Served; evidence: Evidence } => {
-        const { evidence } = recognise(readInput(file, MAX_EVIDENCE_BYTES), verifiers)
+    const read = async (file: string): Promise<{ file: string; served: Served; evidence: Evidence }> => {
+        const { evidence } = await readEvidenceFile(file)
         const served = all.find(({ id }) => id === evidence.tee)
         if (served) return { file, served, evidence }
         throw coreError('ERR_USAGE', `${file}: no collateral of ${evidence.tee} is fetched`)
-    })
+    }
+    return Promise.all(files.map(read))
 }
 
 /** @throws AttestError ERR_NOT_FOUND_FILE, ERR_EVIDENCE_TRUST */
@@ -109,14 +107,24 @@ export async function fetchInto(
         const changed: string[] = []
         for (const { served, name } of platforms) {
             tell(`asking ${source} for the collateral of ${name}`)
-            const files = await served.service.fetch(
-                { platform: name, source, update, present: present(folder) },
-                { get: client.get, now: new Date() },
-            )
+            const wanted = { platform: name, source, update, present: present(folder) }
+            const files = await served.service.fetch(wanted, { get: client.get, now: new Date() }).catch(withWayOut)
             changed.push(...writeCollateralFolder(folder, files))
         }
         return changed
     } finally {
         await client.close()
     }
+}
+
+/** Of a machine that reaches nobody. */
+const UNREACHED = ['ERR_HTTP_CONNECT', 'ERR_HTTP_TIMEOUT']
+
+function withWayOut(error: unknown): never {
+    if (!(error instanceof AttestError) || !UNREACHED.includes(error.code)) throw error
+    throw restated(
+        error,
+        error.message,
+        'without a way to it: `collateral fetch` and `collateral export` on another machine, and --collateral with what that wrote; or --pccs with a cache that is nearer, or --from azure',
+    )
 }
