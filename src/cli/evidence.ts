@@ -1,12 +1,15 @@
 // `evidence`: proof of what this guest is, bound to what the caller names.
 // SPDX-License-Identifier: Apache-2.0
 
+import { toHex } from '#core/bytes.ts'
 import { coreError, messageOf } from '#core/errors.ts'
 import { createFile, readInput } from '#core/files.ts'
 import { parseJson, stringifyJson } from '#core/json.ts'
+import type { Evidence, Guest } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
+import { STRICT_TRUST } from '#evidence/trust.ts'
 import { guestPluginOf, PLUGINS, pluginOf } from '#plugins.ts'
 import { type Args, command as define } from './command.ts'
 import { noEvidence } from './find-guest.ts'
@@ -69,6 +72,10 @@ export const command = define({
             })
             const { toKbs, toRaw, notes } = await pluginOf(evidence.tee).forms()
             for (const text of notes(evidence)) note(text)
+            for (const name of await leftBehind(guest, evidence))
+                note(
+                    `${name} was extended without an entry in the event log: a verifier refuses this evidence, send it without --event-log`,
+                )
             const bytes = args.format === 'raw' ? toRaw(evidence) : Buffer.from(`${stringifyJson(toKbs(evidence))}\n`)
             write(bytes, args.out)
             return 0
@@ -77,6 +84,19 @@ export const command = define({
         }
     },
 })
+
+/** The registers that the event log does not lead to, as far as this guest shows them. */
+async function leftBehind(guest: Guest, { tee, eventLog }: Evidence): Promise<string[]> {
+    if (!eventLog || !guest.registers) return []
+    const log = (await pluginOf(tee).verifier(STRICT_TRUST)).readEventLog?.(eventLog, null)
+    const registers = log ? await guest.registers.read() : []
+    return registers
+        .filter(({ name, value }) => {
+            const claim = log?.claims[name]
+            return claim !== undefined && claim !== toHex(value)
+        })
+        .map(({ name }) => name)
+}
 
 function checkLevel({ vmpl }: Args<typeof OPTIONS>, tee: string): void {
     const { title, privilegeLevels } = guestPluginOf(tee)

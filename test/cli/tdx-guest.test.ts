@@ -101,6 +101,7 @@ const EXTENDED = { args: ['registers', 'extend', 'rtmr3', '--file', file('measur
 const AGAIN = { args: ['registers', 'extend', 'rtmr3', '--digest', OTHER.toString('hex')] }
 const LAST = { args: ['registers', 'list'] }
 const AFTER = evidence('after', '--format', 'raw')
+const LATE = evidence('late.json', '--event-log')
 const REFUSED: Case[] = [
     { args: ['detect', '--via', 'vsock'], code: 2, says: /ERR_VIA[\s\S]*tdx-attest\.conf/ },
     { args: ['detect', '--tee', 'snp'], code: 1, says: /^[^(]*$/ },
@@ -137,6 +138,7 @@ const ended = inOneGuest(guest('--measurement', MEASUREMENT), [
     AGAIN,
     LAST,
     AFTER,
+    LATE,
     ...REFUSED,
 ])
 
@@ -174,7 +176,12 @@ for (const one of [RAW, RAW_IOCTL])
     })
 
 possible('in a TD: the event log where it is asked for', async (t) => {
-    for (const one of [PLAIN, LOGGED]) t.is((await ended(one)).code, 0)
+    for (const one of [PLAIN, LOGGED]) {
+        const { code, stderr } = await ended(one)
+        t.is(code, 0)
+        t.notRegex(stderr, /without an entry/)
+    }
+    t.regex((await ended(LATE)).stderr, /rtmr3 was extended without an entry in the event log/)
     const read = (name: string) => JSON.parse(readFileSync(file(name), 'utf8'))
     t.is(read('plain.json').cc_eventlog, null)
     const log = Buffer.from(read('logged.json').cc_eventlog, 'base64')
