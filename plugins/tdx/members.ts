@@ -71,7 +71,7 @@ const mask = (check: string, claim: string, title: string) =>
         claim,
         judge: withinMask(title),
         strictest: () => undefined,
-        example: (value = '…') => `"${String(value)}"   # a mask: no other bit may be set`,
+        example: (value = '...') => `"${String(value)}"   # a mask: no other bit may be set`,
     })
 
 /** A number that has to be reached. */
@@ -177,7 +177,7 @@ export const MEMBERS = {
         judge: notBelowSvns,
         says: 'The least versions of TDX module and loader (16 bytes, each counts by itself), enclaves, and of what Intel says.',
         strictest: (svns) => (svns === undefined ? undefined : String(svns)),
-        example: () => '"…"   # 16 bytes in hex',
+        example: () => '"..."   # 16 bytes in hex',
     }),
     minimumQeSvn: atLeast('minimum-qe-svn', 'qeIsvSvn', 'SVN of the quoting enclave'),
     minimumPceSvn: atLeast('minimum-pce-svn', 'pceSvn', 'SVN of the provisioning enclave'),
@@ -248,7 +248,7 @@ export const MEMBERS = {
         claim: 'eventLog.digests',
         judge: onlyTrusted,
         strictest: () => undefined,
-        example: () => '{ rtmr2 = ["…"] }',
+        example: () => '{ rtmr2 = ["..."] }',
     }),
     acceptStatuses: member({
         schema: listOf(z.enum(ACCEPTABLE_STATUSES as [TcbStatus, ...TcbStatus[]])),
@@ -281,7 +281,7 @@ function acceptable(claim: ClaimValue | undefined): TcbStatus[] | undefined {
 }
 
 function listed(value: ClaimValue | undefined): string {
-    return `["${value === undefined ? '…' : String(value)}"]`
+    return `["${value === undefined ? '...' : String(value)}"]`
 }
 
 // A quote of TDX 1.0 does not tell: it is taken for none.

@@ -189,7 +189,7 @@ function refuses(row: Member, value: unknown, claims: Claims): boolean {
 }
 
 function written(name: string, row: Member, value: unknown, claims: Claims): string {
-    if (value === undefined) return `# ${name} = ${row.example?.(claimAt(claims, row.claim), claims) ?? '["…"]'}`
+    if (value === undefined) return `# ${name} = ${row.example?.(claimAt(claims, row.claim), claims) ?? '["..."]'}`
     if (!isTable(value)) return `${name} = ${toml(value)}`
     return Object.entries(value)
         .flatMap(([key, inner]) => [`[${name}.${key}]`, ...Object.entries(inner).map(([k, v]) => `${k} = ${toml(v)}`)])
