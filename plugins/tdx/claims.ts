@@ -9,7 +9,7 @@ import { hexWord, isZero, toHex } from '#core/bytes.ts'
 import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
 import type { Claims } from '#evidence/verdict.ts'
 import { TD_ATTRIBUTES, UNTRUSTED_ATTRIBUTES } from './attributes.ts'
-import { LOG_CLAIMS } from './event-log-claims.ts'
+import { LOG_CLAIMS } from './event-log/claims.ts'
 import type { Platform } from './platform.ts'
 import type { Quote } from './quote.ts'
 

@@ -5,12 +5,12 @@
 import { coreError } from '#core/errors.ts'
 import { parseCertificates } from '#core/x509.ts'
 import type { CollateralService, Outlook } from '#evidence/collateral-service.ts'
-import { makeBundle } from './collateral-bundle.ts'
-import { fetchCollateral, readableOf } from './collateral-fetch.ts'
-import { describeCollateral, fmspcsOf, judgeOutlook, openCollateral } from './collateral-outlook.ts'
+import { makeBundle } from './collateral/bundle.ts'
+import { fetchCollateral, readableOf } from './collateral/fetch.ts'
+import { describeCollateral, fmspcsOf, judgeOutlook, openCollateral } from './collateral/outlook.ts'
+import { SOURCES, UPDATES } from './collateral/pcs.ts'
 import { tdxError } from './errors.ts'
 import { PCK_CN, readPck } from './pck.ts'
-import { SOURCES, UPDATES } from './pcs.ts'
 import { parseQuote } from './quote.ts'
 
 const FMSPC = /^[0-9a-f]{12}$/i

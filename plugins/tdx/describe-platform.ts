@@ -4,11 +4,11 @@
 
 import type { KeyObject } from 'node:crypto'
 import { isEmulated, type PckChain } from './chain.ts'
-import type { Verified } from './collateral.ts'
-import type { QeIdentity, TcbInfo } from './collateral-schema.ts'
+import type { Verified } from './collateral/collateral.ts'
+import type { Revocation } from './collateral/revocation.ts'
+import type { QeIdentity, TcbInfo } from './collateral/schema.ts'
 import type { Platform } from './platform.ts'
 import type { QeReport } from './quote.ts'
-import type { Revocation } from './revocation.ts'
 import type { Evaluation } from './tcb.ts'
 
 /** A quoting enclave whose chain and report have been verified: that does not change, so it is worth keeping. */

@@ -1,8 +1,8 @@
-// Intel TDX: the manifest. Files, in the order in which a reader meets them: quote and attributes (the bytes), pck,
-// roots, chain, revocation, collateral, qe and tcb (who signed, and what Intel says of it), platform, verify and status
-// (is it authentic), ccel, dstack-log, event-types and event-log (what was measured), members, policy and appraise (is
-// it acceptable), claims, inspect, weaknesses (what it says), kbs-evidence, recognise, forms and boot-log (its forms),
-// measure (what should it be), pcs and collateral-service (what it is judged by), driver (the guest's side), emulate.
+// Intel TDX: the manifest. What a reader meets first: quote and attributes (the bytes), roots, pck, chain, qe and tcb (who
+// signed), collateral/ (what Intel says of platforms, and where it is fetched), platform, verify and status (is it
+// authentic), event-log/ (what was measured), members, policy and appraise (is it acceptable), claims, inspect,
+// weaknesses (what it says), kbs-evidence, recognise and forms (its forms), measure and measured/ (what should it be),
+// driver (the guest's side), emulate, emulated/ and mint/ (the vendor that is none).
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Plugin } from '#plugins/plugin.ts'

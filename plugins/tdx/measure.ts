@@ -7,8 +7,8 @@ import { createHash, type Hash } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import type { Measure, MeasureRows, MeasureValues, Prediction } from '#evidence/measure.ts'
-import { type DirectBoot, predictRtmr1, predictRtmr2 } from './direct-boot.ts'
-import { MR_EXTEND, PAGE_AUG, PAGE_SIZE, readSections, type Section } from './tdvf.ts'
+import { type DirectBoot, predictRtmr1, predictRtmr2 } from './measured/direct-boot.ts'
+import { MR_EXTEND, PAGE_AUG, PAGE_SIZE, readSections, type Section } from './measured/tdvf.ts'
 
 const RECORD = 128
 const CHUNK = 256

@@ -20,8 +20,8 @@ import {
     switchedOff,
 } from '#core/policy-table.ts'
 import { TD_ATTRIBUTES } from './attributes.ts'
-import { RTMRS, type RtmrName } from './ccel.ts'
 import { type TDX_ERRORS, tdxError } from './errors.ts'
+import { RTMRS, type RtmrName } from './event-log/ccel.ts'
 import { ACCEPTABLE_STATUSES, type TcbStatus } from './platform.ts'
 
 const refuse = (code: keyof typeof TDX_ERRORS) => (text: string) => tdxError(code, text)

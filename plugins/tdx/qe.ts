@@ -4,8 +4,8 @@
 
 import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto'
 import { equalBytes, isZero, toHex } from '#core/bytes.ts'
-import { fetchHint } from './collateral.ts'
-import type { QeIdentity } from './collateral-schema.ts'
+import { fetchHint } from './collateral/collateral.ts'
+import type { QeIdentity } from './collateral/schema.ts'
 import { tdxError } from './errors.ts'
 import { QE_REPORT, type QeReport, type Quote } from './quote.ts'
 

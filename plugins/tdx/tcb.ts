@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { equalBytes, isZero, toHex } from '#core/bytes.ts'
-import type { EnclaveLevel, QeIdentity, TcbInfo, TcbLevel } from './collateral-schema.ts'
+import type { EnclaveLevel, QeIdentity, TcbInfo, TcbLevel } from './collateral/schema.ts'
 import { tdxError } from './errors.ts'
 import type { Pck } from './pck.ts'
 import { type Platform, TCB_STATUSES, type TcbStatus } from './platform.ts'

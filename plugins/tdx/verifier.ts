@@ -3,8 +3,9 @@
 
 import type { Trust, Verifier } from '#evidence/verifier.ts'
 import { appraise, floor } from './appraise.ts'
-import { readBootLog } from './boot-log.ts'
 import { ROOTS, readRoots } from './chain.ts'
+import { ready, trustReader } from './collateral/trusted.ts'
+import { readBootLog } from './event-log/boot-log.ts'
 import { describe } from './inspect.ts'
 import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
@@ -13,7 +14,6 @@ import { parseQuote } from './quote.ts'
 import { FORMS, MISTAKEN, recognise } from './recognise.ts'
 import { STATUS_CHECKS, statusJudge } from './status.ts'
 import { TEE } from './tee.ts'
-import { ready, trustReader } from './trusted.ts'
 import { AUTHENTIC_CHECKS, authenticator } from './verify.ts'
 
 export function tdxVerifier(trust: Trust): Verifier {

@@ -15,7 +15,7 @@ import {
     TDX_FORMS,
 } from '#drivers/linux/tdx-forms.ts'
 import type { Answer, AttributeFile, Call, Device, IoctlCall, TsmProvider, UserMem } from '#emulator/model.ts'
-import { RTMRS } from '../ccel.ts'
+import { RTMRS } from '../event-log/ccel.ts'
 import { faultOf, meets } from './faults.ts'
 import { ccelTable, logArea } from './measurements.ts'
 import type { TdxModule } from './module.ts'

@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto'
 import { bytes, layout, u8, u16, u32, u64 } from '#core/layout.ts'
-import { encodeCcel, type LoggedEvent } from '../ccel.ts'
+import { encodeCcel, type LoggedEvent } from '../event-log/ccel.ts'
 
 type Event = Pick<LoggedEvent, 'register' | 'type' | 'digest' | 'data'>
 

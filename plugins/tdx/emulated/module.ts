@@ -6,7 +6,7 @@
 import { createHash, createHmac } from 'node:crypto'
 import { equalBytes } from '#core/bytes.ts'
 import { TD_REPORT_SIZE } from '#drivers/linux/tdx-forms.ts'
-import { defaultBody, mintQuote } from '../mint-quote.ts'
+import { defaultBody, mintQuote } from '../mint/quote.ts'
 import { type BodyType, parseQuote, type TdBody } from '../quote.ts'
 import { REPORT_TYPE_TDX, TD_REPORT } from './td-report.ts'
 import type { EmulatedVendor } from './vendor.ts'

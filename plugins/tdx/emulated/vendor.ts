@@ -17,7 +17,7 @@ import { certificatePem } from '#core/mint.ts'
 import { type NewFile, namesIn, writeNewFolder } from '#core/new-folder.ts'
 import { shape } from '#core/schema.ts'
 import { parseCertificates, parseRevocationList } from '#core/x509.ts'
-import type { MintedPlatform, VendorCertificates, VendorKeys } from '../mint.ts'
+import type { MintedPlatform, VendorCertificates, VendorKeys } from '../mint/mint.ts'
 
 export interface EmulatedVendor {
     readonly keys: VendorKeys
@@ -69,14 +69,14 @@ export async function openVendor(options: VendorOptions): Promise<EmulatedVendor
 
 async function makeVendor({ now, progress }: VendorOptions): Promise<EmulatedVendor> {
     progress('making the keys of an emulated vendor')
-    const { generateVendorKeys, mintChain } = await import('../mint.ts')
+    const { generateVendorKeys, mintChain } = await import('../mint/mint.ts')
     const platform = await platformOf(randomBytes(16), randomBytes(16))
     const keys = await generateVendorKeys()
     return { keys, certificates: await mintChain(keys, platform, now), platform, secret: randomBytes(32) }
 }
 
 async function platformOf(ppid: Buffer, platformInstanceId: Buffer): Promise<MintedPlatform> {
-    const { DEFAULT_PLATFORM } = await import('../mint.ts')
+    const { DEFAULT_PLATFORM } = await import('../mint/mint.ts')
     return { ...DEFAULT_PLATFORM, ppid, platformInstanceId }
 }
 
@@ -145,8 +145,8 @@ async function writeVendor(folder: string, vendor: EmulatedVendor, now: Date): P
 
 // What a verifier needs beside the root: the lists also as files of their own, in their usual form.
 async function collateral({ keys, certificates, platform }: EmulatedVendor, now: Date): Promise<NewFile[]> {
-    const { mintLists } = await import('../mint.ts')
-    const { bundle, qeIdentity, signStatement, tcbInfo } = await import('../mint-statements.ts')
+    const { mintLists } = await import('../mint/mint.ts')
+    const { bundle, qeIdentity, signStatement, tcbInfo } = await import('../mint/statements.ts')
     const lists = await mintLists(keys, now)
     const info = signStatement(tcbInfo(now, { platform }), keys.tcbSigning)
     const identity = signStatement(qeIdentity(now), keys.tcbSigning)

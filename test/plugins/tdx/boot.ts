@@ -3,8 +3,8 @@
 
 import { createHash } from 'node:crypto'
 import { guidBytes } from '#core/guid.ts'
-import type { LoggedEvent, RegisterName } from '#plugins/tdx/ccel.ts'
-import { replay } from '#plugins/tdx/event-log.ts'
+import type { LoggedEvent, RegisterName } from '#plugins/tdx/event-log/ccel.ts'
+import { replay } from '#plugins/tdx/event-log/event-log.ts'
 
 export type Event = Omit<LoggedEvent, 'proven'>
 

@@ -3,7 +3,7 @@
 
 import test from 'ava'
 import type { NamedBytes } from '#evidence/verifier.ts'
-import { bundle, qeIdentity, signStatement, statementText, tcbInfo } from '#plugins/tdx/mint-statements.ts'
+import { bundle, qeIdentity, signStatement, statementText, tcbInfo } from '#plugins/tdx/mint/statements.ts'
 import { identityOf, infoOf, named, vendor, wrap } from './minted.ts'
 import { cases, judgedBy, type Refused, testAuthentic, testRefused } from './refused.ts'
 

@@ -3,7 +3,7 @@
 
 import { guidBytes } from '#core/guid.ts'
 import { FOOTER_GUID } from '#core/ovmf-table.ts'
-import { DESCRIPTOR, SECTION, TDVF_GUID, TDX_METADATA_OFFSET } from '#plugins/tdx/tdvf.ts'
+import { DESCRIPTOR, SECTION, TDVF_GUID, TDX_METADATA_OFFSET } from '#plugins/tdx/measured/tdvf.ts'
 
 export interface SectionRow {
     readonly dataOffset?: number

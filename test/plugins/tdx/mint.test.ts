@@ -26,9 +26,9 @@ import {
     NAMES,
     type VendorCertificates,
     type VendorKeys,
-} from '#plugins/tdx/mint.ts'
-import { mintQuote, type QuoteChanges } from '#plugins/tdx/mint-quote.ts'
-import { bundle, qeIdentity, signStatement, statementText, tcbInfo } from '#plugins/tdx/mint-statements.ts'
+} from '#plugins/tdx/mint/mint.ts'
+import { mintQuote, type QuoteChanges } from '#plugins/tdx/mint/quote.ts'
+import { bundle, qeIdentity, signStatement, statementText, tcbInfo } from '#plugins/tdx/mint/statements.ts'
 import { parseQuote, QE_REPORT } from '#plugins/tdx/quote.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { programs, VECTORS, vectors } from '#test/machine.ts'

@@ -14,9 +14,9 @@ import {
     type VendorCertificates,
     type VendorKeys,
     type VendorLists,
-} from '#plugins/tdx/mint.ts'
-import { mintQuote, type QuoteChanges } from '#plugins/tdx/mint-quote.ts'
-import { qeIdentity, type Signed, signStatement, statementText, tcbInfo } from '#plugins/tdx/mint-statements.ts'
+} from '#plugins/tdx/mint/mint.ts'
+import { mintQuote, type QuoteChanges } from '#plugins/tdx/mint/quote.ts'
+import { qeIdentity, type Signed, signStatement, statementText, tcbInfo } from '#plugins/tdx/mint/statements.ts'
 
 export interface Vendor {
     readonly keys: VendorKeys

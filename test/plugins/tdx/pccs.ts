@@ -5,7 +5,7 @@
 import { createServer as createPlain, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import { certificatePem } from '#core/mint.ts'
-import { DEFAULT_PLATFORM } from '#plugins/tdx/mint.ts'
+import { DEFAULT_PLATFORM } from '#plugins/tdx/mint/mint.ts'
 import { KEYS, leaf, listen, type Peer, pem } from '#test/core/peer.ts'
 import type { Ending } from '#test/folder.ts'
 import { identityOf, infoOf, type Vendor } from './minted.ts'

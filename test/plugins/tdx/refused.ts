@@ -3,7 +3,7 @@
 
 import test from 'ava'
 import type { Trust } from '#evidence/verifier.ts'
-import type { QuoteChanges } from '#plugins/tdx/mint-quote.ts'
+import type { QuoteChanges } from '#plugins/tdx/mint/quote.ts'
 import { judgeOf } from './judged.ts'
 import { quote, trustIn, type Vendor } from './minted.ts'
 

@@ -4,8 +4,8 @@
 
 import test from 'ava'
 import type { Trust } from '#evidence/verifier.ts'
-import { type QuoteChanges, tcbSvn } from '#plugins/tdx/mint-quote.ts'
-import { DEFAULT_MODULES, STATUS_SVNS, tcbInfo } from '#plugins/tdx/mint-statements.ts'
+import { type QuoteChanges, tcbSvn } from '#plugins/tdx/mint/quote.ts'
+import { DEFAULT_MODULES, STATUS_SVNS, tcbInfo } from '#plugins/tdx/mint/statements.ts'
 import { ACCEPTABLE_STATUSES, TCB_STATUSES, type TcbStatus } from '#plugins/tdx/platform.ts'
 import { type StatusPolicy, statusJudge } from '#plugins/tdx/status.ts'
 import { converge, relaunchStatus } from '#plugins/tdx/tcb.ts'

@@ -8,7 +8,7 @@ import { parseCertificates, parseRevocationList } from '#core/x509.ts'
 import type { DeviceModel } from '#emulator/model.ts'
 import { type TdxOptions, tdxEmulator } from '#plugins/tdx/emulate.ts'
 import { openVendor } from '#plugins/tdx/emulated/vendor.ts'
-import { mintLists } from '#plugins/tdx/mint.ts'
+import { mintLists } from '#plugins/tdx/mint/mint.ts'
 import { parseQuote } from '#plugins/tdx/quote.ts'
 import { temporaryFolder } from '#test/folder.ts'
 

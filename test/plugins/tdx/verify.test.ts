@@ -4,9 +4,9 @@
 
 import test from 'ava'
 import { certificatePem } from '#core/mint.ts'
-import { DEFAULT_PLATFORM, encodeSgxExtension, mintLists } from '#plugins/tdx/mint.ts'
-import { pckChain, publicPoint, tcbSvn } from '#plugins/tdx/mint-quote.ts'
-import { DEFAULT_MODULES, DEFAULT_QE } from '#plugins/tdx/mint-statements.ts'
+import { DEFAULT_PLATFORM, encodeSgxExtension, mintLists } from '#plugins/tdx/mint/mint.ts'
+import { pckChain, publicPoint, tcbSvn } from '#plugins/tdx/mint/quote.ts'
+import { DEFAULT_MODULES, DEFAULT_QE } from '#plugins/tdx/mint/statements.ts'
 import { parseQuote } from '#plugins/tdx/quote.ts'
 import { judgeOf } from './judged.ts'
 import { identityOf, infoOf, listsOf, named, quote, serialOf, trustIn, vendor, withLists } from './minted.ts'

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { isZero } from '#core/bytes.ts'
 import { bytes, layout, u8, u16, u32 } from '#core/layout.ts'
 import { MAX_EVENT_LOG_SIZE } from '#core/sizes.ts'
-import { tdxError } from './errors.ts'
+import { tdxError } from '../errors.ts'
 import { EV_NO_ACTION, measuredOf } from './event-types.ts'
 
 /** By the index in the log. */

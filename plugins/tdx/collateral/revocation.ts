@@ -6,8 +6,8 @@
 import { equalBytes } from '#core/bytes.ts'
 import { parseRevocationList, type RevocationList } from '#core/x509.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
-import type { Authority, PckChain } from './chain.ts'
-import { tdxError } from './errors.ts'
+import type { Authority, PckChain } from '../chain.ts'
+import { tdxError } from '../errors.ts'
 
 /** A list that was read. */
 export interface GivenList {

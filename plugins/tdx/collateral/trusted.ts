@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Trust } from '#evidence/verifier.ts'
-import { type Anchors, chainReader, readAnchors, readRoots } from './chain.ts'
+import { type Anchors, chainReader, readAnchors, readRoots } from '../chain.ts'
 import { readStatements, type SignerFinder, type Statements, signerFinder, statementVerifier } from './collateral.ts'
 import { type RevocationLists, readLists } from './revocation.ts'
 

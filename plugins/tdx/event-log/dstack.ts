@@ -9,8 +9,8 @@ import { u32le } from '#core/bytes.ts'
 import { parseJson } from '#core/json.ts'
 import { issues } from '#core/schema.ts'
 import { MAX_EVENT_LOG_SIZE } from '#core/sizes.ts'
+import { tdxError } from '../errors.ts'
 import { type LoggedEvent, MAX_EVENTS, RTMRS, type RtmrName, withProof } from './ccel.ts'
-import { tdxError } from './errors.ts'
 import { DSTACK_RUNTIME_EVENT } from './event-types.ts'
 
 const hex = z.string().check(z.regex(/^(?:[0-9a-fA-F]{2})*$/, 'expected hex'))

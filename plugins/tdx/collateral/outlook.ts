@@ -5,7 +5,11 @@
 import { AttestError, messageOf } from '#core/errors.ts'
 import { type Certificate, parseCertificates } from '#core/x509.ts'
 import type { CollateralItem, GivenCollateral, Outlook } from '#evidence/collateral-service.ts'
-import { type Anchors, type Authority, chainReader, readAnchors } from './chain.ts'
+import { type Anchors, type Authority, chainReader, readAnchors } from '../chain.ts'
+import { tdxError } from '../errors.ts'
+import { PCK_CAS } from '../pck.ts'
+import type { Quote } from '../quote.ts'
+import { VENDOR_ROOT } from '../roots.ts'
 import {
     type Dated,
     fmspcOf,
@@ -17,11 +21,7 @@ import {
     statementsFor,
     statementVerifier,
 } from './collateral.ts'
-import { tdxError } from './errors.ts'
-import { PCK_CAS } from './pck.ts'
-import type { Quote } from './quote.ts'
 import { checkRevocation, type RevocationLists, readLists } from './revocation.ts'
-import { VENDOR_ROOT } from './roots.ts'
 
 /** Collateral that was read, with those who vouch for it. */
 export interface OpenedCollateral {

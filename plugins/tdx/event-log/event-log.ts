@@ -6,11 +6,11 @@
 
 import { createHash } from 'node:crypto'
 import { equalBytes, toHex } from '#core/bytes.ts'
+import { tdxError } from '../errors.ts'
+import type { Quote } from '../quote.ts'
 import { checkLogSize, DIGEST_SIZE, type EventLog, parseCcel, RTMRS, type RtmrName } from './ccel.ts'
-import { readDstackLog } from './dstack-log.ts'
-import { tdxError } from './errors.ts'
+import { readDstackLog } from './dstack.ts'
 import { EV_NO_ACTION } from './event-types.ts'
-import type { Quote } from './quote.ts'
 
 export type Registers = Readonly<Record<RtmrName, Buffer>>
 

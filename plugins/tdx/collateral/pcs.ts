@@ -6,7 +6,7 @@
 import { AttestError, coreError } from '#core/errors.ts'
 import { parseOrigin } from '#core/origin.ts'
 import type { HttpAnswer, HttpGet } from '#evidence/collateral-service.ts'
-import { tdxError } from './errors.ts'
+import { tdxError } from '../errors.ts'
 
 /** A service, by the parts of its addresses. */
 interface Source {

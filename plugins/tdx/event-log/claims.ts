@@ -8,8 +8,8 @@ import { hash } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import type { ClaimTable } from '#evidence/claims.ts'
 import type { Claims } from '#evidence/verdict.ts'
+import { tdxError } from '../errors.ts'
 import { type EventLog, type LoggedEvent, RTMRS, type RtmrName } from './ccel.ts'
-import { tdxError } from './errors.ts'
 import { EV_IPL, EV_NO_ACTION, isSizeAlone, kernelCommandLine, textOf, typeName, variableBytes } from './event-types.ts'
 
 export const LOG_CLAIMS: ClaimTable = {

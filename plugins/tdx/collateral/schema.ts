@@ -5,8 +5,8 @@
 
 import * as z from 'zod/mini'
 import { issues } from '#core/schema.ts'
-import { tdxError } from './errors.ts'
-import type { TcbStatus } from './platform.ts'
+import { tdxError } from '../errors.ts'
+import type { TcbStatus } from '../platform.ts'
 
 const hex = (bytes: number) =>
     z.pipe(

@@ -6,8 +6,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
+import { tdxError } from '../errors.ts'
 import { authenticodeDigest } from './authenticode.ts'
-import { tdxError } from './errors.ts'
 
 export interface DirectBoot {
     readonly kernel: Buffer

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
-import { tdxError } from './errors.ts'
+import { tdxError } from '../errors.ts'
 
 const PE32_PLUS = 0x20b
 const PE32 = 0x10b

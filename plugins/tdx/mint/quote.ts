@@ -5,8 +5,6 @@
 import { createHash, createPublicKey, type KeyObject, sign } from 'node:crypto'
 import { fromHex } from '#core/bytes.ts'
 import { certificatePem } from '#core/mint.ts'
-import { DEFAULT_PLATFORM, type MintedPlatform, type VendorCertificates, type VendorKeys } from './mint.ts'
-import { DEFAULT_QE, STATUS_SVNS } from './mint-statements.ts'
 import {
     type BodyType,
     ECDSA_P256,
@@ -17,8 +15,10 @@ import {
     type QuoteHeader,
     type TdBody,
     TEE_TYPE_TDX,
-} from './quote.ts'
-import { encodeQuote, encodeSigned } from './quote-encode.ts'
+} from '../quote.ts'
+import { encodeQuote, encodeSigned } from '../quote-encode.ts'
+import { DEFAULT_PLATFORM, type MintedPlatform, type VendorCertificates, type VendorKeys } from './mint.ts'
+import { DEFAULT_QE, STATUS_SVNS } from './statements.ts'
 
 /** Who signs. */
 export interface Quoter {

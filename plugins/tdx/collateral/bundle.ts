@@ -4,11 +4,11 @@
 
 import type { Certificate } from '#core/x509.ts'
 import type { GivenCollateral } from '#evidence/collateral-service.ts'
-import type { Authority, Issued } from './chain.ts'
+import type { Authority, Issued } from '../chain.ts'
+import { tdxError } from '../errors.ts'
+import { PCK_CAS } from '../pck.ts'
 import { statementsFor } from './collateral.ts'
-import { type OpenedCollateral, openCollateral } from './collateral-outlook.ts'
-import { tdxError } from './errors.ts'
-import { PCK_CAS } from './pck.ts'
+import { type OpenedCollateral, openCollateral } from './outlook.ts'
 import { listDer } from './revocation-form.ts'
 
 /**

@@ -5,7 +5,7 @@
 import { guidText } from '#core/guid.ts'
 import { layout, type Parsed, text, u32, u64 } from '#core/layout.ts'
 import { readOvmfTable } from '#core/ovmf-table.ts'
-import { tdxError } from './errors.ts'
+import { tdxError } from '../errors.ts'
 
 /** In OVMF’s table: u32, how far before the end of the image the descriptor is. */
 export const TDX_METADATA_OFFSET = 'e47a6535-984a-4798-865e-4685a7bf8ec2'

@@ -10,11 +10,11 @@ import { toHex } from '#core/bytes.ts'
 import { memberText, parseJson } from '#core/json.ts'
 import { type Certificate, outOfTime, parseCertificates } from '#core/x509.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
-import type { Anchors, Issued } from './chain.ts'
-import { type QeIdentity, readQeIdentity, readTcbInfo, type TcbInfo } from './collateral-schema.ts'
-import { tdxError } from './errors.ts'
-import type { Pck } from './pck.ts'
+import type { Anchors, Issued } from '../chain.ts'
+import { tdxError } from '../errors.ts'
+import type { Pck } from '../pck.ts'
 import { checkNotRevoked, type RevocationLists } from './revocation.ts'
+import { type QeIdentity, readQeIdentity, readTcbInfo, type TcbInfo } from './schema.ts'
 
 /** What was said, and who signed it. */
 export interface Statement<T> {

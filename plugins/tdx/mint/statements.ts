@@ -7,9 +7,9 @@ import { type KeyObject, sign } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import { DAY_MS } from '#core/dates.ts'
 import { certificatePem } from '#core/mint.ts'
+import type { TcbStatus } from '../platform.ts'
+import { TD_QE } from '../qe.ts'
 import { DEFAULT_PLATFORM, type MintedPlatform, type VendorCertificates, type VendorLists } from './mint.ts'
-import type { TcbStatus } from './platform.ts'
-import { TD_QE } from './qe.ts'
 
 /** The inner object as it was signed, and the signature in hex. */
 export interface Signed {
