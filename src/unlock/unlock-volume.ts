@@ -74,7 +74,7 @@ async function prepare(volume: Volume, deps: VolumeDeps, signal: AbortSignal): P
 }
 
 // The passphrase itself was injected: nobody is asked, and no binding is in the header whose digest it would prove. Whoever
-// made the header knew the passphrase, or nothing opens.
+// formatted the disk knew the passphrase, or nothing opens; but an older header of it opens as well.
 async function openBySecret(
     volume: SecretVolume,
     handover: Handover,
@@ -99,7 +99,7 @@ async function openBySecret(
 // GRUB needs a zero byte behind the passphrase; the disk was formatted without.
 function withoutEnd(injected: Secret, status: Status): Secret {
     const ends = injected.at(-1) === 0
-    if (ends) status.say('checked', 'the zero byte behind the injected passphrase is left away')
+    if (ends) status.say('checked', 'the zero byte behind the injected passphrase is left out')
     const passphrase = ends ? (injected.subarray(0, -1) as Secret) : injected
     if (passphrase.length > 0) return passphrase
     throw unlockError('ERR_UNLOCK_KEY', 'the injected passphrase is empty')
