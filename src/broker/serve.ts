@@ -19,6 +19,7 @@ import { addHostRoutes, addOwnerRoutes } from './http/launch-routes.ts'
 import { limitConnections } from './http/limits.ts'
 import { adminProblemOf } from './http/problems.ts'
 import { type App, createApp } from './http/server.ts'
+import { sweepVms } from './launches.ts'
 import { formatListen, type ListenAddress } from './listen.ts'
 import { shares } from './shares.ts'
 import { givenIdentity, mintedIdentity, type TlsIdentity } from './tls.ts'
@@ -75,6 +76,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     let keeper: Keeper | null = null
     try {
         let shown = await identity()
+        broker.listener.pin = shown?.pin ?? null
         const guests = await openGuests(broker, shown)
         apps.push(guests)
         const admin = await openAdmin(broker)
@@ -85,6 +87,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 
         const reload = async () => {
             await broker.verifiers.refresh()
+            await sweepVms(broker).catch((error: unknown) => log.error('keys of launches were not ended', { error }))
             try {
                 const next = await identity()
                 if (next && next.certificate !== shown?.certificate) {
@@ -92,6 +95,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
                     log.info('the listener shows a new certificate')
                 }
                 shown = next
+                broker.listener.pin = next?.pin ?? null
             } catch (error) {
                 log.error('the listener’s certificate could not be renewed', { reason: messageOf(error) })
             }

@@ -6,7 +6,7 @@ import { AttestError, messageOf } from '#core/errors.ts'
 import { CONFIG_FOLDER, EMULATED } from '#core/role.ts'
 import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { GUESTS, pluginOf } from '#plugins.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
 import { readAnchors } from '#unlock/anchors.ts'
 import { findGuest } from '../guest.ts'
 import { readConfig } from '../settings.ts'
@@ -120,7 +120,7 @@ async function examineGuest(note: Note): Promise<void> {
 function noGuest(): Omit<Finding, 'what'> {
     const { tsm, sevGuest, tdxDevice, efiSecrets } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
     const paths = [tsm, sevGuest, tdxDevice, efiSecrets].map(({ path }) => path)
-    const titles = GUESTS.map(({ title }) => title).join(', ')
+    const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',
         detail: `none of ${titles}: looked at ${paths.join(', ')}`,
