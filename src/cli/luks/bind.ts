@@ -79,7 +79,7 @@ export async function resourceOf({ resourceFile, resourceVersion }: ResourceArgs
     if (resourceFile === undefined) {
         if (resourceVersion !== undefined)
             throw coreError('ERR_USAGE', '--resource-version: the broker says which it is, except with --resource-file')
-        return fetchResource(target, null, personalDeps())
+        return fetchResource(target, null, await personalDeps())
     }
     const bytes = readInput(resourceFile, 4096)
     const fault = keyFault(bytes)

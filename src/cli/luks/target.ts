@@ -89,9 +89,9 @@ export function targetOf(told: { url: readonly string[]; path?: string | undefin
 const NO_DENIALS: Denials = { waitMs: () => 0, refuseIfDenied: () => undefined, remember: () => undefined }
 
 /** For commands of a person. */
-export function personalDeps(): ReleaseDeps {
+export async function personalDeps(): Promise<ReleaseDeps> {
     libc().forbidCoreDumps()
-    return { ...releaseDeps(readConfig(), lineLogger(PROGRAM, [stderrSink])), denials: NO_DENIALS }
+    return { ...(await releaseDeps(readConfig(), lineLogger(PROGRAM, [stderrSink]))), denials: NO_DENIALS }
 }
 
 /** The resource as its brokers release it to this guest; the caller wipes it. @throws AttestError as `release` */
