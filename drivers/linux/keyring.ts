@@ -23,14 +23,12 @@ export interface KeyCalls {
 }
 
 /** <linux/keyctl.h> */
+const PROCESS_KEYRING = -2
 const USER_KEYRING = -4
-const SETPERM = 5
+const LINK = 8
 const UNLINK = 9
 const SEARCH = 10
 const READ = 11
-
-/** Whoever has the keyring, and any process of this user, may see, read, replace, find and unlink it; nobody else. */
-const PERMISSIONS = 0x1f1f0000
 
 /** More than is ever kept here. */
 const MAX_BYTES = 0x4000
@@ -38,19 +36,28 @@ const MAX_BYTES = 0x4000
 const TYPE = Buffer.from('user\0')
 
 export function keyring(calls: () => KeyCalls): Keyring {
-    const find = (name: string): number | null => {
-        const { result, errno } = calls().keyctl(SEARCH, USER_KEYRING, TYPE, text(name), 0)
+    // A service of systemd has a session of its own, without the keyring of its user: whatever is in there it may find, but
+    // not use. Linked to the process, all of it is the process's own.
+    const attach = (): KeyCalls => {
+        const own = calls()
+        const { result, errno } = own.keyctl(LINK, USER_KEYRING, PROCESS_KEYRING, 0, 0)
+        if (result < 0) throw failed('linking it', errno)
+        return own
+    }
+    const find = ({ keyctl }: KeyCalls, name: string): number | null => {
+        const { result, errno } = keyctl(SEARCH, USER_KEYRING, TYPE, text(name), 0)
         if (result >= 0) return result
         if (ABSENT.has(errno)) return null
         throw failed('searching', errno)
     }
     return {
         read(name) {
-            const id = find(name)
+            const own = attach()
+            const id = find(own, name)
             if (id === null) return null
             const bytes = Buffer.alloc(MAX_BYTES)
             try {
-                const { result, errno } = calls().keyctl(READ, id, bytes, bytes.length, 0)
+                const { result, errno } = own.keyctl(READ, id, bytes, bytes.length, 0)
                 if (result < 0) throw failed('reading', errno)
                 if (result > bytes.length) throw failed('reading', constants.errno.EFBIG)
                 return secret(bytes.subarray(0, result))
@@ -59,15 +66,14 @@ export function keyring(calls: () => KeyCalls): Keyring {
             }
         },
         put(name, bytes) {
-            const { result: id, errno } = calls().addKey(TYPE, text(name), bytes, USER_KEYRING)
-            if (id < 0) throw failed('adding a key', errno)
-            const set = calls().keyctl(SETPERM, id, PERMISSIONS, 0, 0)
-            if (set.result < 0) throw failed('setting permissions', set.errno)
+            const { result, errno } = attach().addKey(TYPE, text(name), bytes, USER_KEYRING)
+            if (result < 0) throw failed('adding a key', errno)
         },
         remove(name) {
-            const id = find(name)
+            const own = attach()
+            const id = find(own, name)
             if (id === null) return
-            const { result, errno } = calls().keyctl(UNLINK, id, USER_KEYRING, 0, 0)
+            const { result, errno } = own.keyctl(UNLINK, id, USER_KEYRING, 0, 0)
             if (result < 0) throw failed('removing a key', errno)
         },
     }
