@@ -11,9 +11,11 @@ import { padReportData } from '#evidence/judge.ts'
 import { parseResourcePath } from '#kbs/messages.ts'
 import { CLIENT_GUID, parseClient } from '#plugins/sev/client-secret.ts'
 import { KEYRING_NAME, sevDriver } from '#plugins/sev/driver.ts'
+import { sev } from '#plugins/sev/index.ts'
+import { LAUNCHED } from '#plugins.ts'
 import { PASSPHRASE } from './launch-rig.ts'
 import { attested, handshake, launcher, type Machine, machine, open, POLICY, register, run } from './possession-rig.ts'
-import { type Rig, records, teeKey } from './rig.ts'
+import { type Rig, records, rig, teeKey } from './rig.ts'
 
 const KEY = parseResourcePath('web/files/key')
 const OTHER = parseResourcePath('web/files/other')
@@ -322,6 +324,13 @@ test('with the switches, a guest without ES', async (t) => {
     const broker = await world(t, changed, rule, 'unmeasuredCpuState = true\nmigration = true')
     const guest = await run(await open(broker, broker.uuid))
     t.is(await get(guest), 'a well known text')
+})
+
+test('a broker that guests could not know by its key launches none of these', async (t) => {
+    const broker = await rig(t, { serve: { launched: LAUNCHED, plugins: [sev], roots: [], insecureHttp: true } })
+    const { answer } = await register({ ...broker, serving: { ...broker.serving, url: 'https://kbs.example' } })
+    t.is(answer.status, 400)
+    t.is(answer.json.code, 'ERR_BROKER_LAUNCH', answer.body.toString())
 })
 
 for (const { name, changed, code } of [

@@ -58,7 +58,7 @@ export const command = define({
         const device = String(args['device'])
         const rewrite = rewriteOf(device, args)
         const { volume } = readSound(device, rewrite.expected)
-        const target = targetOf(args, volumeOf(volume.uuid))
+        const target = await targetOf(args, volumeOf(volume.uuid))
         const resource = await resourceOf(args, target)
         try {
             await bindDisk({ rewrite, target, resource, isGuest: args.resourceFile === undefined, ...args })

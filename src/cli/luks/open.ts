@@ -47,7 +47,7 @@ export const command = define({
                     hint: '`guest-attest luks enroll` puts it there',
                 },
             )
-        const target = targetOf(args, volume)
+        const target = await targetOf(args, volume)
         const request = { ...target, device, expected: { uuid: header.uuid, insecurePins: insecurePin } }
         const deps = await personalDeps()
         const opened = name === undefined ? await tryDisk(request, deps) : await openDisk(request, name, deps)
