@@ -11,6 +11,7 @@ import { claimsOf, hasOwnRoots, namesChips } from './claims.ts'
 import { sevError } from './errors.ts'
 import { isMadeWith, parsePossession } from './possession.ts'
 import { TEE } from './tee.ts'
+import { WEAKNESSES } from './weaknesses.ts'
 
 /** The checks in their order. */
 export const AUTHENTIC_CHECKS = ['format', 'launch', 'possession'] as const
@@ -40,7 +41,7 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         // AMD publishes no list of these chips' certificates: an owner who names the chips needs none.
         revocationChecked: namesChips(launched),
         emulated: false,
-        weaknesses: [],
+        weaknesses: WEAKNESSES,
     }
 }
 
