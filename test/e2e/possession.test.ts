@@ -5,7 +5,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { launcher, open, register } from '../broker/possession-rig.ts'
+import { IMAGE, newUuid, thePlatform } from '../broker/launch-rig.ts'
+import { launcher, open, POLICY } from '../broker/possession-rig.ts'
 import { GUEST_NEEDS, GUEST_TIMEOUT_MS } from '../cli/inside.ts'
 import { guestAttest, type Ran } from '../cli/run.ts'
 import { temporaryFolder } from '../folder.ts'
@@ -25,8 +26,20 @@ when { principal.references.contains("web") && resource.repository == "web" };
 needs(...GUEST_NEEDS)('owner → host → guest → broker', async (t) => {
     const folder = temporaryFolder(t)
     const broker = await launcher(t)
-    const { uuid, answer } = await register(broker)
-    const set = `name = "web"\ntee = "sev"\ncoverage = "firmware+kernel+initrd+cmdline"\n[policy]\nmeasurements = ["${answer.json.terms.digests[0]}"]\n`
+    const owner = async (...args: string[]): Promise<string> => {
+        const { code, stdout, stderr } = await guestAttest(['broker', 'launch', ...args, '--data', broker.folder])
+        t.is(code, 0, stderr)
+        return stdout
+    }
+    const [firmware, root] = [join(folder, 'AmdSev.fd'), join(folder, 'ark')]
+    writeFileSync(firmware, IMAGE)
+    writeFileSync(root, (await thePlatform()).certificates.ark)
+    const uuid = newUuid()
+    const processors = '--num-cpus 2 --cpu-family 25 --cpu-model 1 --cpu-stepping 1 --profile kvm-legacy'.split(' ')
+    const told = ['--broker-url', broker.serving.url, '--allow-path', 'web/*/*', '--policy', String(POLICY)]
+    await owner('register', uuid, '--firmware', firmware, ...processors, '--trust-root', root, ...told)
+    const { terms } = JSON.parse(await owner('show', uuid, '--json'))
+    const set = `name = "web"\ntee = "sev"\ncoverage = "firmware+kernel+initrd+cmdline"\n[policy]\nmeasurements = ["${terms.digests[0]}"]\n`
     t.true((await broker.admin('POST', '/v1/references', set)).status < 300)
     t.is((await broker.admin('PUT', '/v1/policies/main', RULE)).status, 200)
     await broker.admin('PUT', '/v1/resources/web/files/key', Buffer.from('a well known text'))
@@ -66,6 +79,13 @@ needs(...GUEST_NEEDS)('owner → host → guest → broker', async (t) => {
     t.regex(ran.stdout, new RegExp(launch.id))
     t.regex(ran.stderr, /is not trusted for a\/b\/c/)
     t.regex(ran.stderr, /https:\/\/other\.example is no broker that this guest trusts/)
+
+    t.regex(await owner('show', uuid), new RegExp(`with the key of launch ${launch.id}, until 20`))
+    await owner('revoke', uuid)
+    t.regex(await owner('show', uuid), /no launch has a key that counts/)
+    const late = await guest(`guest-attest get-resource kbs:///web/files/key --out ${folder}/not`)
+    t.is(late.code, 1, late.stderr)
+    t.regex(late.stderr, /its key has ended/)
 
     const undecided = await guestAttest([
         'verify',
