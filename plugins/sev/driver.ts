@@ -19,10 +19,15 @@ export const KEYRING_NAME = `guest-attest:${CLIENT_GUID}`
 /** A guest of SEV-SNP: the firmware of one may name an area as well, and it proves itself. */
 const SNP_DEVICE = '/sys/devices/platform/sev-guest'
 
+/** Of the processors of a guest of TDX. */
+const TDX_FLAG = 'tdx_guest'
+
 export const sevDriver: Driver = {
     tee: TEE,
     async open({ system, efiSecrets, keyring }, { via } = {}) {
-        if (!efiSecrets.exists() || system.exists(SNP_DEVICE)) return null
+        if (!efiSecrets.exists()) return null
+        // What is injected says whom the guest trusts: of a guest that proves itself by reports, that is nobody's word.
+        if (system.exists(SNP_DEVICE) || system.hasCpuFlag(TDX_FLAG)) return null
         if (via !== undefined && via !== 'securityfs')
             throw driverError('ERR_VIA', `this is an SEV guest, and does not answer through ${via}`, {
                 hint: 'it has no reports, only the secrets that were injected: --via securityfs',

@@ -89,7 +89,7 @@ export async function run(launch: Launched): Promise<Machine> {
     return machine(new Map(parseSecretTable(table).map(({ guid, data }) => [guid, Buffer.from(data)])))
 }
 
-export function machine(secrets: Map<string, Buffer>): Machine {
+export function machine(secrets: Map<string, Buffer>, system: Partial<Doors['system']> = {}): Machine {
     const keys = new Map<string, Buffer>()
     const missing = (guid: string) => driverError('ERR_SECRET_MISSING', `there is no secret ${guid}`)
     const doors: Doors = {
@@ -98,6 +98,7 @@ export function machine(secrets: Map<string, Buffer>): Machine {
             exists: () => false,
             hasCpuFlag: () => false,
             requireFilesystem: () => undefined,
+            ...system,
         },
         efiSecrets: {
             path: '/secrets',
