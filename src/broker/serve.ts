@@ -48,6 +48,9 @@ export interface Serving {
 
 const RENEWAL_MS = DAY_MS
 
+/** How often launches and keys are looked at whose time is over. */
+const SWEEP_MS = 60_000
+
 /** What is not answered by then is cut off. */
 const DRAIN_MS = 10_000
 
@@ -87,7 +90,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 
         const reload = async () => {
             await broker.verifiers.refresh()
-            await sweepVms(broker).catch((error: unknown) => log.error('keys of launches were not ended', { error }))
             try {
                 const next = await identity()
                 if (next && next.certificate !== shown?.certificate) {
@@ -101,7 +103,13 @@ export async function serve(options: ServeOptions): Promise<Serving> {
             }
         }
         keeper = await openServiceKeeper(broker, options)
-        const timer = setInterval(() => void reload(), RENEWAL_MS).unref()
+        const sweep = () =>
+            sweepVms(broker).catch((error: unknown) => log.error('what is over was not ended', { error }))
+        await sweep()
+        const timers = [
+            setInterval(() => void reload(), RENEWAL_MS).unref(),
+            setInterval(() => void sweep(), SWEEP_MS).unref(),
+        ]
         return {
             broker,
             url: `${shown ? 'https' : 'http'}://${formatListen({ host: listen.host, port })}`,
@@ -109,7 +117,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
             caPath: shown?.caPath ?? null,
             reload,
             async close() {
-                clearInterval(timer)
+                for (const timer of timers) clearInterval(timer)
                 await Promise.all([keeper?.close(), ...apps.map(drain)])
                 await broker.close()
             },

@@ -26,9 +26,9 @@ type Context = Parameters<typeof rig>[0]
 export const POLICY = 15
 
 /** A broker that launches guests, at a time that tests can move. */
-export async function launcher(t: Context, folder?: string) {
-    let ahead = 0
-    const moved = { ...clock, now: () => new Date(Date.now() + ahead) }
+export async function launcher(t: Context, folder?: string, ahead = 0) {
+    let moment = ahead
+    const moved = { ...clock, now: () => new Date(Date.now() + moment) }
     const broker = await rig(t, {
         ...(folder === undefined ? {} : { folder }),
         serve: { launched: LAUNCHED, plugins: [sev], roots: [], clock: moved },
@@ -36,7 +36,7 @@ export async function launcher(t: Context, folder?: string) {
     return {
         ...broker,
         later: (ms: number) => {
-            ahead += ms
+            moment += ms
         },
     }
 }

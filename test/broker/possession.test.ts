@@ -238,6 +238,17 @@ for (const { name, end, outcome } of [
         t.is(again.status, 404)
     })
 
+test('a key whose time is over when the broker starts again is erased', async (t) => {
+    const broker = await world(t, { 'client-seconds': 60 })
+    const launch = await open(broker, broker.uuid)
+    await run(launch)
+    await broker.stop()
+    const next = await launcher(t, broker.folder, 61_000)
+    const { state, store } = next.serving.broker.data
+    t.is(state.vms.get(broker.uuid)?.client, null)
+    t.is(await store.resource(`client:${launch.id}`, 1), null)
+})
+
 test('the broker ends and starts again', async (t) => {
     const broker = await world(t)
     const guest = await run(await open(broker, broker.uuid))
