@@ -95,7 +95,7 @@ export function vmEffects(vms: Map<string, VmEntry>): Readonly<Record<VmRecordKi
         if (vm) vms.set(uuid, { ...vm, ...changed(vm) })
     }
     return {
-        'vm-put': ({ subject: uuid, time }, { scheme, terms, weaknesses, limits, hostToken, broker, digest }) =>
+        'vm-put': ({ subject: uuid, time }, { scheme, terms, weaknesses, limits, hostToken, broker = null, digest }) =>
             vms.set(uuid, {
                 ...{ uuid, scheme, terms, weaknesses, limits, hostToken, broker, digest, time },
                 ...{ client: null, validated: 0, confirmed: 0, launches: [] },

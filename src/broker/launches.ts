@@ -1,6 +1,7 @@
 // The launch service: guests that are proved before they run, and can have no reports then. Their owner registers them;
-// their host asks for a session, and then for the secrets, among which can be a key for a guest that asks itself later. Whatever is refused, a host learns that it was;
-// why stands in the audit log. Each step is durable before it is answered, and a launch is answered once.
+// their host asks for a session, and then for the secrets, among which can be a key for a guest that asks itself later.
+// Whatever is refused, a host learns that it was; why stands in the audit log. Each step is durable before it is answered,
+// and a launch is answered once.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash, randomBytes } from 'node:crypto'
