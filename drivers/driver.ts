@@ -38,6 +38,18 @@ export interface Guest {
     readonly registers?: MeasurementRegisters
     /** What its owner had put into its memory before it ran. */
     readonly secrets?: LaunchSecrets
+    /**
+     * The only broker that this guest trusts, where its owner had one put into its memory before it ran: then what the
+     * guest's files say of brokers counts for nothing. Null: none was.
+     * @throws AttestError where what is there is malformed
+     */
+    broker?(): InjectedBroker | null
+    /**
+     * Keeps what it proves itself with where the running system finds it, and takes it from the guest's memory. Null:
+     * there is none, or not any more. Returns what it was, for a person.
+     * @throws AttestError of drivers/errors.ts
+     */
+    handOver?(): string | null
     /** Whether `evidence` can hand over a log of what was measured after the launch. */
     readonly hasEventLog?: boolean
     close(): void
@@ -82,6 +94,14 @@ export interface MeasurementRegisters {
     read(): Promise<readonly MeasurementRegister[]>
     /** value = hash(value ‖ digest). @throws AttestError where it may not be extended, or the digest has another size */
     extend(name: string, digest: Uint8Array): Promise<void>
+}
+
+export interface InjectedBroker {
+    readonly url: string
+    /** SHA-256 of its public key, as `sha256/…`. */
+    readonly pins: readonly string[]
+    /** What it is asked for: REPOSITORY/TYPE/TAG, with `*` within a name. */
+    readonly allowPaths: readonly string[]
 }
 
 /** By GUIDs, in lower case. */

@@ -4,15 +4,15 @@
 
 import type { ErrorTable } from '#core/errors.ts'
 import type { Driver, KeyFields } from '#drivers/driver.ts'
-import type { Emulator, VendorEmulator } from '#emulator/model.ts'
+import type { Emulator } from '#emulator/model.ts'
 import type { Vocabulary } from '#evidence/claims.ts'
 import type { CollateralService } from '#evidence/collateral-service.ts'
 import type { LaunchService } from '#evidence/launch.ts'
 import type { Measure } from '#evidence/measure.ts'
 import type { EvidenceForms, Trust, Verifier } from '#evidence/verifier.ts'
 
-/** What every technology has: guests that are found and rehearsed, launches that are measured. */
-export interface GuestPlugin {
+/** A technology: its guests, what they prove themselves with, and who judges that. */
+export interface Plugin {
     /** Also the value of `--tee`. */
     readonly id: string
     readonly title: string
@@ -33,10 +33,6 @@ export interface GuestPlugin {
     launch?(): Promise<LaunchService>
     /** Loaded by `emulate` alone, and not part of the initrd program. */
     emulator?(): Promise<Emulator>
-}
-
-/** A technology whose guests prove themselves to whoever asks. */
-export interface Plugin extends GuestPlugin {
     /** Its names as `tee` of the key broker protocol's request. */
     readonly kbsNames: readonly string[]
     /** What its measurement covers, for whoever rebuilds an initrd. */
@@ -49,5 +45,4 @@ export interface Plugin extends GuestPlugin {
     verifier(trust: Trust): Promise<Verifier>
     /** Fetches and looks after what its evidence is judged by; loaded by `collateral`, brokers, and whoever fetches. */
     collateral?(): Promise<CollateralService>
-    emulator?(): Promise<VendorEmulator>
 }

@@ -62,7 +62,7 @@ when { principal.references.contains("web") && resource.path == "${KEY_PATH}" };
 /** The words that tell a verifier to trust the emulated vendor of a folder. */
 export async function trustWords(tee: string, vendor: string): Promise<string[]> {
     const emulator = await pluginOf(tee).emulator?.()
-    if (!emulator) throw new TypeError(`${tee} cannot be emulated`)
+    if (!emulator?.trustFolder) throw new TypeError(`${tee} cannot be emulated`)
     const { root, collateral } = emulator.trustFolder
     return ['--trust-root', join(vendor, root), '--collateral', join(vendor, collateral)]
 }

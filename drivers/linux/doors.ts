@@ -7,6 +7,7 @@ import { RUN_FOLDER } from '#core/role.ts'
 import { type TsmReports, tsmReports } from './configfs-tsm.ts'
 import { deviceLock } from './device-lock.ts'
 import { type EfiSecrets, efiSecrets } from './efi-secret.ts'
+import { type Keyring, keyring } from './keyring.ts'
 import { libc } from './libc.ts'
 import { type SevGuest, sevGuest } from './sev-guest.ts'
 import { type System, system } from './system.ts'
@@ -19,6 +20,7 @@ export interface Doors {
     readonly sevGuest: SevGuest
     readonly tdxDevice: TdxDevice
     readonly efiSecrets: EfiSecrets
+    readonly keyring: Keyring
     /** The others of TDX: loaded by whoever has found that the guest is one. */
     tdx(): Promise<TdxDoors>
 }
@@ -40,6 +42,7 @@ export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors 
         sevGuest: sevGuest(libc, lock),
         tdxDevice: tdxDevice(),
         efiSecrets: efiSecrets(kernel),
+        keyring: keyring(libc),
         tdx: async () => (await import('./tdx-doors.ts')).tdxDoors(kernel, libc, lock),
     }
 }

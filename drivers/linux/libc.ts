@@ -9,6 +9,7 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { AttestError } from '#core/errors.ts'
 import { driverError } from '../errors.ts'
+import type { KeyCalls } from './keyring.ts'
 import {
     AF_UNIX,
     MSG_NOSIGNAL,
@@ -25,7 +26,7 @@ export interface CallResult {
     readonly errno: number
 }
 
-export interface Libc {
+export interface Libc extends KeyCalls {
     /** ioctl(2) on a thread of its own: a host that keeps it waiting for a minute blocks nothing else. Null: a null pointer. */
     ioctl(fd: number, request: number, argument: Buffer | null): Promise<CallResult>
     /** Where a buffer lies. It stays there as long as the caller holds the buffer. */
@@ -145,8 +146,36 @@ function bind(koffi: Koffi): Libc {
             }
         },
         forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, NO_CORE),
+        ...keyCalls(lib, (result) => ({ result, errno: errno(result) })),
     }
 }
+
+// The C library has no function for either: they are in one of their own (libkeyutils), which need not be there.
+function keyCalls(lib: ReturnType<Koffi['load']>, told: (result: number) => CallResult): KeyCalls {
+    const numbers = KEY_CALLS[process.arch as keyof typeof KEY_CALLS]
+    // A word for each register; variadic in C, and the same in both ABIs, as with ioctl.
+    const call = (...kinds: string[]) => lib.func('syscall', 'long', ['long', ...kinds])
+    return {
+        addKey: (type, name, payload, keyring) =>
+            told(
+                call(
+                    'void *',
+                    'void *',
+                    'void *',
+                    'ulong',
+                    'long',
+                )(...[numbers.addKey, type, name, payload, payload.length, keyring]),
+            ),
+        keyctl(operation, id, second, third, fourth) {
+            const kind = (value: Buffer | number) => (typeof value === 'number' ? 'long' : 'void *')
+            const kinds = ['long', 'long', kind(second), kind(third), 'long']
+            return told(call(...kinds)(numbers.keyctl, operation, id, second, third, fourth))
+        },
+    }
+}
+
+/** add_key(2) and keyctl(2). */
+const KEY_CALLS = { x64: { addKey: 248, keyctl: 250 }, arm64: { addKey: 217, keyctl: 219 } } as const
 
 function unixAddress(path: string): Buffer {
     const abstract = path.startsWith('@')

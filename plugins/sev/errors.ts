@@ -31,6 +31,23 @@ export const SEV_ERRORS = {
         passes: true,
         means: 'an attestation evidence broker could not be reached, or broke off',
     },
+    ERR_SEV_CLIENT: { exit: 1, means: 'the key that a launch service injects is malformed, or of another version' },
+    ERR_SEV_POSSESSION: {
+        exit: 1,
+        means: 'a proof of possession is malformed, or not made with the key of its launch',
+    },
+    ERR_SEV_POSSESSION_KEY: {
+        exit: 3,
+        means: 'a proof of possession can be judged by the broker that launched the guest, and by nobody else',
+    },
+    ERR_SEV_NOT_LAUNCHED: { exit: 1, means: 'no launch of this broker has that name, or its key has ended' },
+    ERR_SEV_POLICY_FILE: { exit: 1, means: 'an appraisal policy is malformed' },
+    ERR_SEV_POLICY_MEASUREMENT: { exit: 1, means: 'the launch digest is none of those that the policy accepts' },
+    ERR_SEV_POLICY_CPU_STATE: { exit: 1, means: 'nothing of the guest’s processors was measured (no ES)' },
+    ERR_SEV_POLICY_MIGRATION: { exit: 1, means: 'the guest may be sent to another platform' },
+    ERR_SEV_POLICY_API: { exit: 1, means: 'the firmware of the platform is older than the policy accepts' },
+    ERR_SEV_POLICY_CHIP: { exit: 1, means: 'the chip is none of those that the policy accepts' },
+    ERR_SEV_POLICY_GUEST: { exit: 1, means: 'the guest was registered by another UUID than the policy accepts' },
     ERR_SEV_SIGNATURE: { exit: 1, means: 'the signature of the attestation report does not verify' },
 } as const satisfies ErrorTable
 

@@ -26,7 +26,8 @@ const SECRET = z.union([
 export const REGISTRATION = z.strictObject({
     /** As it goes into the session: 3, or 7 for SEV-ES. */
     policy: int(0, 0xffff_ffff),
-    secrets: list(SECRET, 64),
+    /** They may be left out where the guest gets a key for a broker. */
+    secrets: z.optional(list(SECRET, 64)),
     /** Room for the table of secrets; that of the firmware where it is given. */
     'secret-area': z.optional(int(1, 0x4000)),
     /** Launch digests that are accepted. */

@@ -7,6 +7,7 @@ import { Checks } from '#core/checks.ts'
 import { shape } from '#core/schema.ts'
 import type { LaunchSecrets, LaunchService, LaunchTerms, OpenLaunch, ProvedLaunch } from '#evidence/launch.ts'
 import { CHAIN_CHECKS, readChain } from './chain.ts'
+import { withClient } from './client-entry.ts'
 import { sevError } from './errors.ts'
 import { KEY_SIZE } from './kdf.ts'
 import { openLaunch, validateLaunch } from './launch.ts'
@@ -57,7 +58,7 @@ function open(said: LaunchTerms, request: unknown): OpenLaunch {
     }
 }
 
-function validate(said: LaunchTerms, { secrets, keys: both }: LaunchSecrets, request: unknown): ProvedLaunch {
+function validate(said: LaunchTerms, { secrets, keys: both, client }: LaunchSecrets, request: unknown): ProvedLaunch {
     const terms = said as unknown as Terms
     const {
         'api-major': apiMajor,
@@ -76,7 +77,9 @@ function validate(said: LaunchTerms, { secrets, keys: both }: LaunchSecrets, req
             digests,
             leastFirmware: terms.least,
         })
-        const { header, payload } = sealPacket(keys, measure, secrets)
+        const injected = client ? withClient(secrets, client, terms.area) : secrets
+        const { header, payload } = sealPacket(keys, measure, injected)
+        if (client) wipe(injected)
         const table = toBase64(payload)
         return {
             answer: { 'secret-header': toBase64(header), 'secret-table': table, 'secret-payload': table },

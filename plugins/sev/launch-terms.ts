@@ -2,15 +2,16 @@
 // launch may have, and a table of secrets.
 // SPDX-License-Identifier: Apache-2.0
 
-import { fromBase64, fromHex, toHex, wipe } from '#core/bytes.ts'
+import { fromBase64, fromHex, type Secret, toHex, wipe } from '#core/bytes.ts'
 import { hashCmdline, type KernelHashes, NO_INITRD } from '#core/launch/kernel-hashes.ts'
 import { vmsaPages } from '#core/launch/options.ts'
 import { type Firmware, readFirmware, resetAddress, secretArea } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
 import { profileRow, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
-import type { RegisteredGuest } from '#evidence/launch.ts'
+import type { LaunchBroker, RegisteredGuest } from '#evidence/launch.ts'
 import { type ChainFiles, readChain } from './chain.ts'
+import { requireRoom } from './client-entry.ts'
 import { sevError } from './errors.ts'
 import { REGISTRATION, type Registration } from './launch-bodies.ts'
 import { launchDigest } from './launch-digest.ts'
@@ -28,10 +29,12 @@ export interface Terms {
     readonly ceks: readonly string[]
     readonly owner: string | null
     readonly roots: readonly string[] | null
+    /** Room of the firmware for secrets. */
+    readonly area: number
 }
 
 /** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */
-export function register(body: unknown): RegisteredGuest {
+export function register(body: unknown, broker: LaunchBroker | null): RegisteredGuest {
     const asked = shape(REGISTRATION, body, 'registration')
     const { es } = readPolicy(asked.policy)
     const namesProcessors = asked['cpu-count'] !== undefined || asked.cpus !== undefined || asked.vmsa !== undefined
@@ -45,7 +48,7 @@ export function register(body: unknown): RegisteredGuest {
     const terms = readTerms(asked, es, firmware)
     requireFirmware(terms.least, LEAST_API)
     trustOf(terms)
-    return { terms: { ...terms }, secrets: readSecrets(asked, firmware), weaknesses: weaknessesOf(terms) }
+    return { terms: { ...terms }, secrets: readSecrets(asked, terms, broker), weaknesses: weaknessesOf(terms) }
 }
 
 function readTerms(asked: Registration, es: boolean, firmware: Firmware | null): Terms {
@@ -62,6 +65,7 @@ function readTerms(asked: Registration, es: boolean, firmware: Firmware | null):
         ceks: asked.ceks ?? [],
         owner: asked['cloud-cert'] ?? null,
         roots: asked['insecure-trust-roots'] ?? null,
+        area: readArea(asked, firmware),
     }
 }
 
@@ -138,9 +142,13 @@ function processorsOf(asked: Registration, es: boolean, firmware: Firmware): rea
     )
 }
 
-function readSecrets({ secrets, 'secret-area': named }: Registration, firmware: Firmware | null) {
+function readArea({ 'secret-area': named }: Registration, firmware: Firmware | null): number {
     if (firmware && named !== undefined)
         throw sevError('ERR_SEV_LAUNCH', 'secret-area: the firmware says how much room there is')
+    return firmware ? (secretArea(firmware)?.size ?? 0) : (named ?? USUAL_AREA)
+}
+
+function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: LaunchBroker | null): Secret {
     const entries = secrets.map(
         (one): LaunchSecret =>
             'guid' in one
@@ -148,7 +156,9 @@ function readSecrets({ secrets, 'secret-area': named }: Registration, firmware: 
                 : { guid: DISK_GUID, data: Buffer.from(one.passphrase) },
     )
     try {
-        return encodeSecretTable(entries, firmware ? (secretArea(firmware)?.size ?? 0) : (named ?? USUAL_AREA))
+        if (broker) requireRoom(entries, broker, area)
+        // A guest that gets a key may get all else from the broker.
+        return encodeSecretTable(entries, area, broker !== null)
     } finally {
         wipe(...entries.map(({ data }) => data))
     }

@@ -39,7 +39,8 @@ export interface LaunchSecret {
  * The table, padded to whole blocks. Wipe it.
  * @throws AttestError ERR_SEV_SECRET for what a guest could not read: it would see none of its secrets
  */
-export function encodeSecretTable(secrets: readonly LaunchSecret[], area: number): Secret {
+export function encodeSecretTable(secrets: readonly LaunchSecret[], area: number, mayBeEmpty = false): Secret {
+    if (secrets.length === 0 && !mayBeEmpty) throw sevError('ERR_SEV_SECRET', 'no secret was given')
     checkGuids(secrets)
     const length = HEAD_SIZE + secrets.reduce((sum, { data }) => sum + HEAD_SIZE + data.length, 0)
     const size = Math.ceil(length / BLOCK) * BLOCK
@@ -85,7 +86,6 @@ export function parseSecretTable(table: Buffer): { readonly guid: string; readon
 const NO_AREA = 'OVMF has one in its AmdSev builds; Debian ships none of those'
 
 function checkGuids(secrets: readonly LaunchSecret[]): void {
-    if (secrets.length === 0) throw sevError('ERR_SEV_SECRET', 'no secret was given')
     if (secrets.length > MAX_SECRETS)
         throw sevError('ERR_SEV_SECRET', `${secrets.length} secrets: Linux shows ${MAX_SECRETS} at most`)
     const seen = new Set<string>()

@@ -192,7 +192,7 @@ export async function record(
     kind: RecordKind,
     subject: string,
     what: Readonly<Record<string, unknown>>,
-    change?: Change,
+    change?: Change | readonly Change[],
 ): Promise<void> {
     const { seq } = await data.ledger.append({ kind, subject, data: what, at: clock.now() }, change)
     log.info('administration', { kind, subject, audit: seq })

@@ -11,6 +11,7 @@ import type { Draft } from './audit/record.ts'
 import type { BrokerSettings } from './config.ts'
 import { type Data, type MadeKey, openData } from './data.ts'
 import { type Technology, technologiesOf } from './decision/schema.ts'
+import { type Clients, openClients } from './launch-clients.ts'
 import type { HostRefusal } from './launches.ts'
 import { type Metrics, metrics } from './metrics.ts'
 import { openRules, type Rules } from './rules.ts'
@@ -65,6 +66,10 @@ export interface Broker {
     readonly launch: LaunchService | null
     /** The last of each guest, by its UUID. */
     readonly launchRefusals: Map<string, HostRefusal>
+    /** The keys of launches that count. */
+    readonly clients: Clients
+    /** What guests know the listener by, when it listens; null for plain HTTP. */
+    readonly listener: { pin: string | null }
     /** Runs one change of the state after the other. */
     change<T>(change: () => Promise<T>): Promise<T>
     close(): Promise<void>
@@ -80,7 +85,9 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
             path: options.collateral ?? data.paths.collateral,
             named: options.collateral !== undefined,
         }
-        const verifiers = await openVerifiers({ plugins, roots, collateral, log })
+        const listener: Broker['listener'] = { pin: null }
+        const clients = await openClients({ data, clock, pin: () => listener.pin })
+        const verifiers = await openVerifiers({ plugins, roots, collateral, log, launches: clients })
         const technologies = await technologiesOf(plugins)
         const rules = openRules({ state: data.state, technologies, verifiers: () => verifiers.current, log })
         const append = (draft: Draft) => {
@@ -102,6 +109,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
             metrics: metrics(),
             launch: (await options.launched?.launch?.()) ?? null,
             launchRefusals: new Map(),
+            clients,
+            listener,
             ...counters,
             change(change) {
                 const next = last.then(change, change)

@@ -38,6 +38,26 @@ export interface LaunchEntry {
     readonly end: LaunchEnd | null
 }
 
+/** What a guest is told of the broker whose launch it was. */
+export interface GuestBroker {
+    readonly url: string
+    readonly allowPaths: readonly string[]
+    /** How long the key of a launch lasts. */
+    readonly seconds: number
+}
+
+/** The key of a launch: one for each guest, that of its last launch. */
+export interface ClientEntry {
+    /** Of the launch. */
+    readonly id: string
+    readonly time: string
+    readonly expires: string
+    readonly platform: LaunchTerms
+    readonly measured: LaunchTerms
+    /** Of the sealed row of the key. */
+    readonly digest: string
+}
+
 export interface VmEntry {
     readonly uuid: string
     readonly scheme: string
@@ -46,6 +66,10 @@ export interface VmEntry {
     readonly limits: VmLimits
     /** SHA-256 of what its hosts have to know, hex. */
     readonly hostToken: string | null
+    /** Null: its launches get no key. */
+    readonly broker: GuestBroker | null
+    /** Null: no key proves it. */
+    readonly client: ClientEntry | null
     /** Of the sealed row of its secrets. */
     readonly digest: string
     readonly time: string
@@ -57,7 +81,7 @@ export interface VmEntry {
 }
 
 /** What records of a guest say. */
-export type VmRecordKind = 'vm-put' | 'vm-rm' | 'vm-confirm' | 'launch-open' | 'launch-end'
+export type VmRecordKind = 'vm-put' | 'vm-rm' | 'vm-confirm' | 'launch-open' | 'launch-end' | 'client-end'
 
 /** Launches that ended and are still shown; the audit log has all. */
 const MAX_ENDED = 16
@@ -71,10 +95,10 @@ export function vmEffects(vms: Map<string, VmEntry>): Readonly<Record<VmRecordKi
         if (vm) vms.set(uuid, { ...vm, ...changed(vm) })
     }
     return {
-        'vm-put': ({ subject: uuid, time }, { scheme, terms, weaknesses, limits, hostToken, digest }) =>
+        'vm-put': ({ subject: uuid, time }, { scheme, terms, weaknesses, limits, hostToken, broker = null, digest }) =>
             vms.set(uuid, {
-                ...{ uuid, scheme, terms, weaknesses, limits, hostToken, digest, time },
-                ...{ validated: 0, confirmed: 0, launches: [] },
+                ...{ uuid, scheme, terms, weaknesses, limits, hostToken, broker, digest, time },
+                ...{ client: null, validated: 0, confirmed: 0, launches: [] },
             }),
         'vm-rm': ({ subject }) => vms.delete(subject),
         'vm-confirm': ({ subject }) => change(subject, ({ confirmed }) => ({ confirmed: confirmed + 1 })),
@@ -82,16 +106,29 @@ export function vmEffects(vms: Map<string, VmEntry>): Readonly<Record<VmRecordKi
             change(subject, ({ launches }) => ({
                 launches: [...launches, { id, time, expires, peer, platform, digest, end: null }],
             })),
-        'launch-end': ({ subject, time }, { id, outcome, code, detail, measured }) =>
-            change(subject, ({ launches, validated }) => ({
+        'launch-end': ({ subject, time }, { id, outcome, code, detail, measured, client }) =>
+            change(subject, ({ launches, validated, client: before }) => ({
                 validated: validated + (outcome === 'validated' ? 1 : 0),
+                client: outcome === 'validated' ? clientOf(launches, { id, time, measured }, client) : before,
                 launches: last(
                     launches.map((launch) =>
                         launch.id === id ? { ...launch, end: { outcome, time, code, detail, measured } } : launch,
                     ),
                 ),
             })),
+        'client-end': ({ subject }, { id }) =>
+            change(subject, ({ client }) => (client?.id === id ? { client: null } : {})),
     }
+}
+
+// Whatever key there was before ends with the launch that is validated now.
+function clientOf(
+    launches: readonly LaunchEntry[],
+    { id, time, measured }: Pick<ClientEntry, 'id' | 'time' | 'measured'>,
+    made: Pick<ClientEntry, 'digest' | 'expires'> | null,
+): ClientEntry | null {
+    const platform = launches.find((launch) => launch.id === id)?.platform
+    return made && platform ? { id, time, measured, platform, expires: made.expires, digest: made.digest } : null
 }
 
 function last(launches: readonly LaunchEntry[]): readonly LaunchEntry[] {

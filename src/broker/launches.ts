@@ -1,17 +1,20 @@
-// The launch service: guests that are proved before they run, and so never speak to a broker themselves. Their owner
-// registers them; their host asks for a session, and then for the secrets. Whatever is refused, a host learns that it was;
-// why stands in the audit log. Each step is durable before it is answered, and a launch is answered once.
+// The launch service: guests that are proved before they run, and can have no reports then. Their owner registers them;
+// their host asks for a session, and then for the secrets, among which can be a key for a guest that asks itself later.
+// Whatever is refused, a host learns that it was; why stands in the audit log. Each step is durable before it is answered,
+// and a launch is answered once.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash, randomBytes } from 'node:crypto'
 import { equalBytes, fromHex, type Secret, toBase64Url, wipe } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
-import type { LaunchService } from '#evidence/launch.ts'
+import type { LaunchSecrets, LaunchService } from '#evidence/launch.ts'
 import { demand, record } from './admin.ts'
 import type { Broker } from './broker.ts'
 import { brokerError } from './errors.ts'
-import type { LaunchEnd, LaunchEntry, VmEntry, VmLimits } from './launch-state.ts'
+import { clientName, hasExpired, type MadeClient, requirePin } from './launch-clients.ts'
+import type { ClientEntry, GuestBroker, LaunchEnd, LaunchEntry, VmEntry, VmLimits } from './launch-state.ts'
 import { digestResource, openResource, type ResourceName, sealResource } from './store/seal.ts'
+import type { Change } from './store/store.ts'
 
 /** That are registered at once. */
 const MAX_VMS = 10_000
@@ -22,6 +25,8 @@ const ID_SIZE = 16
 export interface VmTerms {
     readonly limits: VmLimits
     readonly hostToken: string | null
+    /** What the guest is told of this broker, with a key of each launch; null: nothing. */
+    readonly broker: GuestBroker | null
     readonly registration: unknown
 }
 
@@ -42,10 +47,11 @@ export interface HostRefusal {
 }
 
 /** As its owner sees it. */
-export type VmView = Omit<VmEntry, 'digest' | 'hostToken' | 'launches'> & {
+export type VmView = Omit<VmEntry, 'digest' | 'hostToken' | 'launches' | 'client'> & {
     readonly hostToken: boolean
     readonly lastRefusal: HostRefusal | null
     readonly launches: readonly Omit<LaunchEntry, 'digest'>[]
+    readonly client: Omit<ClientEntry, 'digest'> | null
 }
 
 /** @throws AttestError ERR_BROKER_EXISTS, ERR_BROKER_REQUEST, ERR_BROKER_STORE, what the technology says */
@@ -53,7 +59,7 @@ export const registerVm = (
     broker: Broker,
     service: LaunchService,
     uuid: string,
-    { limits, hostToken, registration }: VmTerms,
+    { limits, hostToken, broker: told, registration }: VmTerms,
 ): Promise<VmView> =>
     broker.change(async () => {
         const { vms } = broker.data.state
@@ -63,10 +69,14 @@ export const registerVm = (
             })
         if (vms.size >= MAX_VMS)
             throw brokerError('ERR_BROKER_REQUEST', `${MAX_VMS} guests are registered already: remove some`)
-        const { terms, secrets, weaknesses } = service.register(registration)
+        const { terms, secrets, weaknesses } = service.register(
+            registration,
+            told && { url: told.url, allowPaths: told.allowPaths, pins: [requirePin(broker.listener.pin)] },
+        )
         try {
             const put = sealResource(broker.data.masterKey, secretsName(uuid), secrets)
-            const what = { scheme: service.scheme, terms, weaknesses, limits, hostToken, digest: digestResource(put) }
+            const { scheme } = service
+            const what = { scheme, terms, weaknesses, limits, hostToken, broker: told, digest: digestResource(put) }
             await record(broker, 'vm-put', uuid, what, { put })
         } finally {
             wipe(secrets)
@@ -85,24 +95,41 @@ export const confirmVm = (broker: Broker, uuid: string): Promise<VmView> =>
         return viewVm(broker, uuid)
     })
 
-/** Forgets a guest; what is open ends. @throws AttestError ERR_BROKER_NOT_FOUND */
+/** The key of its last launch proves nothing any more. @throws AttestError ERR_BROKER_NOT_FOUND */
+export const revokeVm = (broker: Broker, uuid: string): Promise<VmView> =>
+    broker.change(async () => {
+        const { client } = find(broker, uuid)
+        if (!client) throw brokerError('ERR_BROKER_NOT_FOUND', `${uuid}: no launch of it has a key that counts`)
+        await endClient(broker, uuid, client, 'revoked')
+        return viewVm(broker, uuid)
+    })
+
+/** Ends what is over: launches under way, and keys of launches. */
+export const sweepVms = (broker: Broker): Promise<void> => broker.change(() => endExpired(broker))
+
+/** Forgets a guest; what is open ends, and the key of its last launch. @throws AttestError ERR_BROKER_NOT_FOUND */
 export const removeVm = (broker: Broker, uuid: string): Promise<void> =>
     broker.change(async () => {
         for (const launch of openOf(find(broker, uuid))) await endLaunch(broker, uuid, launch, { outcome: 'removed' })
+        const { client } = find(broker, uuid)
+        if (client) await endClient(broker, uuid, client, 'removed')
         await record(broker, 'vm-rm', uuid, {}, { erase: secretsName(uuid).path })
         broker.launchRefusals.delete(uuid)
     })
 
 /** @throws AttestError ERR_BROKER_NOT_FOUND */
 export function viewVm(broker: Broker, uuid: string): VmView {
-    const { digest: _digest, hostToken, launches, ...vm } = find(broker, uuid)
+    const { digest: _digest, hostToken, launches, client, ...vm } = find(broker, uuid)
     return {
         ...vm,
+        client: client && withoutDigest(client),
         hostToken: hostToken !== null,
         lastRefusal: broker.launchRefusals.get(uuid) ?? null,
-        launches: launches.map(({ digest: _row, ...launch }) => launch),
+        launches: launches.map(withoutDigest),
     }
 }
+
+const withoutDigest = <T extends { digest: string }>({ digest: _digest, ...rest }: T): Omit<T, 'digest'> => rest
 
 /** A session for a platform that is accepted. @throws AttestError ERR_BROKER_LAUNCH_DENIED, ERR_BROKER_STORE */
 export const openVm = (broker: Broker, service: LaunchService, uuid: string, host: Host, request: unknown) =>
@@ -142,19 +169,23 @@ export const validateVm = (
         const launch = pick(openOf(vm), id)
         let keys: Secret | undefined
         let secrets: Secret | undefined
+        let made: MadeClient | null = null
         try {
             secrets = await openRow(broker, secretsName(uuid), vm.digest)
             keys = await openRow(broker, keysName(launch.id), launch.digest)
-            const { answer, measured } = prove(service, vm, { secrets, keys }, request)
+            made = broker.clients.make(vm, launch.id)
+            const { answer, measured } = prove(service, vm, { secrets, keys, client: made?.client ?? null }, request)
             requireAllowed(vm)
-            await endLaunch(broker, uuid, launch, { outcome: 'validated', measured }, host)
+            if (made) broker.clients.keep(uuid, launch.id, made.put)
+            await endLaunch(broker, uuid, launch, { outcome: 'validated', measured, made, before: vm.client }, host)
+            if (vm.client) broker.clients.forget(vm.client.id)
             return answer
         } catch (error) {
             if (error instanceof NotProved)
                 await endLaunch(broker, uuid, launch, { outcome: 'denied', ...reasonOf(error.reason) }, host)
             throw error instanceof NotProved ? error.reason : error
         } finally {
-            wipe(keys, secrets)
+            wipe(keys, secrets, made?.client.key)
         }
     })
 
@@ -168,12 +199,7 @@ class NotProved extends Error {
     }
 }
 
-function prove(
-    service: LaunchService,
-    { terms }: VmEntry,
-    sealed: { readonly secrets: Secret; readonly keys: Secret },
-    request: unknown,
-) {
+function prove(service: LaunchService, { terms }: VmEntry, sealed: LaunchSecrets, request: unknown) {
     try {
         return service.validate(terms, sealed, request)
     } catch (error) {
@@ -245,20 +271,46 @@ async function endExpired(broker: Broker): Promise<void> {
     for (const vm of broker.data.state.vms.values())
         for (const launch of openOf(vm))
             if (launch.expires <= now) await endLaunch(broker, vm.uuid, launch, { outcome: 'expired' })
+    for (const { uuid, client } of broker.data.state.vms.values())
+        if (client && hasExpired(client, broker.clock)) await endClient(broker, uuid, client, 'expired')
 }
+
+async function endClient(
+    broker: Broker,
+    uuid: string,
+    { id }: ClientEntry,
+    outcome: 'expired' | 'revoked' | 'removed',
+): Promise<void> {
+    await record(broker, 'client-end', uuid, { id, outcome }, { erase: clientName(id).path })
+    broker.clients.forget(id)
+}
+
+/** How a launch ends, and the keys that come and go with it. */
+type Ending = Pick<LaunchEnd, 'outcome'> &
+    Partial<LaunchEnd> & { readonly made?: MadeClient | null; readonly before?: ClientEntry | null }
 
 async function endLaunch(
     { data, clock, log }: Broker,
     uuid: string,
     { id }: LaunchEntry,
-    end: Pick<LaunchEnd, 'outcome'> & Partial<LaunchEnd>,
+    end: Ending,
     host?: Host,
 ): Promise<void> {
-    const { outcome, code = null, detail = null, measured = null } = end
+    const { outcome, code = null, detail = null, measured = null, made = null, before = null } = end
+    const changes: Change[] = [
+        { erase: keysName(id).path },
+        ...(before ? [{ erase: clientName(before.id).path }] : []),
+        ...(made ? [{ put: made.put }] : []),
+    ]
     const said = host ? { peer: host.peer, correlation: host.correlation } : {}
     const { seq } = await data.ledger.append(
-        { kind: 'launch-end', subject: uuid, data: { id, outcome, code, detail, measured, ...said }, at: clock.now() },
-        { erase: keysName(id).path },
+        {
+            kind: 'launch-end',
+            subject: uuid,
+            data: { id, outcome, code, detail, measured, client: made?.entry ?? null, ...said },
+            at: clock.now(),
+        },
+        changes,
     )
     log.info('a launch ended', { vm: uuid, launch: id, outcome, ...said, audit: seq })
 }

@@ -19,6 +19,7 @@ import { addHostRoutes, addOwnerRoutes } from './http/launch-routes.ts'
 import { limitConnections } from './http/limits.ts'
 import { adminProblemOf } from './http/problems.ts'
 import { type App, createApp } from './http/server.ts'
+import { sweepVms } from './launches.ts'
 import { formatListen, type ListenAddress } from './listen.ts'
 import { shares } from './shares.ts'
 import { givenIdentity, mintedIdentity, type TlsIdentity } from './tls.ts'
@@ -46,6 +47,9 @@ export interface Serving {
 }
 
 const RENEWAL_MS = DAY_MS
+
+/** How often launches and keys are looked at whose time is over. */
+const SWEEP_MS = 60_000
 
 /** What is not answered by then is cut off. */
 const DRAIN_MS = 10_000
@@ -75,6 +79,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     let keeper: Keeper | null = null
     try {
         let shown = await identity()
+        broker.listener.pin = shown?.pin ?? null
         const guests = await openGuests(broker, shown)
         apps.push(guests)
         const admin = await openAdmin(broker)
@@ -92,12 +97,19 @@ export async function serve(options: ServeOptions): Promise<Serving> {
                     log.info('the listener shows a new certificate')
                 }
                 shown = next
+                broker.listener.pin = next?.pin ?? null
             } catch (error) {
                 log.error('the listener’s certificate could not be renewed', { reason: messageOf(error) })
             }
         }
         keeper = await openServiceKeeper(broker, options)
-        const timer = setInterval(() => void reload(), RENEWAL_MS).unref()
+        const sweep = () =>
+            sweepVms(broker).catch((error: unknown) => log.error('what is over was not ended', { error }))
+        await sweep()
+        const timers = [
+            setInterval(() => void reload(), RENEWAL_MS).unref(),
+            setInterval(() => void sweep(), SWEEP_MS).unref(),
+        ]
         return {
             broker,
             url: `${shown ? 'https' : 'http'}://${formatListen({ host: listen.host, port })}`,
@@ -105,7 +117,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
             caPath: shown?.caPath ?? null,
             reload,
             async close() {
-                clearInterval(timer)
+                for (const timer of timers) clearInterval(timer)
                 await Promise.all([keeper?.close(), ...apps.map(drain)])
                 await broker.close()
             },

@@ -6,6 +6,7 @@ import { statSync } from 'node:fs'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import type { Logger } from '#core/log.ts'
 import { checkRoots, collateralFiles, readCollateral } from '#evidence/collateral.ts'
+import type { LaunchedGuests } from '#evidence/launch.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { NamedBytes, Verifier } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
@@ -25,6 +26,8 @@ export interface TrustOptions {
     readonly roots: readonly NamedBytes[] | undefined
     readonly collateral: CollateralFolder
     readonly log: Logger
+    /** Guests that this broker has launched. */
+    readonly launches?: LaunchedGuests
 }
 
 export interface CollateralFolder {
@@ -45,11 +48,11 @@ export async function requireRoots(plugins: readonly Plugin[], roots: readonly N
 }
 
 /** @throws AttestError ERR_BROKER_COLLATERAL, ERR_EVIDENCE_TRUST, ERR_FILE: at the start what is there must be readable */
-export async function openVerifiers({ plugins, roots, collateral, log }: TrustOptions): Promise<Verifiers> {
+export async function openVerifiers({ plugins, roots, collateral, log, launches }: TrustOptions): Promise<Verifiers> {
     // What cannot be read must not replace what can, so it is read before it does.
     const load = async (seen: string | null) => {
         const found = readCollateral(seen === null ? undefined : collateral.path)
-        const trust = { ...LATER, ...found, ...(roots ? { roots } : {}) }
+        const trust = { ...LATER, ...found, ...(roots ? { roots } : {}), ...(launches ? { launches } : {}) }
         const verifiers = new Map(
             await Promise.all(
                 plugins.map(async (plugin): Promise<[string, Verifier]> => [plugin.id, await plugin.verifier(trust)]),

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Guest, MeasurementRegister } from '#drivers/driver.ts'
-import { guestPluginOf } from '#plugins.ts'
+import { pluginOf } from '#plugins.ts'
 import { command as define, JSON_OPTION } from './command.ts'
 import { findGuest, GUEST_OPTIONS, otherGuest } from './guest.ts'
 import { registerJson } from './registers/registers.ts'
@@ -23,7 +23,7 @@ export const command = define({
             else
                 print(
                     other
-                        ? `no guest of ${guestPluginOf(args.tee ?? '').title}: it is one of ${other}`
+                        ? `no guest of ${pluginOf(args.tee ?? '').title}: it is one of ${other}`
                         : 'no confidential guest',
                 )
             return 1

@@ -11,7 +11,7 @@ import { EMULATOR_ERRORS } from '#emulator/errors.ts'
 import { EVIDENCE_ERRORS } from '#evidence/errors.ts'
 import { KBS_ERRORS } from '#kbs/errors.ts'
 import { LUKS_ERRORS } from '#luks/errors.ts'
-import { GUESTS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 import { UNLOCK_ERRORS } from '#unlock/errors.ts'
 import { MACHINE_ERRORS } from './luks/errors.ts'
 
@@ -28,7 +28,7 @@ const TABLES: readonly ErrorTable[] = [
     MACHINE_ERRORS,
     BROKER_ERRORS,
     EMULATOR_ERRORS,
-    ...GUESTS.map(({ errors }) => errors),
+    ...PLUGINS.map(({ errors }) => errors),
 ]
 
 export const ERRORS: ErrorTable = Object.assign({}, ...TABLES)

@@ -10,7 +10,7 @@ import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
-import { guestPluginOf, PLUGINS, pluginOf } from '#plugins.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
 import { type Args, command as define } from './command.ts'
 import { noEvidence } from './find-guest.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
@@ -99,7 +99,7 @@ async function leftBehind(guest: Guest, { tee, eventLog }: Evidence): Promise<st
 }
 
 function checkLevel({ vmpl }: Args<typeof OPTIONS>, tee: string): void {
-    const { title, privilegeLevels } = guestPluginOf(tee)
+    const { title, privilegeLevels } = pluginOf(tee)
     if (vmpl !== undefined && privilegeLevels === undefined)
         throw coreError('ERR_USAGE', `--vmpl: guests of ${title} have no privilege levels`)
 }

@@ -8,8 +8,8 @@ import { detect } from '#drivers/detect.ts'
 import type { Guest, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
-import type { GuestPlugin } from '#plugins/plugin.ts'
-import { GUESTS, guestPluginOf } from '#plugins.ts'
+import type { Plugin } from '#plugins/plugin.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
 
 export interface GuestArgs {
     readonly tee?: string | undefined
@@ -38,7 +38,7 @@ export async function openGuest(args: GuestArgs, config: Config): Promise<Guest>
 
 /** For whoever needs proof of a guest that can give none. */
 export const noEvidence = ({ tee }: Guest) =>
-    driverError('ERR_NO_TEE', `a guest of ${guestPluginOf(tee).title} cannot prove itself on this kernel`, {
+    driverError('ERR_NO_TEE', `a guest of ${pluginOf(tee).title} cannot prove itself on this kernel`, {
         hint: 'what its owner injected is there instead: guest-attest secrets list',
     })
 
@@ -55,11 +55,11 @@ export async function otherGuest({ tee }: GuestArgs, config: Config): Promise<st
     try {
         const guest = await findGuest({}, config)
         guest?.close()
-        return guest && guestPluginOf(guest.tee).title
+        return guest && pluginOf(guest.tee).title
     } catch (error) {
         if (!(error instanceof AttestError)) throw error
         return `another technology (${error.message})`
     }
 }
 
-const named = ({ tee }: GuestArgs): GuestPlugin[] => GUESTS.filter(({ id }) => tee === undefined || id === tee)
+const named = ({ tee }: GuestArgs): Plugin[] => PLUGINS.filter(({ id }) => tee === undefined || id === tee)

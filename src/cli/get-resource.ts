@@ -5,13 +5,13 @@ import { wipe } from '#core/bytes.ts'
 import { AttestError, coreError, restated } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
 import { lineLogger, stderrSink } from '#core/log.ts'
-import { CONFIG_FOLDER } from '#core/role.ts'
 import { deadline } from '#core/wait.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { attest } from '#kbs/client.ts'
 import { formatResourcePath, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
-import { readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { type Anchor, requireAnchor } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
+import { guestAnchors } from './anchors.ts'
 import { command as define } from './command.ts'
 import { dial } from './dial.ts'
 import { requireNewFile } from './options/new-file.ts'
@@ -35,10 +35,11 @@ export const command = define({
         'The broker must be trusted (`guest-attest trust add`) for this path. Nothing is retried; `clevis` and the initrd do.',
     async run(args) {
         const path = parseResourcePath(String(args['uri']))
-        const { origin, trust } = requireAnchor(readAnchors(CONFIG_FOLDER), brokerOf(args.url), path)
+        const config = readConfig()
+        const anchors = await guestAnchors(config)
+        const { origin, trust } = requireAnchor(anchors, brokerOf(args.url, anchors), path)
         requireNewFile(args.out)
         libc().forbidCoreDumps()
-        const config = readConfig()
         const { deadlineMs, requestTimeoutMs } = config.get(UNLOCK_CONFIG)
         using signal = deadline(deadlineMs, formatResourcePath(path))
         const log = lineLogger(PROGRAM, [stderrSink])
@@ -65,9 +66,8 @@ function withUse(error: unknown): unknown {
     return restated(error, error.message, `it opens a disk: --use ${LUKS_KEY}`)
 }
 
-function brokerOf(url: string | undefined): string {
+function brokerOf(url: string | undefined, [anchor, other]: readonly Anchor[]): string {
     if (url !== undefined) return url
-    const [anchor, other] = readAnchors(CONFIG_FOLDER)
     if (anchor && !other) return anchor.origin.origin
     throw coreError('ERR_USAGE', anchor ? 'several brokers are trusted: name one with --url' : 'no broker is trusted', {
         hint: '`guest-attest trust list` shows them, `guest-attest trust add` adds one',

@@ -3,13 +3,13 @@
 
 import { EMULATED } from '#core/role.ts'
 import { type Guest, VIAS } from '#drivers/driver.ts'
-import { GUESTS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 import * as find from './find-guest.ts'
 import { readConfig } from './settings.ts'
 import { note } from './term.ts'
 
 export const GUEST_OPTIONS = {
-    tee: { type: 'string', choices: GUESTS.map(({ id }) => id), describe: 'the technology that it must be' },
+    tee: { type: 'string', choices: PLUGINS.map(({ id }) => id), describe: 'the technology that it must be' },
     via: {
         type: 'string',
         choices: VIAS,

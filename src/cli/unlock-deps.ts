@@ -3,18 +3,17 @@
 
 import type { Config } from '#core/config.ts'
 import type { Logger } from '#core/log.ts'
-import { CONFIG_FOLDER } from '#core/role.ts'
 import type { Attester } from '#kbs/client.ts'
 import { pluginOf } from '#plugins.ts'
-import { readAnchors } from '#unlock/anchors.ts'
 import { bootDenials } from '#unlock/denials.ts'
 import { type ReleaseDeps, UNLOCK_CONFIG } from '#unlock/release.ts'
+import { guestAnchors } from './anchors.ts'
 import { dial } from './dial.ts'
 import { noEvidence, openGuest } from './find-guest.ts'
 
-export function releaseDeps(config: Config, log: Logger): ReleaseDeps {
+export async function releaseDeps(config: Config, log: Logger): Promise<ReleaseDeps> {
     return {
-        anchors: readAnchors(CONFIG_FOLDER),
+        anchors: await guestAnchors(config),
         attester: () => openAttester(config),
         denials: bootDenials(),
         log,

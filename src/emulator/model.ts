@@ -17,16 +17,16 @@ export interface Emulator<Rows extends OptionRows = OptionRows> {
     faults(): Promise<FaultTable>
     /** Absent options: its own choice. @throws AttestError ERR_USAGE, naming the option */
     model(options: OptionValues<Rows>, deps: ModelDeps): Promise<DeviceModel>
+    /**
+     * Of the folder that `trustDir` names: the root that a verifier is told to trust, and the folder or file of what it
+     * needs beside it. Absent: nobody vouches for its guests' evidence.
+     */
+    readonly trustFolder?: { readonly root: string; readonly collateral: string }
 }
 
 /** Of a technology whose vendor vouches for its platforms. */
-export interface VendorEmulator<Rows extends OptionRows = OptionRows> extends Emulator<Rows> {
-    /**
-     * Of the folder that `trustDir` names: the root that a verifier is told to trust, and the folder or file of what it
-     * needs beside it.
-     */
-    readonly trustFolder: { readonly root: string; readonly collateral: string }
-}
+export type VendorEmulator<Rows extends OptionRows = OptionRows> = Emulator<Rows> &
+    Required<Pick<Emulator, 'trustFolder'>>
 
 export type OptionRows = Readonly<Record<string, OptionRow>>
 

@@ -19,8 +19,11 @@ export interface LaunchService {
         readonly validate: z.ZodMiniObject
         readonly validated: z.ZodMiniObject
     }
-    /** Checks it as a whole. @throws AttestError for whatever could not be launched, or would prove nothing */
-    register(registration: unknown): RegisteredGuest
+    /**
+     * Checks it as a whole; `broker` is what the guest will be told of it, null where it gets no key.
+     * @throws AttestError for whatever could not be launched, or would prove nothing
+     */
+    register(registration: unknown, broker: LaunchBroker | null): RegisteredGuest
     /** @throws AttestError where the platform is not one that is accepted */
     open(terms: LaunchTerms, request: unknown): OpenLaunch
     /** @throws AttestError where the launch is not the one that is expected */
@@ -47,6 +50,47 @@ export interface OpenLaunch {
 export interface LaunchSecrets {
     readonly secrets: Secret
     readonly keys: Secret
+    /** Goes to the guest beside its secrets; null where it gets no key. */
+    readonly client: LaunchClient | null
+}
+
+/** The only broker that a guest trusts, as the guest is told. */
+export interface LaunchBroker {
+    readonly url: string
+    /** SHA-256 of its public key, as `sha256/…`. */
+    readonly pins: readonly string[]
+    /** What the guest asks it for: REPOSITORY/TYPE/TAG, with `*` within a name. */
+    readonly allowPaths: readonly string[]
+}
+
+/** What a guest proves itself to that broker with, for as long as its launch counts. */
+export interface LaunchClient {
+    /** Of the launch: 16 bytes, base64url. */
+    readonly id: string
+    /** 32 bytes, made for this launch. */
+    readonly key: Secret
+    readonly broker: LaunchBroker
+}
+
+/** A guest that was launched and holds the key of that launch: what its broker knows of it. */
+export interface LaunchedGuest {
+    readonly id: string
+    /** The UUID that its owner registered it by. */
+    readonly vm: string
+    readonly terms: LaunchTerms
+    readonly platform: LaunchTerms
+    readonly measured: LaunchTerms
+    /** When it was validated, and when its key ends; ISO 8601. */
+    readonly time: string
+    readonly expires: string
+    /** The key, opened for a use and wiped. @throws AttestError where what is stored is not what was recorded */
+    withKey<T>(use: (key: Secret) => T): T
+}
+
+/** Those that a broker has launched and that count still. */
+export interface LaunchedGuests {
+    /** Null: there is none of that id, or its key has ended. */
+    find(id: string): LaunchedGuest | null
 }
 
 export interface ProvedLaunch {

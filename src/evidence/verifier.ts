@@ -4,6 +4,7 @@
 
 import type { Checks } from '#core/checks.ts'
 import type { Evidence, TeeId } from '#drivers/driver.ts'
+import type { LaunchedGuests } from './launch.ts'
 import type { Claims, Weakness } from './verdict.ts'
 
 /** Bytes with the name that a person knows them by: a path, or where in the evidence they stood. */
@@ -27,6 +28,8 @@ export interface Trust {
     readonly withoutStatus: boolean
     /** Statuses of a platform that are accepted beside the best one, in the vendor's words. */
     readonly acceptStatuses: readonly string[]
+    /** The guests that whoever judges has launched. Absent: none, and a key of a launch proves nothing. */
+    readonly launches?: LaunchedGuests
 }
 
 /** What a measurement can cover, from the least on; the host chooses the rest. */

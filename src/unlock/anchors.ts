@@ -10,6 +10,7 @@ import { readToml, tomlFiles } from '#core/config.ts'
 import { type Origin, parseOrigin, type ServerTrust } from '#core/http.ts'
 import { isNameless } from '#core/origin.ts'
 import { issues } from '#core/schema.ts'
+import type { InjectedBroker } from '#drivers/driver.ts'
 import { formatResourcePath, type ResourcePath } from '#kbs/messages.ts'
 import { matchesPath, PATH_PATTERN } from '#kbs/patterns.ts'
 import { unlockError } from './errors.ts'
@@ -60,6 +61,16 @@ export function readAnchors(configFolder: string): Anchor[] {
     return anchors
 }
 
+/**
+ * The anchor of the broker that the guest's owner injected: beside it nobody is trusted.
+ * @throws AttestError ERR_UNLOCK_ANCHOR_FILE
+ */
+export const injectedAnchor = ({ url, pins, allowPaths }: InjectedBroker): Anchor =>
+    parseAnchor({ url, pins, allowPaths }, INJECTED)
+
+/** What stands in the place of its file. */
+export const INJECTED = 'injected at the launch'
+
 /** The anchor of a broker, named by its origin. */
 export const findAnchor = (anchors: readonly Anchor[], origin: string): Anchor | undefined =>
     anchors.find((anchor) => anchor.origin.origin === origin)
@@ -100,7 +111,12 @@ export function requireTrusted(anchors: readonly Anchor[], origin: string): Anch
     throw unlockError(
         'ERR_UNLOCK_NOT_ANCHORED',
         `${origin} is no broker that this guest trusts: nothing was sent to it`,
-        { hint: `if it should be: guest-attest trust add ${origin} --pin … --allow-path …, and rebuild the initrd` },
+        {
+            hint:
+                anchors[0]?.file === INJECTED
+                    ? `this guest’s owner injected another broker, the only one that it trusts: ${anchors[0].origin.origin}`
+                    : `if it should be: guest-attest trust add ${origin} --pin … --allow-path …, and rebuild the initrd`,
+        },
     )
 }
 

@@ -76,7 +76,8 @@ test('killed after each step', async (t) => {
 test(`${KILLS} kills while a launch is validated: none is answered twice`, async (t) => {
     t.timeout(170_000)
     const broker = await open(t)
-    t.is((await broker.register({ 'max-launches': 1000, 'max-open': 64 })).status, 200)
+    const told = { 'broker-url': 'https://kbs.example', 'broker-allow-paths': ['web/*/*'] }
+    t.is((await broker.register({ 'max-launches': 1000, 'max-open': 64, ...told })).status, 200)
     let received = 0
     for (let kill = 0; kill < KILLS; kill++) {
         const session = await broker.launch()
@@ -97,6 +98,7 @@ test(`${KILLS} kills while a launch is validated: none is answered twice`, async
         const second = (await broker.validate(body)).status
         t.is(second, end === null ? 200 : 403)
         if (status === 200 || second === 200) received++
+        t.is((await broker.show()).client.id, id, 'the key of the last one that was validated')
     }
     t.true((await broker.show()).validated >= received)
     await broker.kill()

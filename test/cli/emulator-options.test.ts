@@ -7,7 +7,7 @@ import { emulateCommand } from '#cli/emulate/emulate.ts'
 import { type Emulated, emulatedOf, optionTable, readEmulatorOptions } from '#cli/emulate/options.ts'
 import { COMMON_FAULTS } from '#emulator/faults.ts'
 import type { OptionRows } from '#emulator/model.ts'
-import { GUESTS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 
 const toy = (id: string, options: OptionRows): Emulated => ({
     id,
@@ -67,7 +67,7 @@ for (const { name, given, of, message } of [
         void t.throws(() => readEmulatorOptions(given, of, both), { code: 'ERR_USAGE', message }))
 
 test('of the technologies: --help says everything; an option that several have has one type', async (t) => {
-    const emulated = await emulatedOf(GUESTS)
+    const emulated = await emulatedOf(PLUGINS)
     const types = new Map<string, string>()
     const details = String(await detailsOf(await emulateCommand()))
     for (const kind of Object.keys(COMMON_FAULTS)) t.regex(details, new RegExp(`^ {2}${kind}[ :]`, 'm'))

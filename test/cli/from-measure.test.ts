@@ -5,6 +5,7 @@ import test from 'ava'
 import { readReference } from '#broker/decision/references.ts'
 import { readPrediction, writeMeasured } from '#cli/broker/from-measure.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
+import { sevVerifier } from '#plugins/sev/verifier.ts'
 import { snpVerifier } from '#plugins/snp/verifier.ts'
 
 const prediction = (byte: string, changes = {}) => ({
@@ -23,6 +24,14 @@ test('predictions become a set that the broker reads', (t) => {
     t.deepEqual(set.measurements, ['07'.repeat(48), '08'.repeat(48)])
     t.is(set.coverage, 'firmware+kernel+initrd+cmdline')
     t.is(set.name, 'web')
+})
+
+test('SEV-ES proves itself as SEV', (t) => {
+    const es = { tee: 'sev-es', measurements: { measurement: '01'.repeat(32) } }
+    const text = writeMeasured('web', [read(prediction('00', es))])
+    const set = readReference(text, 'web', new Map([['sev', sevVerifier(STRICT_TRUST)]]))
+    t.is(set.tee, 'sev')
+    t.deepEqual(set.measurements, ['01'.repeat(32)])
 })
 
 test('registers stand under their own names, behind the launch measurement', (t) => {

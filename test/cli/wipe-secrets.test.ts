@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
-import { wipeRead } from '#cli/initrd/secrets.ts'
+import { handOver, wipeRead } from '#cli/initrd/secrets.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { State } from '#unlock/status.ts'
 import { type BootVolume, parseVolume } from '#unlock/volumes.ts'
@@ -108,5 +108,38 @@ for (const { name, volumes, read = [], open = [], fails = {}, wiped, exit = 0, s
             exit,
         )
         t.deepEqual(gone, wiped)
+        t.deepEqual(states, said)
+    })
+
+for (const { name, guest, exit, said } of [
+    { name: 'no such guest', guest: async () => null, exit: 0, said: [] },
+    { name: 'a guest without a key of its launch', guest: async () => ({ close: () => undefined }), exit: 0, said: [] },
+    {
+        name: 'a kernel that shows nothing',
+        guest: async () => Promise.reject(driverError('ERR_SECRETS_NONE', 'no')),
+        exit: 0,
+        said: [],
+    },
+    {
+        name: 'handed over',
+        guest: async () => ({ handOver: () => A, close: () => undefined }),
+        exit: 0,
+        said: ['wiped'],
+    },
+    {
+        name: 'that is not possible',
+        guest: async () => ({
+            handOver: () => {
+                throw driverError('ERR_KEYRING', 'no keyrings')
+            },
+            close: () => undefined,
+        }),
+        exit: 1,
+        said: ['failed'],
+    },
+] satisfies readonly { name: string; guest: Parameters<typeof handOver>[0]; exit: number; said: State[] }[])
+    test(`the key of a launch: ${name}`, async (t) => {
+        const states: State[] = []
+        t.is(await handOver(guest, { say: (state) => void states.push(state) }), exit)
         t.deepEqual(states, said)
     })

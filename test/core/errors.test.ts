@@ -25,7 +25,7 @@ import { EVIDENCE_ERRORS } from '#evidence/errors.ts'
 import { KBS_ERRORS } from '#kbs/errors.ts'
 import { LUKS_ERRORS } from '#luks/errors.ts'
 import { sources } from '#packaging/house.ts'
-import { GUESTS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 import { UNLOCK_ERRORS } from '#unlock/errors.ts'
 
 const TABLES: Readonly<Record<string, ErrorTable>> = {
@@ -41,7 +41,7 @@ const TABLES: Readonly<Record<string, ErrorTable>> = {
     launch: LAUNCH_ERRORS,
     broker: BROKER_ERRORS,
     emulator: EMULATOR_ERRORS,
-    ...Object.fromEntries(GUESTS.map(({ id, errors }) => [id, errors])),
+    ...Object.fromEntries(PLUGINS.map(({ id, errors }) => [id, errors])),
 }
 
 const ROWS = Object.entries(TABLES).flatMap(([table, rows]) =>
@@ -65,7 +65,7 @@ test('each code: its name, how a command exits, what it means', (t) => {
             t.true(['exit', 'means', 'passes'].includes(member), `${code}: ${member}`)
         // What may pass cannot be a "no", and a wrong command line stays wrong.
         if (row.passes) t.is(row.exit, 3, code)
-        if (GUESTS.some(({ id }) => id === table)) t.true(code.startsWith(`ERR_${table.toUpperCase()}_`), code)
+        if (PLUGINS.some(({ id }) => id === table)) t.true(code.startsWith(`ERR_${table.toUpperCase()}_`), code)
     }
 })
 

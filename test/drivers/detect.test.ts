@@ -6,7 +6,7 @@ import { detect } from '#drivers/detect.ts'
 import type { Driver, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { linuxDoors } from '#drivers/linux/doors.ts'
-import { GUESTS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 import type { Need } from '../machine.ts'
 import { needs } from '../needs.ts'
 
@@ -98,7 +98,7 @@ const PLAIN: Need = {
 }
 
 needs(PLAIN)('this machine, through its real doors: no guest, whichever way is named', async (t) => {
-    const real = await Promise.all(GUESTS.map((plugin) => plugin.driver()))
+    const real = await Promise.all(PLUGINS.map((plugin) => plugin.driver()))
     for (const options of [{}, { via: 'configfs' }, { via: 'ioctl' }, { via: 'vsock' }, { via: 'securityfs' }] as const)
         t.is(await detect(real, doors, options), null)
 })

@@ -8,6 +8,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
 import { formatVolume, type Volume } from '#unlock/volumes.ts'
 import { run } from '../cli/run.ts'
 import { temporaryFolder } from '../folder.ts'
@@ -218,9 +219,16 @@ const ROOTS: readonly { name: string; mounts: string; dm?: Record<string, string
         { name: 'compat does not look', mounts: '', profile: 'compat', want: 0 },
     ]
 
-for (const { name, table, read, want } of [
+for (const { name, table, read, launched = false, want } of [
     { name: 'a volume of a broker', table: 'servers = ["https://kbs"]\n', read: false, want: '' },
     { name: 'a volume that opens with one', table: 'secret = "736869e5"\n', read: false, want: 'wipe-secrets\n' },
+    {
+        name: 'the key of a launch',
+        table: 'servers = ["https://kbs"]\n',
+        read: false,
+        launched: true,
+        want: 'wipe-secrets\n',
+    },
     { name: 'one that clevis has read', table: 'servers = ["https://kbs"]\n', read: true, want: 'wipe-secrets\n' },
 ])
     test(`wipe-secrets starts the program where a secret is in play: ${name}`, async (t) => {
@@ -229,7 +237,9 @@ for (const { name, table, read, want } of [
         writeFileSync(join(folder, 'volumes.d/root.toml'), `uuid = "a"\n${table}`)
         if (read) writeFileSync(join(folder, 'run/guest-attest/secrets'), '736869e5\n')
         writeFileSync(join(folder, 'guest-attest-initrd'), '#!/bin/sh\necho "$@"\n', { mode: 0o755 })
-        const env = { ATTEST_CONFIG: folder, ATTEST_LIB: folder, ATTEST_RUN: join(folder, 'run') }
+        if (launched) writeFileSync(join(folder, CLIENT_GUID), '')
+        const own = { ATTEST_CONFIG: folder, ATTEST_LIB: folder, ATTEST_SECRETS: folder }
+        const env = { ...own, ATTEST_RUN: join(folder, 'run') }
         const { code, stdout } = await run(join(PACKAGING, 'sh/wipe-secrets'), [], { env })
         t.is(code, 0)
         t.is(stdout, want)

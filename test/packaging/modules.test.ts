@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { GUESTS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 import { run } from '../cli/run.ts'
 import { temporaryFolder } from '../folder.ts'
 
@@ -65,11 +65,11 @@ test('what is loaded in an initrd is in it, every driver among it', async (t) =>
 test('scripts know no plugins: what the manifests name stands in them', (t) => {
     const script = readFileSync(join(PACKAGING, 'sh/build.sh'), 'utf8')
     const drivers = /^ATTEST_DRIVERS='(.*)'$/m.exec(script)?.[1]?.split(' ')
-    t.deepEqual(drivers?.toSorted(), GUESTS.flatMap((plugin) => plugin.modules ?? []).toSorted())
+    t.deepEqual(drivers?.toSorted(), PLUGINS.flatMap((plugin) => plugin.modules ?? []).toSorted())
     const copied = [...script.matchAll(/^ *\[ ! -e (\/\S+) \] \|\| cp -L \1 "\$1\/etc\/"$/gm)].map(
         ([, path = '']) => path,
     )
-    t.deepEqual(inOrder(copied), inOrder(GUESTS.flatMap((plugin) => plugin.initrdFiles ?? [])))
+    t.deepEqual(inOrder(copied), inOrder(PLUGINS.flatMap((plugin) => plugin.initrdFiles ?? [])))
 })
 
 const inOrder = (words: readonly string[]): string[] => words.toSorted((a, b) => (a < b ? -1 : 1))

@@ -4,10 +4,11 @@
 import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import type { AttestError } from '#core/errors.ts'
 import { parseResourcePath } from '#kbs/messages.ts'
 import { matchesPath } from '#kbs/patterns.ts'
 import { temporaryFolder } from '#test/folder.ts'
-import { formatAnchor, parseAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { formatAnchor, injectedAnchor, parseAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
 import { ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 
@@ -151,3 +152,22 @@ for (const { name, spoil } of [
         spoil(path)
         t.throws(() => readAnchors(path), { code: 'ERR_UNTRUSTED_FILE' })
     })
+
+test('the broker that the owner injected, and no other', (t) => {
+    const pins = [PIN]
+    const anchor = injectedAnchor({ url: 'https://kbs.example:8443', pins, allowPaths: ['web/*/*'] })
+    const own = [anchor]
+    const path = (text: string) => parseResourcePath(text)
+    t.is(requireAnchor(own, 'https://kbs.example:8443', path('web/disk/root')), anchor)
+    t.throws(() => requireAnchor(own, 'https://kbs.example:8443', path('a/disk/root')), { code: 'ERR_UNLOCK_PATH' })
+    const other = t.throws<AttestError>(() => requireAnchor(own, 'https://other.example', path('web/disk/root')), {
+        code: 'ERR_UNLOCK_NOT_ANCHORED',
+    })
+    t.regex(other?.hint ?? '', /injected another broker, the only one that it trusts: https:\/\/kbs\.example:8443/)
+    for (const changed of [{ pins: [] }, { pins: ['x'] }, { allowPaths: ['*'] }])
+        t.throws(() => injectedAnchor({ url: 'https://kbs.example', pins, allowPaths: ['web/*/*'], ...changed }), {
+            code: 'ERR_UNLOCK_ANCHOR_FILE',
+            message: /injected at the launch/,
+        })
+    t.throws(() => injectedAnchor({ url: 'http://127.0.0.1', pins, allowPaths: ['web/*/*'] }), { code: 'ERR_URL' })
+})

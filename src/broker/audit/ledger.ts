@@ -15,7 +15,7 @@ export interface Ledger {
     /** Drafts that were asked for and are not durable yet. */
     pending(): Iterable<Draft>
     /** The record, when it is durable. @throws AttestError ERR_BROKER_STORE: then it may or may not have been written */
-    append(draft: Draft, change?: Change): Promise<StoredRecord>
+    append(draft: Draft, change?: Change | readonly Change[]): Promise<StoredRecord>
     /** Waits for what is pending. */
     close(): Promise<void>
 }
@@ -30,7 +30,7 @@ export interface LedgerParts {
 
 interface Waiting {
     readonly draft: Draft
-    readonly change: Change | undefined
+    readonly change: Change | readonly Change[] | undefined
     resolve(record: StoredRecord): void
     reject(error: unknown): void
 }

@@ -5,11 +5,15 @@
 import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import * as z from 'zod/mini'
+import { parseOrigin } from '#core/http.ts'
 import { parseJson } from '#core/json.ts'
 import type { LaunchService } from '#evidence/launch.ts'
 import { ErrorBody } from '#kbs/messages.ts'
+import { PATH_PATTERN } from '#kbs/patterns.ts'
 import type { Broker } from '../broker.ts'
-import { confirmVm, type Host, openVm, registerVm, removeVm, validateVm, viewVm } from '../launches.ts'
+import { brokerError } from '../errors.ts'
+import type { GuestBroker } from '../launch-state.ts'
+import { confirmVm, type Host, openVm, registerVm, removeVm, revokeVm, validateVm, viewVm } from '../launches.ts'
 import { shares } from '../shares.ts'
 import { bodies } from './bodies.ts'
 import { type App, typed } from './server.ts'
@@ -37,6 +41,14 @@ const LIMITS = {
     'confirm-after': z.optional(count(0, 1_000_000)),
     'max-open': z._default(count(1, 64), 4),
     'launch-seconds': z._default(count(10, 86_400), 600),
+    /** Where the guest finds this broker: then each launch gets a key that it proves itself with. */
+    'broker-url': z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
+    /** What the guest asks it for. */
+    'broker-allow-paths': z.optional(
+        z.array(z.string().check(z.regex(PATH_PATTERN), z.maxLength(384))).check(z.minLength(1), z.maxLength(16)),
+    ),
+    /** How long the key of a launch lasts. */
+    'client-seconds': z._default(count(60, 366 * 86_400), 30 * 86_400),
 }
 
 const ID = z.string().check(z.minLength(1), z.maxLength(64))
@@ -67,7 +79,7 @@ export async function addOwnerRoutes(app: App, broker: Broker, service: LaunchSe
                     Object.entries(all).filter(([name]) => !Object.hasOwn(LIMITS, name)),
                 )
                 const limits = { maxLaunches, confirmAfter, maxOpen, launchSeconds }
-                return registerVm(broker, service, uuid, { limits, hostToken, registration })
+                return registerVm(broker, service, uuid, { limits, hostToken, broker: guestBroker(all), registration })
             },
         )
         done()
@@ -84,6 +96,11 @@ export async function addOwnerRoutes(app: App, broker: Broker, service: LaunchSe
         { schema: { summary: 'Let one more launch be validated', params: AT } },
         async ({ params: { uuid } }) => confirmVm(broker, uuid),
     )
+    owner.post(
+        '/v1/vm/:uuid/revoke',
+        { schema: { summary: 'End the key of its last launch', params: AT } },
+        async ({ params: { uuid } }) => revokeVm(broker, uuid),
+    )
     owner.delete(
         '/v1/vm/:uuid',
         { schema: { summary: 'Forget it; what is open ends', params: AT } },
@@ -92,6 +109,18 @@ export async function addOwnerRoutes(app: App, broker: Broker, service: LaunchSe
             return reply.status(204).send()
         },
     )
+}
+
+/** @throws AttestError ERR_BROKER_REQUEST, ERR_URL */
+function guestBroker(said: z.infer<z.ZodMiniObject<typeof LIMITS>>): GuestBroker | null {
+    const { 'broker-url': url, 'broker-allow-paths': allowPaths, 'client-seconds': seconds } = said
+    if (url === undefined && allowPaths === undefined) return null
+    if (url === undefined || allowPaths === undefined)
+        throw brokerError(
+            'ERR_BROKER_REQUEST',
+            'broker-url and broker-allow-paths: neither is anything without the other',
+        )
+    return { url: parseOrigin(url).origin, allowPaths, seconds }
 }
 
 /** For the host of a guest: it learns yes or no. */

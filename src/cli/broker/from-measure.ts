@@ -8,6 +8,7 @@ import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
 import { shape } from '#core/schema.ts'
+import { PLUGINS } from '#plugins.ts'
 import { hint, note, printBytes } from '../term.ts'
 import type { admin } from './admin.ts'
 
@@ -82,13 +83,16 @@ export function writeMeasured(name: string, predictions: readonly Prediction[]):
     const more = Object.entries(first.measurements).slice(1)
     return `# What \`guest-attest measure\` predicted: ${first.coverageNote}
 name = ${JSON.stringify(name)}
-tee = ${JSON.stringify(first.tee)}
+tee = ${JSON.stringify(technologyOf(first.tee))}
 coverage = ${JSON.stringify(first.coverage)}
 
 [policy]
 measurements = [${[...new Set(launch)].map((value) => JSON.stringify(value)).join(', ')}]
 ${more.map(([member, value]) => `${member} = [${JSON.stringify(value)}]\n`).join('')}`
 }
+
+/** SEV-ES is measured by a name of its own, and proves itself as SEV. */
+const technologyOf = (tee: string): string => PLUGINS.find(({ kbsNames }) => kbsNames.includes(tee))?.id ?? tee
 
 const others = (measurements: Prediction['measurements']): string =>
     JSON.stringify(Object.entries(measurements).slice(1))

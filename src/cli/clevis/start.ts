@@ -34,7 +34,7 @@ export function startPin(pin: Pin): void {
     let status: Status = ROLE === 'initrd' ? bootStatus(pin.name) : NO_STATUS
     const releaseHere: Release = async (request, use) => {
         if (ROLE === 'initrd') status = bootStatus(formatResourcePath(request.path))
-        const opened = await release(request, { ...releaseDeps(readConfig(), log), status }, use)
+        const opened = await release(request, { ...(await releaseDeps(readConfig(), log)), status }, use)
         status.say('open', 'the key has been handed to clevis')
         return opened
     }

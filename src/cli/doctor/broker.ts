@@ -6,13 +6,13 @@ import { wipe } from '#core/bytes.ts'
 import { coreError, messageOf } from '#core/errors.ts'
 import { type Origin, openSession, parseOrigin } from '#core/http.ts'
 import { silent } from '#core/log.ts'
-import { CONFIG_FOLDER } from '#core/role.ts'
 import { deadline } from '#core/wait.ts'
 import { localCid } from '#drivers/linux/vsock.ts'
 import { attest } from '#kbs/client.ts'
 import { formatResourcePath, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
-import { type Anchor, readAnchors, requireAnchor, requireTrusted } from '#unlock/anchors.ts'
+import { type Anchor, requireAnchor, requireTrusted } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
+import { guestAnchors } from '../anchors.ts'
 import { dial } from '../dial.ts'
 import { readConfig } from '../settings.ts'
 import { openAttester } from '../unlock-deps.ts'
@@ -37,7 +37,7 @@ export async function examineBroker(url: string, path: string | undefined, note:
     const anchor = await examine(
         note,
         'anchor',
-        () => requireTrusted(readAnchors(CONFIG_FOLDER), origin.origin),
+        async () => requireTrusted(await guestAnchors(readConfig()), origin.origin),
         ({ file, allowPaths }) => `${file}: ${allowPaths.join(', ')}`,
     )
     if (!anchor) return
@@ -113,8 +113,8 @@ const onlyPath = ({ allowPaths: [first, second] }: Anchor): string | null =>
 
 async function release({ origin }: Anchor, wanted: string): Promise<number> {
     const path = parseResourcePath(wanted)
-    const { trust } = requireAnchor(readAnchors(CONFIG_FOLDER), origin.origin, path)
     const config = readConfig()
+    const { trust } = requireAnchor(await guestAnchors(config), origin.origin, path)
     const { requestTimeoutMs, deadlineMs } = config.get(UNLOCK_CONFIG)
     using signal = deadline(deadlineMs, formatResourcePath(path))
     using attester = await openAttester(config)

@@ -6,8 +6,8 @@ import { AttestError, messageOf } from '#core/errors.ts'
 import { CONFIG_FOLDER, EMULATED } from '#core/role.ts'
 import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { GUESTS, pluginOf } from '#plugins.ts'
-import { readAnchors } from '#unlock/anchors.ts'
+import { PLUGINS, pluginOf } from '#plugins.ts'
+import { guestAnchors } from '../anchors.ts'
 import { findGuest } from '../guest.ts'
 import { readConfig } from '../settings.ts'
 import { inInitrd } from '../trust/initrd.ts'
@@ -70,7 +70,7 @@ export async function examineMachine(note: Note): Promise<void> {
             return `${CONFIG_FOLDER}: ${set === 0 ? 'every value is the default' : `${set} of ${list.length} values set`}`
         },
     )
-    examineTrust(note)
+    await examineTrust(note)
     for (const { name, package: from } of PROGRAMS) {
         const path = findProgram(name)
         if (path) note({ state: 'good', what: name, detail: path })
@@ -120,7 +120,7 @@ async function examineGuest(note: Note): Promise<void> {
 function noGuest(): Omit<Finding, 'what'> {
     const { tsm, sevGuest, tdxDevice, efiSecrets } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
     const paths = [tsm, sevGuest, tdxDevice, efiSecrets].map(({ path }) => path)
-    const titles = GUESTS.map(({ title }) => title).join(', ')
+    const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',
         detail: `none of ${titles}: looked at ${paths.join(', ')}`,
@@ -128,9 +128,9 @@ function noGuest(): Omit<Finding, 'what'> {
     }
 }
 
-function examineTrust(note: Note): void {
+async function examineTrust(note: Note): Promise<void> {
     try {
-        const anchors = readAnchors(CONFIG_FOLDER)
+        const anchors = await guestAnchors(readConfig())
         if (anchors.length === 0)
             note({
                 state: 'unknown',

@@ -4,14 +4,14 @@
 import { isSea } from 'node:sea'
 import { coreError } from '#core/errors.ts'
 import type { FaultTable } from '#emulator/model.ts'
-import { GUESTS } from '#plugins.ts'
+import { PLUGINS } from '#plugins.ts'
 import { command as define } from '../command.ts'
 import { note } from '../term.ts'
 import { type Emulated, emulatedOf, optionTable, readEmulatorOptions } from './options.ts'
 
 /** The command; its options are those of the technologies that can be emulated. */
 export async function emulateCommand() {
-    const all = await emulatedOf(GUESTS)
+    const all = await emulatedOf(PLUGINS)
     return define({
         options: {
             tee: { type: 'string', demandOption: true, choices: all.map(({ id }) => id), describe: 'the technology' },

@@ -4,17 +4,17 @@
 import type { Options } from 'yargs'
 import { coreError } from '#core/errors.ts'
 import type { Emulator, OptionRow, OptionRows, OptionTypes, OptionValues } from '#emulator/model.ts'
-import type { GuestPlugin } from '#plugins/plugin.ts'
+import type { Plugin } from '#plugins/plugin.ts'
 import { readHex, readWord } from '../options/bytes.ts'
 import { spelled } from '../options/spelled.ts'
 
 /** A technology that can be emulated. */
-export interface Emulated extends Pick<GuestPlugin, 'id' | 'title'> {
+export interface Emulated extends Pick<Plugin, 'id' | 'title'> {
     readonly emulator: Emulator
 }
 
 /** Those of the technologies that bring an emulator. */
-export async function emulatedOf(plugins: readonly GuestPlugin[]): Promise<Emulated[]> {
+export async function emulatedOf(plugins: readonly Plugin[]): Promise<Emulated[]> {
     const found = plugins.map(async ({ id, title, emulator }) => emulator && { id, title, emulator: await emulator() })
     return (await Promise.all(found)).filter((row) => row !== undefined)
 }

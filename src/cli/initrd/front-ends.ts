@@ -79,12 +79,12 @@ function named([name, ...more]: readonly string[]): BootVolume {
     return requireVolume(CONFIG_FOLDER, name)
 }
 
-function unlock(volume: BootVolume, handover: Handover, status: Status): Promise<number> {
+async function unlock(volume: BootVolume, handover: Handover, status: Status): Promise<number> {
     libc().forbidCoreDumps()
     // The status says each change once; a log would say each try, and the scripts lead it to the same console.
     const config = readConfig()
     const injected = (guid: string) => readInjected(config, guid)
-    return unlockVolume(volume, handover, { ...releaseDeps(config, silent), log: silent, status, injected })
+    return unlockVolume(volume, handover, { ...(await releaseDeps(config, silent)), log: silent, status, injected })
 }
 
 // The root is about to be switched, or the volume was opened by hand: that is no failure.

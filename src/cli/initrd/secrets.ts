@@ -7,19 +7,51 @@ import { join } from 'node:path'
 import { AttestError, coreError, messageOf } from '#core/errors.ts'
 import { isGuid } from '#core/guid.ts'
 import { CONFIG_FOLDER, RUN_FOLDER } from '#core/role.ts'
-import type { LaunchSecrets } from '#drivers/driver.ts'
+import type { Guest, LaunchSecrets } from '#drivers/driver.ts'
 import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
+import { LAUNCHED } from '#plugins.ts'
 import { bootStatus, SECRETS_SUBJECT, type Status } from '#unlock/status.ts'
 import { type BootVolume, isOpenedInInitrd, opensBySecret, readVolumes } from '#unlock/volumes.ts'
+import { findGuest } from '../find-guest.ts'
 import { READ_SECRETS } from '../injected.ts'
 import { readConfig } from '../settings.ts'
 
 /** `wipe-secrets`: 0 where none is left that should not be. */
-export function wipeSecrets(args: readonly string[]): number {
+export async function wipeSecrets(args: readonly string[]): Promise<number> {
     if (args.length > 0) throw coreError('ERR_USAGE', `wipe-secrets: unexpected ${args.join(' ')}`)
-    const { efiSecrets } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
+    const config = readConfig()
+    const { efiSecrets } = linuxDoors(config.get(DRIVERS_CONFIG))
     const isOpen = (name: string) => existsSync(`/dev/mapper/${name}`)
-    return wipeRead(readVolumes(CONFIG_FOLDER), readSecrets(), efiSecrets, isOpen, bootStatus(SECRETS_SUBJECT))
+    const status = bootStatus(SECRETS_SUBJECT)
+    const exit = wipeRead(readVolumes(CONFIG_FOLDER), readSecrets(), efiSecrets, isOpen, status)
+    return Math.max(exit, await handOver(() => findGuest({ tee: LAUNCHED.id }, config), status))
+}
+
+/**
+ * What the guest proves itself with goes to the running system, and is wiped too. What is not handed over stays where it
+ * is: the running system finds it there.
+ * @returns 0, or 1 where that failed
+ */
+export async function handOver(
+    find: () => Promise<Pick<Guest, 'handOver' | 'close'> | null>,
+    status: Status,
+): Promise<number> {
+    let guest: Awaited<ReturnType<typeof find>> = null
+    try {
+        guest = await find()
+        const guid = guest?.handOver?.()
+        if (guid)
+            status.say('wiped', `${guid}, the key of this launch, is in the kernel’s keyring, and wiped from memory`)
+        return 0
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        // Nothing was ever injected into such a guest.
+        if (guest === null) return 0
+        status.say('failed', `the key of this launch could not be handed over: ${messageOf(error)}`)
+        return 1
+    } finally {
+        guest?.close()
+    }
 }
 
 /**

@@ -58,7 +58,7 @@ export const command = define({
         const device = String(args['device'])
         const rewrite = rewriteOf(device, args)
         const { volume } = readSound(device, rewrite.expected)
-        const target = targetOf(args, volumeOf(volume.uuid))
+        const target = await targetOf(args, volumeOf(volume.uuid))
         const resource = await resourceOf(args, target)
         try {
             await bindDisk({ rewrite, target, resource, isGuest: args.resourceFile === undefined, ...args })
@@ -79,7 +79,7 @@ export async function resourceOf({ resourceFile, resourceVersion }: ResourceArgs
     if (resourceFile === undefined) {
         if (resourceVersion !== undefined)
             throw coreError('ERR_USAGE', '--resource-version: the broker says which it is, except with --resource-file')
-        return fetchResource(target, null, personalDeps())
+        return fetchResource(target, null, await personalDeps())
     }
     const bytes = readInput(resourceFile, 4096)
     const fault = keyFault(bytes)

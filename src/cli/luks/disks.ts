@@ -33,12 +33,12 @@ export interface Disk {
 type Options = Parameters<typeof rewriteOf>[1] & Parameters<typeof targetOf>[0] & Disk['options']
 
 /** @throws AttestError ERR_USAGE, ERR_LUKS_* */
-export function diskOf(device: string, options: Options, deps: ReleaseDeps, step: Disk['step']): Disk {
+export async function diskOf(device: string, options: Options, deps: ReleaseDeps, step: Disk['step']): Promise<Disk> {
     const rewrite = rewriteOf(device, options)
     const { copy, volume: header } = readSound(device, rewrite.expected)
     const volume = volumeOf(header.uuid)
     const path = options.path ?? (volume ? undefined : onlyPath(copy))
-    const all = targetOf({ ...options, path }, volume)
+    const all = await targetOf({ ...options, path }, volume)
     // Each broker counts for itself, so that one of them has to have the word.
     const target = { ...all, servers: all.servers.slice(0, 1) }
     if (all.servers.length > 1)

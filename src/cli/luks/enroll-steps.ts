@@ -16,9 +16,10 @@ import { metadataOf } from '#luks/metadata.ts'
 import { report } from '#luks/report.ts'
 import { readSound } from '#luks/rewrite.ts'
 import { pluginOf } from '#plugins.ts'
-import { findAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { findAnchor, requireAnchor } from '#unlock/anchors.ts'
 import { tryDisk } from '#unlock/open-disk.ts'
 import { formatVolume, isOpenedInInitrd, VOLUMES_FOLDER, type Volume, volumeFile } from '#unlock/volumes.ts'
+import { guestAnchors } from '../anchors.ts'
 import { findGuest } from '../find-guest.ts'
 import { readConfig } from '../settings.ts'
 import { hint, note, print, styled } from '../term.ts'
@@ -51,7 +52,7 @@ export async function enroll(enrollment: Enrollment): Promise<0 | 1> {
     const { rewrite, target, volume, options } = enrollment
     // What crypttab has against it is said before anything is written.
     plannedCrypttab(enrollment)
-    trust(enrollment)
+    await trust(enrollment)
     const tee = await guestKind()
     const resource = await theResource(enrollment, tee !== null)
     try {
@@ -72,14 +73,14 @@ export async function enroll(enrollment: Enrollment): Promise<0 | 1> {
 }
 
 /** Each broker is trusted for this path, or is from here on. @throws AttestError ERR_UNLOCK_*, ERR_USAGE */
-function trust({ target, options }: Enrollment): void {
+async function trust({ target, options }: Enrollment): Promise<void> {
     const path = formatResourcePath(target.path)
     for (const server of target.servers) {
         const origin = parseOrigin(server, { insecureHttp: true })
         const told = options.pin.length > 0 || options.ca !== undefined
-        if (told && !findAnchor(readAnchors(CONFIG_FOLDER), origin.origin))
+        if (told && !findAnchor(await guestAnchors(readConfig()), origin.origin))
             addAnchor({ pin: options.pin, ca: options.ca, allowPath: [path] }, origin, false)
-        requireAnchor(readAnchors(CONFIG_FOLDER), server, target.path)
+        requireAnchor(await guestAnchors(readConfig()), server, target.path)
     }
 }
 
@@ -112,7 +113,7 @@ async function create(target: Target, file: string, isGuest: boolean) {
     const path = formatResourcePath(target.path)
     const bytes = isGuest ? null : secret(randomBytes(LUKS_KEY_SIZE))
     try {
-        const broker = enrollAt(target, personalDeps(), credential)
+        const broker = enrollAt(target, await personalDeps(), credential)
         const version = bytes ? await broker.store(target.path, bytes, 0) : await broker.create(target.path)
         return { path, version, bytes }
     } catch (error) {
@@ -175,7 +176,7 @@ async function tryIt({ device, target, rewrite }: Enrollment, isGuest: boolean):
     const { volume } = readSound(device, rewrite.expected)
     try {
         const expected = { ...rewrite.expected, uuid: volume.uuid }
-        const { keyslot } = await tryDisk({ ...target, device, expected }, personalDeps())
+        const { keyslot } = await tryDisk({ ...target, device, expected }, await personalDeps())
         note(`tried: the broker released the key to this guest, and key slot ${keyslot} opens with it`)
         return []
     } catch (error) {

@@ -47,9 +47,9 @@ export const command = define({
                     hint: '`guest-attest luks enroll` puts it there',
                 },
             )
-        const target = targetOf(args, volume)
+        const target = await targetOf(args, volume)
         const request = { ...target, device, expected: { uuid: header.uuid, insecurePins: insecurePin } }
-        const deps = personalDeps()
+        const deps = await personalDeps()
         const opened = name === undefined ? await tryDisk(request, deps) : await openDisk(request, name, deps)
         note(
             `${device} ${name === undefined ? 'opens' : `is open as /dev/mapper/${name}`}: key slot ${opened.keyslot}, ${resourceText(opened)}`,

@@ -29,7 +29,7 @@ export interface OthersOf {
     readonly servers: readonly string[]
     readonly replace: boolean
     /** Absent on a machine that is no guest. */
-    readonly deps: (() => ReleaseDeps) | null
+    readonly deps: (() => ReleaseDeps | Promise<ReleaseDeps>) | null
 }
 
 /** What becomes of them. @throws AttestError ERR_LUKS_BINDING where one would be left with a digest that does not hold */
@@ -42,7 +42,7 @@ export async function othersOf({ device, copy, path, servers, replace, deps }: O
     for (const other of new Set(others.map((binding) => binding.path))) {
         try {
             if (!deps) throw luksError('ERR_LUKS_BINDING', 'this machine is no guest')
-            const resource = await fetchResource({ servers, path: parseResourcePath(other) }, null, deps())
+            const resource = await fetchResource({ servers, path: parseResourcePath(other) }, null, await deps())
             const opened = await openedBy(device, copy, resource)
             wipe(opened?.passphrase)
             if (!opened) throw luksError('ERR_LUKS_BINDING', 'it does not open with the current version')

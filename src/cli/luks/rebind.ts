@@ -73,9 +73,10 @@ export const command = define({
         const rotation = args.credential === undefined ? null : readCredential(args.credential)
         try {
             const devices = (args['devices'] as string[]).map(String)
-            const deps = personalDeps()
+            const deps = await personalDeps()
             const step = steps(rotation ? 5 + 2 * devices.length : 3 * devices.length)
-            const disks = devices.map((device) => diskOf(device, args, deps, step))
+            const disks: Disk[] = []
+            for (const device of devices) disks.push(await diskOf(device, args, deps, step))
             const [{ target }] = disks as [Disk]
             if (rotation) {
                 requireAll(disks)

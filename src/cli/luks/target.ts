@@ -11,10 +11,10 @@ import { libc } from '#drivers/linux/libc.ts'
 import { formatResourcePath, parseResourcePath, type ResourcePath } from '#kbs/messages.ts'
 import type { Resource } from '#luks/bind.ts'
 import { isUuid } from '#luks/header.ts'
-import { readAnchors } from '#unlock/anchors.ts'
 import type { Denials } from '#unlock/denials.ts'
 import { type ReleaseDeps, release } from '#unlock/release.ts'
 import { type BootVolume, opensBySecret, readVolumes } from '#unlock/volumes.ts'
+import { guestAnchors } from '../anchors.ts'
 import { readConfig } from '../settings.ts'
 import { PROGRAM } from '../term.ts'
 import { releaseDeps } from '../unlock-deps.ts'
@@ -69,7 +69,10 @@ export const volumeOf = (uuid: string): BootVolume | undefined =>
     readVolumes(CONFIG_FOLDER).find((volume) => isUuid(uuid) && volume.uuid === uuid.toLowerCase())
 
 /** What was told, and beside it what the volume table says. @throws AttestError ERR_USAGE */
-export function targetOf(told: { url: readonly string[]; path?: string | undefined }, row?: BootVolume): Target {
+export async function targetOf(
+    told: { url: readonly string[]; path?: string | undefined },
+    row?: BootVolume,
+): Promise<Target> {
     const volume = row && !opensBySecret(row) ? row : undefined
     const path = told.path === undefined ? volume?.path : parseResourcePath(told.path)
     if (!path)
@@ -77,7 +80,7 @@ export function targetOf(told: { url: readonly string[]; path?: string | undefin
     if (told.url.length > 0)
         return { path, servers: told.url.map((url) => parseOrigin(url, { insecureHttp: true }).origin) }
     if (volume && told.path === undefined) return { path, servers: volume.servers }
-    const anchors = readAnchors(CONFIG_FOLDER)
+    const anchors = await guestAnchors(readConfig())
     const [anchor, other] = anchors
     if (anchor && !other) return { path, servers: [anchor.origin.origin] }
     throw coreError('ERR_USAGE', anchor ? 'several brokers are trusted: name one with --url' : 'no broker is trusted', {
@@ -89,9 +92,9 @@ export function targetOf(told: { url: readonly string[]; path?: string | undefin
 const NO_DENIALS: Denials = { waitMs: () => 0, refuseIfDenied: () => undefined, remember: () => undefined }
 
 /** For commands of a person. */
-export function personalDeps(): ReleaseDeps {
+export async function personalDeps(): Promise<ReleaseDeps> {
     libc().forbidCoreDumps()
-    return { ...releaseDeps(readConfig(), lineLogger(PROGRAM, [stderrSink])), denials: NO_DENIALS }
+    return { ...(await releaseDeps(readConfig(), lineLogger(PROGRAM, [stderrSink]))), denials: NO_DENIALS }
 }
 
 /** The resource as its brokers release it to this guest; the caller wipes it. @throws AttestError as `release` */

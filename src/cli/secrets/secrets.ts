@@ -9,7 +9,7 @@ import type { LaunchSecrets } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { guestPluginOf, sevOwner } from '#plugins.ts'
+import { pluginOf, sevOwner } from '#plugins.ts'
 import { findGuest, type GuestArgs, openGuest } from '../find-guest.ts'
 import { GUEST_OPTIONS } from '../guest.ts'
 import { requireNewFile } from '../options/new-file.ts'
@@ -24,7 +24,7 @@ export async function withLaunchSecrets<T>(args: GuestArgs, use: (secrets: Launc
     const guest = found ?? (await openGuest(args, config))
     try {
         if (!guest.secrets)
-            throw driverError('ERR_NO_TEE', `a guest of ${guestPluginOf(guest.tee).title} has no injected secrets`, {
+            throw driverError('ERR_NO_TEE', `a guest of ${pluginOf(guest.tee).title} has no injected secrets`, {
                 hint: 'it proves itself instead: guest-attest get-resource',
             })
         return use(guest.secrets)

@@ -3,6 +3,7 @@
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
+import { INJECTED } from '#unlock/anchors.ts'
 
 export interface InitrdState {
     /** Null where nobody can tell. */
@@ -18,6 +19,7 @@ const BUILDERS = [
 
 /** Whether the initrd holds a file, and is not older than it. */
 export function inInitrd(file: string): InitrdState {
+    if (file === INJECTED) return { known: true, text: 'finds it by itself' }
     const found = currentInitrd()
     if (!found) return { known: null, text: 'no initrd of the running kernel was found' }
     const { image, list, rebuild } = found

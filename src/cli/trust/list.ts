@@ -1,9 +1,10 @@
 // `trust list`: the brokers that are trusted, and whether the initrd knows them.
 // SPDX-License-Identifier: Apache-2.0
 
-import { CONFIG_FOLDER } from '#core/role.ts'
-import { type Anchor, readAnchors } from '#unlock/anchors.ts'
+import type { Anchor } from '#unlock/anchors.ts'
+import { guestAnchors } from '../anchors.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
+import { readConfig } from '../settings.ts'
 import { columns, print, printJson } from '../term.ts'
 import { inInitrd } from './initrd.ts'
 
@@ -11,7 +12,7 @@ export const command = define({
     options: JSON_OPTION,
     examples: [['', 'each broker, by what it is known, its paths, and whether the initrd has it']],
     async run({ json }) {
-        const rows = readAnchors(CONFIG_FOLDER).map((anchor) => ({ anchor, initrd: inInitrd(anchor.file) }))
+        const rows = (await guestAnchors(readConfig())).map((anchor) => ({ anchor, initrd: inInitrd(anchor.file) }))
         if (json)
             printJson(
                 rows.map(({ anchor, initrd }) => ({

@@ -36,7 +36,7 @@ const base = (changed: object) => ({
     ...changed,
 })
 
-const digestsOf = (changed: object) => sevLaunch.register(base(changed)).terms['digests']
+const digestsOf = (changed: object) => sevLaunch.register(base(changed), null).terms['digests']
 
 test('each processor, prepared in each way', (t) => {
     t.deepEqual(digestsOf({ cpus: [MILAN, GENOA], profiles: ['kvm-legacy', 'kvm-init2'] }), [
@@ -75,7 +75,7 @@ test('a kernel by its hashes', (t) => {
 })
 
 test('the table of secrets is what is sealed', (t) => {
-    const { secrets } = sevLaunch.register(base({ cpus: [MILAN], profiles: ['kvm-legacy'] }))
+    const { secrets } = sevLaunch.register(base({ cpus: [MILAN], profiles: ['kvm-legacy'] }), null)
     t.deepEqual(
         parseSecretTable(secrets).map(({ guid, data }) => [guid, data.toString()]),
         [[GUID, 'a key']],
@@ -86,6 +86,7 @@ test('10 000 hosts that send anything', async (t) => {
     const { certificates: c } = await minted()
     const { terms, secrets } = sevLaunch.register(
         base({ cpus: [MILAN], profiles: ['kvm-legacy'], 'insecure-trust-roots': [toBase64(c.ark)] }),
+        null,
     )
     const chain = Buffer.concat([c.pek, c.oca, c.cek, c.ask])
     const keys = randomBytes(32)
@@ -115,7 +116,7 @@ test('10 000 hosts that send anything', async (t) => {
             ...{ 'api-major': number(), 'api-minor': number(), 'build-id': number(), policy: 7 },
             measurement: toBase64(randomBytes(Math.random() < 0.9 ? 48 : number())),
         }
-        const sealed = { secrets, keys: Buffer.from(keys) as typeof secrets }
+        const sealed = { secrets, keys: Buffer.from(keys) as typeof secrets, client: null }
         t.not(
             orderly(() => sevLaunch.validate(terms, sealed, claim)),
             'answered',

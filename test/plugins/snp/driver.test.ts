@@ -58,7 +58,7 @@ function doors({ provider = null, device = false, platformDevice = false, releas
                 throw driverError('ERR_DEVICE_IO', 'not here')
             },
         },
-        ...foreignDoors('tdxDevice', 'tdx', 'efiSecrets'),
+        ...foreignDoors('tdxDevice', 'tdx', 'efiSecrets', 'keyring'),
     }
 }
 

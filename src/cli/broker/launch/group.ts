@@ -16,5 +16,10 @@ export const group: readonly CommandRow[] = [
         load: () => import('./show.ts'),
     },
     { signature: 'confirm <uuid>', describe: 'let one more launch be validated', load: () => import('./confirm.ts') },
+    {
+        signature: 'revoke <uuid>',
+        describe: 'give the guest that runs nothing any more',
+        load: () => import('./revoke.ts'),
+    },
     { signature: 'rm <uuid>', describe: 'expect it no more', load: () => import('./rm.ts') },
 ]

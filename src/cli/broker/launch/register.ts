@@ -27,7 +27,7 @@ const OPTIONS = {
     secret: {
         type: 'array',
         string: true,
-        demandOption: true,
+        default: NO_STRINGS,
         describe: 'GUID:FILE, or luks-key:FILE: a secret and what the guest finds it by; may be repeated',
     },
     ...EXPECTED_OPTIONS,
@@ -47,6 +47,13 @@ const OPTIONS = {
     'confirm-after': { type: 'number', describe: 'so many of them without `broker launch confirm`; all unless told' },
     'max-open': { type: 'number', default: 4, describe: 'how many may be under way at once' },
     'launch-seconds': { type: 'number', default: 600, describe: 'how long one may be under way' },
+    'broker-url': {
+        type: 'string',
+        describe:
+            'give each launch a key, with which the guest proves itself to this broker, at this address, and to no other',
+    },
+    'allow-path': files('with --broker-url: what the guest asks it for, REPOSITORY/TYPE/TAG; * within a name'),
+    'client-seconds': { type: 'number', describe: 'how long the key of a launch lasts [30 days]' },
     'host-token': { type: 'string', describe: 'write a token that the host has to show to this new file (mode 0600)' },
     'insecure-unmeasured-cpu-state': {
         type: 'boolean',
@@ -68,6 +75,10 @@ export const command = define({
             '7c9e6679-7425-40de-944b-e07fc1f90ae7 --launch-digest 07f7ab… --secret luks-key:disk.key --max-launches 20 --confirm-after 3',
             'by what `measure sev-es` printed; from the fourth start on, you are asked',
         ],
+        [
+            '7c9e6679-7425-40de-944b-e07fc1f90ae7 --launch-digest 07f7ab… --policy 15 --broker-url https://kbs.example:8443 --allow-path "web/*/*"',
+            'with a key of each launch: the rest it gets from this broker, as other guests do',
+        ],
     ],
     details:
         'The host: `guest-attest sev launch-host --vm UUID`. It learns yes or no; `broker launch show` says why.\n' +
@@ -77,6 +88,7 @@ export const command = define({
         const { hostToken } = args
         if (hostToken !== undefined) requireNewFile(hostToken, '--host-token')
         libc().forbidCoreDumps()
+        checkBroker(args)
         const expected = await readGuest(args)
         const token = hostToken === undefined ? undefined : toBase64Url(randomBytes(32))
         const view = await withSecrets(args.secret, '--secret', async (secrets) => {
@@ -85,7 +97,9 @@ export const command = define({
                 ...expected,
                 ...settings(args),
                 ...(token === undefined ? {} : { 'host-token-hash': createHash('sha256').update(token).digest('hex') }),
-                secrets: secrets.map(({ guid, data }) => ({ guid, data: toBase64(data) })),
+                ...(secrets.length > 0
+                    ? { secrets: secrets.map(({ guid, data }) => ({ guid, data: toBase64(data) })) }
+                    : {}),
             }
             // The file first: a guest whose token nobody has could not be launched.
             if (hostToken !== undefined) createFile(hostToken, `${token}\n`)
@@ -105,6 +119,15 @@ export const command = define({
         return 0
     },
 })
+
+function checkBroker({ brokerUrl, allowPath, clientSeconds, secret }: Args<typeof OPTIONS>): void {
+    if (brokerUrl === undefined) {
+        if (allowPath.length > 0 || clientSeconds !== undefined)
+            throw coreError('ERR_USAGE', '--allow-path and --client-seconds are nothing without --broker-url')
+        if (secret.length === 0) throw coreError('ERR_USAGE', 'say what the guest gets: --secret, or --broker-url')
+    } else if (allowPath.length === 0)
+        throw coreError('ERR_USAGE', '--broker-url: say what the guest asks it for, with --allow-path')
+}
 
 /** The digests: computed here, of the owner's own files, or given. */
 async function readGuest(args: Args<typeof OPTIONS>) {
@@ -145,6 +168,9 @@ function settings(args: Args<typeof OPTIONS>): Record<string, unknown> {
         'confirm-after': args.confirmAfter,
         'max-open': args.maxOpen,
         'launch-seconds': args.launchSeconds,
+        'broker-url': args.brokerUrl,
+        'broker-allow-paths': args.allowPath.length > 0 ? args.allowPath : undefined,
+        'client-seconds': args.clientSeconds,
         'insecure-unmeasured-cpu-state': args.insecureUnmeasuredCpuState || undefined,
     }
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))

@@ -25,6 +25,13 @@ function* linesOf({ uuid, time, terms, weaknesses, limits, validated, confirmed,
     for (const weakness of weaknesses) yield `  NOTE: ${weakness}`
     const { maxLaunches, confirmAfter } = limits
     yield `  ${validated} of ${maxLaunches} launches were validated${confirmAfter === null ? '' : `; ${confirmAfter} without confirmation, ${confirmed} confirmed`}`
+    if (vm.broker) {
+        const { url, allowPaths } = vm.broker
+        yield `  proves itself to ${url}, for ${allowPaths.join(', ')}`
+        yield vm.client === null
+            ? '    no launch has a key that counts'
+            : `    with the key of launch ${vm.client.id}, until ${vm.client.expires}`
+    }
     for (const { id, time: at, peer, platform, end } of vm.launches) {
         yield `  ${at} launch ${id} from ${peer}, chip ${String(platform['chip'])}`
         yield end === null

@@ -1,0 +1,58 @@
+// Is it acceptable? A guest that holds the key of its launch against a policy, as a list of named checks; and what a
+// broker's floor says.
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Checks } from '#core/checks.ts'
+import { claimAt, type PolicyOf, policyTable } from '#core/policy-table.ts'
+import type { LaunchedGuests } from '#evidence/launch.ts'
+import type { Authentic, FloorFinding, Policy } from '#evidence/verifier.ts'
+import { sevError } from './errors.ts'
+import { MEMBERS } from './members.ts'
+import { TEE } from './tee.ts'
+import type { switches } from './vocabulary.ts'
+
+export const SEV_POLICY = policyTable(TEE, MEMBERS, (text, hint) => sevError('ERR_SEV_POLICY_FILE', text, { hint }))
+
+export type SevPolicy = PolicyOf<typeof MEMBERS>
+
+/** @throws AttestError ERR_SEV_POLICY_FILE, naming the member */
+export const readPolicyFile = (members: Readonly<Record<string, unknown>>, title: string): Policy =>
+    SEV_POLICY.read(members, title) as unknown as Policy
+
+/** The plugin's own view of a policy that `readPolicyFile` made. */
+export const sevPolicy = (policy: Policy): SevPolicy => policy as unknown as SevPolicy
+
+/** The strictest policy that this evidence passes, as commented TOML. */
+export const writePolicyFile = ({ claims }: Pick<Authentic, 'claims'>): string => SEV_POLICY.write(claims)
+
+/** @throws AttestError ERR_SEV_POLICY_* of the first check that fails */
+export const appraise = ({ claims }: Authentic, policy: Policy, checks: Checks): void =>
+    SEV_POLICY.appraise(sevPolicy(policy), claims, checks)
+
+/** No rule can name it: a session does not outlive the key that it was begun with. */
+const ENDED = 'insecureEndedLaunch'
+
+/** What the floor of a broker has against this guest. */
+export function floor({ claims }: Authentic, launches: LaunchedGuests | undefined): FloorFinding[] {
+    const findings: (FloorFinding & {
+        readonly switch: keyof typeof switches | typeof ENDED
+        readonly found: boolean
+    })[] = [
+        {
+            switch: 'insecureUnmeasuredCpuState',
+            found: claimAt(claims, 'policy.es') !== true,
+            detail: 'nothing of its processors was measured',
+        },
+        {
+            switch: 'insecureMigration',
+            found: claimAt(claims, 'policy.noSend') !== true,
+            detail: 'the guest may be sent to another platform',
+        },
+        {
+            switch: ENDED,
+            found: !launches?.find(String(claims['launchId'])),
+            detail: 'the key of its launch has ended',
+        },
+    ]
+    return findings.filter(({ found }) => found).map(({ switch: name, detail }) => ({ switch: name, detail }))
+}

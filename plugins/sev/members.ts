@@ -1,0 +1,98 @@
+// The members of an appraisal policy of SEV, one row each: what it may be, how it is judged, and what `policy init` writes.
+// SPDX-License-Identifier: Apache-2.0
+
+import * as z from 'zod/mini'
+import {
+    type Claims,
+    type ClaimValue,
+    itself,
+    listOf,
+    lowerHex,
+    type Member,
+    member,
+    type Outcome,
+    oneOf,
+    svn,
+    switchedOff,
+} from '#core/policy-table.ts'
+import { type SEV_ERRORS, sevError } from './errors.ts'
+
+const refuse = (code: keyof typeof SEV_ERRORS) => (text: string) => sevError(code, text)
+
+const api = z.optional(z.strictObject({ major: svn, minor: svn, build: z._default(svn, 0) }))
+
+/** In the order of the checks. */
+export const MEMBERS = {
+    measurements: member({
+        schema: listOf(lowerHex(32)),
+        check: 'measurement',
+        claim: 'launchDigest',
+        judge: oneOf(refuse('ERR_SEV_POLICY_MEASUREMENT'), 'launch digest'),
+        says: 'Digest of what the guest was launched with: the firmware, with kernel hashes the kernel, initrd and command line, with ES the state of its processors.',
+        strictest: itself,
+    }),
+    unmeasuredCpuState: member({
+        schema: switchedOff,
+        check: 'cpu-state',
+        claim: 'policy.es',
+        judge(permitted, es): Outcome {
+            if (es === true) return { detail: 'measured (ES)' }
+            if (permitted) return { detail: 'NOT measured, and the policy allows it' }
+            throw sevError(
+                'ERR_SEV_POLICY_CPU_STATE',
+                'nothing of the processors is measured, the policy does not allow it',
+            )
+        },
+        says: 'May the host choose where the processors start (SEV without ES)?',
+        strictest: (es) => es !== true,
+    }),
+    migration: member({
+        schema: switchedOff,
+        check: 'migration',
+        claim: 'policy.noSend',
+        judge(permitted, noSend): Outcome {
+            if (noSend === true) return { detail: 'migration is off' }
+            if (permitted) return { detail: 'migration is ON, and the policy allows it' }
+            throw sevError('ERR_SEV_POLICY_MIGRATION', 'the guest may be sent to another platform (no NOSEND)')
+        },
+        says: 'May the guest be sent to another platform (a launch policy without NOSEND, 0x8)?',
+        strictest: (noSend) => noSend !== true,
+    }),
+    minimumApi: member({
+        schema: api,
+        check: 'minimum-api',
+        claim: 'api',
+        judge: atLeastApi,
+        says: 'The least firmware of the platform; the API as one number, the build where that is the same.',
+        strictest: (claim) => claim as { major: number; minor: number; build: number },
+    }),
+    chips: member({
+        schema: listOf(lowerHex(32)),
+        check: 'chips',
+        claim: 'platform.chip',
+        judge: oneOf(refuse('ERR_SEV_POLICY_CHIP'), 'chip'),
+        says: 'Only on this chip. Leave it out if the guest may start on another machine.',
+        strictest: () => undefined,
+        example: (chip) => `["${String(chip)}"]`,
+    }),
+    guests: member({
+        schema: listOf(z.string().check(z.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'expected a UUID'))),
+        check: 'guests',
+        claim: 'guest',
+        judge: oneOf(refuse('ERR_SEV_POLICY_GUEST'), 'guest'),
+        strictest: () => undefined,
+        example: (guest) => `["${String(guest)}"]   # the UUID that it was registered by`,
+    }),
+} as const satisfies Readonly<Record<string, Member>>
+
+function atLeastApi(least: { major: number; minor: number; build: number }, claim: ClaimValue | undefined): Outcome {
+    const { major, minor, build } = claim as Claims
+    const got = [Number(major), Number(minor), Number(build)] as const
+    const want = [least.major, least.minor, least.build] as const
+    const differs = want.findIndex((value, at) => value !== got[at])
+    if (differs < 0 || (got[differs] ?? 0) > (want[differs] ?? 0)) return { detail: formatApi(got) }
+    throw sevError('ERR_SEV_POLICY_API', `firmware: expected at least ${formatApi(want)}, got ${formatApi(got)}`)
+}
+
+const formatApi = ([major, minor, build]: readonly [number, number, number]): string =>
+    `${major}.${minor} build ${build}`

@@ -1,0 +1,98 @@
+// A guest of SEV that proves itself: its owner registers it with a broker, its host launches it, and the programs of the
+// guest get from that broker, and from no other, what its rules permit.
+// SPDX-License-Identifier: Apache-2.0
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { IMAGE, newUuid, thePlatform } from '../broker/launch-rig.ts'
+import { launcher, open, POLICY } from '../broker/possession-rig.ts'
+import { GUEST_NEEDS, GUEST_TIMEOUT_MS } from '../cli/inside.ts'
+import { guestAttest, type Ran } from '../cli/run.ts'
+import { temporaryFolder } from '../folder.ts'
+import { needs } from '../needs.ts'
+
+const BIN = fileURLToPath(new URL('../../packaging/bin', import.meta.url))
+const PATH = [BIN, process.env['PATH']].join(delimiter)
+
+const RULE = `
+@id("web")
+@insecureCustomRoot
+@insecureNoRevocation
+permit (principal, action == Action::"release", resource)
+when { principal.references.contains("web") && resource.repository == "web" };
+`
+
+needs(...GUEST_NEEDS)('owner → host → guest → broker', async (t) => {
+    const folder = temporaryFolder(t)
+    const broker = await launcher(t)
+    const owner = async (...args: string[]): Promise<string> => {
+        const { code, stdout, stderr } = await guestAttest(['broker', 'launch', ...args, '--data', broker.folder])
+        t.is(code, 0, stderr)
+        return stdout
+    }
+    const [firmware, root] = [join(folder, 'AmdSev.fd'), join(folder, 'ark')]
+    writeFileSync(firmware, IMAGE)
+    writeFileSync(root, (await thePlatform()).certificates.ark)
+    const uuid = newUuid()
+    const processors = '--num-cpus 2 --cpu-family 25 --cpu-model 1 --cpu-stepping 1 --profile kvm-legacy'.split(' ')
+    const told = ['--broker-url', broker.serving.url, '--allow-path', 'web/*/*', '--policy', String(POLICY)]
+    await owner('register', uuid, '--firmware', firmware, ...processors, '--trust-root', root, ...told)
+    const { terms } = JSON.parse(await owner('show', uuid, '--json'))
+    const set = `name = "web"\ntee = "sev"\ncoverage = "firmware+kernel+initrd+cmdline"\n[policy]\nmeasurements = ["${terms.digests[0]}"]\n`
+    t.true((await broker.admin('POST', '/v1/references', set)).status < 300)
+    t.is((await broker.admin('PUT', '/v1/policies/main', RULE)).status, 200)
+    await broker.admin('PUT', '/v1/resources/web/files/key', Buffer.from('a well known text'))
+
+    const launch = await open(broker, uuid)
+    const { json } = await launch.validate()
+    const packet = (name: string): Buffer => Buffer.from(json[name], 'base64')
+    const table = join(folder, 'table')
+    writeFileSync(
+        table,
+        launch.processor.inject({ header: packet('secret-header'), payload: packet('secret-payload') }),
+    )
+
+    // What the image trusts counts for nothing.
+    const config = join(folder, 'etc')
+    const anchor = `url = "https://other.example"\npins = ["sha256/${'A'.repeat(43)}="]\nallowPaths = ["*/*/*"]\n`
+    const guest = (script: string): Promise<Ran> =>
+        guestAttest(['emulate', '--tee', 'sev', '--secret-table', table, '--', 'sh', '-euc', script], {
+            env: { PATH, GUEST_ATTEST_CONFIG: config },
+            timeoutMs: GUEST_TIMEOUT_MS,
+        })
+    const ran = await guest(`
+        mkdir -p ${config}/trust.d
+        printf '%s' '${anchor}' > ${config}/trust.d/other.example.toml
+        chmod -R go-w ${config}
+        guest-attest trust list
+        guest-attest get-resource kbs:///web/files/key --out ${folder}/got
+        guest-attest evidence --nonce hex:00112233445566778899aabbccddeeff --out ${folder}/evidence.json
+        guest-attest inspect ${folder}/evidence.json
+        if guest-attest get-resource kbs:///a/b/c --out ${folder}/not; then exit 8; fi
+        if guest-attest get-resource kbs:///web/files/key --url https://other.example --out ${folder}/not; then exit 9; fi
+    `)
+    t.is(ran.code, 0, ran.stderr)
+    t.is(readFileSync(join(folder, 'got'), 'utf8'), 'a well known text')
+    t.true(ran.stdout.includes(broker.serving.url))
+    t.false(ran.stdout.includes('other.example'))
+    t.regex(ran.stdout, new RegExp(launch.id))
+    t.regex(ran.stderr, /is not trusted for a\/b\/c/)
+    t.regex(ran.stderr, /https:\/\/other\.example is no broker that this guest trusts/)
+
+    t.regex(await owner('show', uuid), new RegExp(`with the key of launch ${launch.id}, until 20`))
+    await owner('revoke', uuid)
+    t.regex(await owner('show', uuid), /no launch has a key that counts/)
+    const late = await guest(`guest-attest get-resource kbs:///web/files/key --out ${folder}/not`)
+    t.is(late.code, 1, late.stderr)
+    t.regex(late.stderr, /its key has ended/)
+
+    const undecided = await guestAttest([
+        'verify',
+        join(folder, 'evidence.json'),
+        '--nonce',
+        'hex:00112233445566778899aabbccddeeff',
+    ])
+    t.is(undecided.code, 3, undecided.stdout)
+    t.regex(undecided.stdout, /nobody but the broker that launched this guest/)
+})
