@@ -28,7 +28,7 @@ export const PACKAGES: readonly DebPackage[] = [
         architecture: 'own',
         synopsis: 'attestation agent, verifier, key broker and emulator for confidential VMs',
         description: [
-            'Proves to a remote party what a confidential virtual machine is (AMD SEV-SNP, Intel TDX), gets keys from a key broker that has verified the proof, and opens LUKS volumes with them, as a pin of clevis too.',
+            'Proves to a remote party what a confidential virtual machine is (AMD SEV-SNP, Intel TDX, AMD SEV and SEV-ES), gets keys from a key broker that has verified the proof, and opens LUKS volumes with them, as a pin of clevis too.',
             'The verifier, the key broker and an emulator of the devices are in the same program.',
         ],
         fields: {
