@@ -120,7 +120,7 @@ function checkVendor({ ark, ask }: ChainFiles, { roots }: ChainTrust, checks: Ch
         }
         if (roots)
             throw sevError('ERR_SEV_CERTIFICATE', 'ASK is missing: with a root of your own it must be given', {
-                hint: 'name its file with --cert',
+                hint: 'name its file with --cert-chain',
             })
         const rows = AMD_KEYS.filter(({ role }) => role === 'ASK')
         return {

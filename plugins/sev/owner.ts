@@ -4,6 +4,7 @@
 
 export { AEB_WARNING, answerAeb, retrieveEvidence } from './aeb.ts'
 export { encodeAebEvidence, isAebEvidence, MAX_AEB_EVIDENCE, parseAebEvidence } from './aeb-evidence.ts'
+export { AMD_SERVICE, fetchCek } from './cek.ts'
 export { CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, readChain, verifyChain } from './chain.ts'
 export { sevError } from './errors.ts'
 export { type LaunchClaim, openLaunch, packSecrets, validateLaunch } from './launch.ts'

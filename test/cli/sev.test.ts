@@ -70,6 +70,12 @@ for (const { name, args, code, says } of [
     { name: 'nothing', args: [], code: 2, says: /no certificate was named/ },
     { name: 'no file', args: ['--cert-chain', path('none')], code: 2, says: /ERR_NOT_FOUND_FILE/ },
     { name: 'half a chip id', args: [...HOST, '--chip-id', 'abcd'], code: 2, says: /expected 64 bytes/ },
+    {
+        name: 'a service without TLS',
+        args: [...HOST, '--chip-id', CHIP, '--cek-service', 'http://kds.example'],
+        code: 2,
+        says: /plain http is refused/,
+    },
     { name: '--save-cek alone', args: [...HOST, '--save-cek', path('x')], code: 2, says: /keeps what --chip-id asks/ },
 ])
     serial(`chain verify: ${name}`, async (t) => {

@@ -6,8 +6,8 @@ import { createFile } from '#core/files.ts'
 import { sevOwner } from '#plugins.ts'
 import { requireNewFile } from '../options/new-file.ts'
 import { note } from '../term.ts'
+import { askCek } from './cek.ts'
 import { NO_STRINGS, readBlob, readSized } from './inputs.ts'
-import { AMD_SERVICE, fetchCek } from './kds.ts'
 
 const CHIP_ID_SIZE = 64
 
@@ -22,7 +22,7 @@ export const PLATFORM_OPTIONS = {
     cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature: hosts export it without' },
     'chip-id': { type: 'string', describe: 'or the chip’s id (hex, b64:… or @FILE): AMD’s service is asked for it' },
     'save-cek': { type: 'string', describe: 'keep what that service answers in this new file, for --cek' },
-    'cek-service': { type: 'string', default: AMD_SERVICE, describe: 'the service' },
+    'cek-service': { type: 'string', describe: 'another service that answers like AMD’s' },
     owner: { type: 'string', describe: 'the certificate (OCA) of whoever must own the platform' },
     'trust-root': {
         type: 'array',
@@ -43,14 +43,14 @@ export interface PlatformArgs {
     readonly cek?: string | undefined
     readonly chipId?: string | undefined
     readonly saveCek?: string | undefined
-    readonly cekService: string
+    readonly cekService?: string | undefined
     readonly owner?: string | undefined
     readonly trustRoot: readonly string[]
 }
 
 /**
  * The certificates that were named, or that evidence brought, and what they are judged by.
- * @throws AttestError ERR_USAGE, ERR_NOT_FOUND_FILE, ERR_SEV_CERTIFICATE, what fetchCek throws
+ * @throws AttestError ERR_USAGE, ERR_NOT_FOUND_FILE, ERR_SEV_CERTIFICATE, what askCek throws
  */
 export async function readPlatform(args: PlatformArgs, brought: readonly NamedBytes[] = []) {
     const { readChain } = await sevOwner()
@@ -70,7 +70,7 @@ export async function readPlatform(args: PlatformArgs, brought: readonly NamedBy
     const { oca } = owner === undefined ? {} : readChain([{ name: owner, bytes: readBlob(owner) }])
     if (owner !== undefined && !oca) throw coreError('ERR_USAGE', `--owner: ${owner} is no OCA`)
     readChain(blobs) // whatever is wrong with them is said before anybody is asked
-    const fetched = id ? [{ name: cekService, bytes: await fetchCek(id, cekService) }] : []
+    const fetched = id ? [{ name: cekService ?? 'AMD’s service', bytes: await askCek(id, cekService) }] : []
     const files = readChain([...fetched, ...blobs])
     if (saveCek !== undefined && fetched[0]) {
         createFile(saveCek, fetched[0].bytes, 0o644)

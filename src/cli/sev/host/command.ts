@@ -3,11 +3,12 @@
 
 import { toBase64 } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
+import { sevOwner } from '#plugins.ts'
 import { command as define } from '../../command.ts'
 import { requireNewFile } from '../../options/new-file.ts'
 import { note } from '../../term.ts'
+import { askCek } from '../cek.ts'
 import { NO_STRINGS, readBlob, readSized } from '../inputs.ts'
-import { fetchCek } from '../kds.ts'
 import { askCapabilities, type Capabilities, OBJECT_ID, proveAndRun, startPaused, withFolder } from './launch.ts'
 import type { Qemu } from './qemu.ts'
 import { openService } from './service.ts'
@@ -32,7 +33,7 @@ export const command = define({
         ca: { type: 'string', describe: 'or the CA (PEM) that vouches for it' },
         token: { type: 'string', describe: 'the file with the token that the owner demands' },
         cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature' },
-        'cek-service': { type: 'string', describe: 'or where it is asked for: https://kdsintf.amd.com' },
+        'cek-service': { type: 'string', describe: 'or the service that is asked for it' },
         'kernel-hashes': {
             type: 'boolean',
             default: false,
@@ -45,10 +46,11 @@ export const command = define({
             'starts it when its owner agrees, and stays until it ends',
         ],
     ],
-    details:
+    details: async () =>
         `Behind -- stands QEMU’s command line, which names confidential-guest-support=${OBJECT_ID}; what is added: -S, -qmp, and -object sev-guest with the owner’s session. ` +
         'A machine without a guest is started first, and asked for the platform’s certificates.\n' +
         'When the owner denies it, the guest is ended before it ran. Otherwise the exit status is QEMU’s.\n' +
+        `AMD’s own --cek-service is ${(await sevOwner()).AMD_SERVICE}.\n` +
         'Exit status before that: 1 denied, or there is no SEV, 2 usage, 3 the service cannot be reached.',
     takesWords: true,
     async run(args) {
@@ -94,5 +96,5 @@ async function readCek(
     if (cek !== undefined) return toBase64(readBlob(cek))
     if (cekService === undefined) return null
     if (id === undefined) throw coreError('ERR_USAGE', '--cek-service: this QEMU does not name the chip; --cek')
-    return toBase64(await fetchCek(readSized(`b64:${id}`, 'cpu0-id', CHIP_ID_SIZE), cekService))
+    return toBase64(await askCek(readSized(`b64:${id}`, 'cpu0-id', CHIP_ID_SIZE), cekService))
 }
