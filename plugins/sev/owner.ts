@@ -13,3 +13,4 @@ export { DIGEST_SIZE, LAUNCH_MEASURE, LEAST_API, measuredDigest, requireFirmware
 export { POLICY, readPolicy, requirePolicy } from './policy.ts'
 export { parseReport, REPORT_SIZE, verifyReport } from './report.ts'
 export { MAX_PACKET, SECRET_ALIASES, USUAL_AREA } from './secret-table.ts'
+export { TEE } from './tee.ts'

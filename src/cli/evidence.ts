@@ -5,7 +5,7 @@ import { toHex } from '#core/bytes.ts'
 import { coreError, messageOf } from '#core/errors.ts'
 import { createFile, readInput } from '#core/files.ts'
 import { parseJson, stringifyJson } from '#core/json.ts'
-import type { Evidence, Guest } from '#drivers/driver.ts'
+import { type Evidence, type Guest, VIAS } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import { digestJson } from '#evidence/binding.ts'
 import { padNonce, padReportData } from '#evidence/judge.ts'
@@ -23,8 +23,18 @@ const LEVELLED = PLUGINS.filter(({ privilegeLevels }) => privilegeLevels)
     .map(({ id, privilegeLevels }) => `${id}: ${privilegeLevels}`)
     .join(', ')
 
+/** No way to this guest's own evidence: its host's, which takes nothing from the guest. Never taken unless it is named. */
+const AEB = 'aeb'
+
 const OPTIONS = {
     ...GUEST_OPTIONS,
+    via: {
+        type: 'string',
+        choices: [...VIAS, AEB],
+        describe: `${GUEST_OPTIONS.via.describe}; ${AEB}: ask the host (SEV), for evidence that is bound to nobody`,
+    },
+    from: { type: 'string', describe: 'with --via aeb: the host, vsock://CID:PORT or unix:///PATH [vsock://2:5577]' },
+    handle: { type: 'number', describe: 'with --via aeb: which guest, by the handle that QMP query-sev says' },
     'report-data': { type: 'string', describe: `1 to 64 bytes to bind, padded with zeros (${BYTES_FORMS})` },
     nonce: { type: 'string', describe: `a challenge to bind, 16 to 64 bytes (${BYTES_FORMS})` },
     'runtime-data': { type: 'string', describe: 'a JSON file: SHA-384 of its canonical form (RFC 8785) is bound' },
@@ -41,8 +51,7 @@ const OPTIONS = {
     format: {
         type: 'string',
         choices: ['kbs', 'raw'],
-        default: 'kbs',
-        describe: "the key broker protocol's JSON, or the technology's own bytes",
+        describe: "the key broker protocol's JSON [kbs], or the technology's own bytes",
     },
     out: { type: 'string', describe: 'write to this new file instead of standard output' },
 } as const
@@ -53,14 +62,22 @@ export const command = define({
         ['--nonce hex:7f3a… --out evidence.json', 'evidence that answers a challenge'],
         ['--report-data @digest.bin --format raw --out report.bin', 'bytes for another verifier'],
         ['--nonce hex:7f3a… --event-log --out evidence.json', 'with what was measured on the way to this system'],
+        ['--tee sev --via aeb --handle 1 --out evidence.json', 'what the host says of a guest of SEV'],
     ],
+    details:
+        '--via aeb asks the attestation evidence broker of the host (`sev aeb serve`; the protocol of 2022). The host chooses ' +
+        'which guest its evidence is about, and the nonce: nothing can be bound to it, it may be old, no broker releases ' +
+        'anything for it, and nothing falls back to it. `sev report verify` judges it.',
     async run(args) {
+        if (args.via === AEB) return fromHost(args)
+        if (args.from !== undefined || args.handle !== undefined)
+            throw coreError('ERR_USAGE', `--from and --handle say whom --via ${AEB} asks`)
         const binding = readBinding(args)
         if (args.eventLog && args.format === 'raw')
             throw coreError('ERR_USAGE', '--event-log: it has no place in the bytes of --format raw')
         if (args.tee !== undefined) checkLevel(args, args.tee)
         if (args.out !== undefined) requireNewFile(args.out)
-        const guest = await openGuest(args)
+        const guest = await openGuest({ tee: args.tee, via: args.via })
         try {
             if (!guest.evidence) throw noEvidence(guest)
             checkLevel(args, guest.tee)
@@ -84,6 +101,14 @@ export const command = define({
         }
     },
 })
+
+async function fromHost(args: Args<typeof OPTIONS>): Promise<number> {
+    const { askAeb, checkAeb } = await import('./sev/aeb.ts')
+    const question = await checkAeb(args)
+    if (args.out !== undefined) requireNewFile(args.out)
+    write(await askAeb(question), args.out)
+    return 0
+}
 
 /** The registers that the event log does not lead to, as far as this guest shows them. */
 async function leftBehind(guest: Guest, { tee, eventLog }: Evidence): Promise<string[]> {

@@ -1,4 +1,4 @@
-// `sev aeb serve` and `sev aeb get`, over monitors that speak QEMU's messages before an emulated secure processor, and
+// `sev aeb serve` and `evidence --via aeb`, over monitors that speak QEMU's messages before an emulated secure processor, and
 // what `sev report verify` makes of the evidence.
 // SPDX-License-Identifier: Apache-2.0
 
@@ -97,8 +97,9 @@ async function serving(t: ExecutionContext, ...args: readonly string[]) {
 
 let number = 0
 const evidenceFile = (): string => path(`evidence-${++number}`)
+const AEB = ['evidence', '--tee', 'sev', '--via', 'aeb']
 const get = (from: string, handle: number, out: string) =>
-    guestAttest(['sev', 'aeb', 'get', '--from', from, '--handle', `${handle}`, '--out', out])
+    guestAttest([...AEB, '--from', from, '--handle', `${handle}`, '--out', out])
 const verify = (evidence: string, ...args: string[]) =>
     guestAttest(['sev', 'report', 'verify', evidence, ...ROOT, ...args])
 
@@ -114,6 +115,9 @@ serial('a host answers a guest, and an owner judges what it got', async (t) => {
     t.is(got.code, 0, got.stderr)
     t.regex(got.stderr, /nothing of them was verified[\s\S]*bound to nobody/)
     t.is(parseAebEvidence(readFileSync(out)).form, 'json')
+    const printed = await guestAttest([...AEB, '--from', `unix://${socket}`, '--handle', '7', '--format', 'raw'])
+    t.is(parseAebEvidence(Buffer.from(printed.stdout)).form, 'json')
+    t.regex(printed.stderr, /bound to nobody/)
 
     for (const { args, code, says } of [
         { args: [], code: 3, says: /ERR_SEV_CEK_UNSIGNED/ },
@@ -229,17 +233,44 @@ for (const { name, bytes, says } of [
         t.false(existsSync(out))
     })
 
-serial('command lines that are refused', async (t) => {
+serial('a guest’s command lines that are refused', async (t) => {
     const out = evidenceFile()
-    for (const { args, code, says } of [
-        { args: ['get', '--handle', '1', '--out', out, '--from', 'https://h:1'], code: 2, says: /expected vsock:/ },
-        { args: ['get', '--handle', '1', '--out', path('ark.cert')], code: 2, says: /is there already/ },
-        { args: ['get', '--out', out], code: 2, says: /handle/ },
+    const BOUND = /: nothing can be bound to evidence of an AEB: its host chooses the nonce[\s\S]*without --via aeb/
+    for (const { args, code = 2, says } of [
+        { args: ['--nonce', `hex:${'5e'.repeat(32)}`], says: BOUND },
+        { args: ['--report-data', 'hex:00'], says: BOUND },
+        { args: ['--runtime-data', path('none')], says: BOUND },
+        { args: ['--vmpl', '1'], says: /--vmpl: evidence of an AEB has none/ },
+        { args: ['--event-log'], says: /--event-log: evidence of an AEB has none/ },
+        { args: ['--format', 'kbs'], says: /no key broker takes evidence of an AEB/ },
+        { args: ['--from', 'https://h:1'], says: /expected vsock:/ },
+        { args: ['--from', 'unix:///none'], code: 3, says: /aeb serve` on the host/ },
+    ]) {
+        const ran = await guestAttest([...AEB, '--handle', '1', '--out', out, ...args], { timeoutMs: 20_000 })
+        t.is(ran.code, code, `${args}: ${ran.stderr}`)
+        t.regex(ran.stderr, says)
+        t.is(ran.stdout, '')
+    }
+    for (const { args, says } of [
         {
-            args: ['get', '--handle', '1', '--out', out, '--from', 'unix:///none'],
-            code: 3,
-            says: /aeb serve` on the host/,
+            args: ['evidence', '--tee', 'tdx', '--via', 'aeb', '--handle', '1'],
+            says: /guests of sev alone, not of tdx/,
         },
+        { args: [...AEB, '--handle', '1', '--out', path('ark.cert')], says: /is there already/ },
+        { args: AEB, says: /--handle says which guest/ },
+        { args: ['evidence', '--tee', 'sev', '--handle', '1'], says: /say whom --via aeb asks/ },
+        { args: ['evidence', '--from', 'unix:///none', '--nonce', 'hex:00'], says: /say whom --via aeb asks/ },
+        { args: ['detect', '--via', 'aeb'], says: /via/ },
+    ]) {
+        const ran = await guestAttest(args)
+        t.is(ran.code, 2, `${args}: ${ran.stderr}`)
+        t.regex(ran.stderr, says)
+    }
+    t.false(existsSync(out))
+})
+
+serial('a host’s command lines that are refused', async (t) => {
+    for (const { args, code, says } of [
         { args: ['serve', '--qmp', 'q', '--listen', 'tcp:127.0.0.1:1'], code: 2, says: /expected vsock:PORT or unix/ },
         { args: ['serve', '--qmp', 'q', '--listen', 'unix:s', '--allow-cid', '3'], code: 2, says: /only vsock says/ },
         { args: ['serve', '--qmp', 'q', '--listen', 'unix:/none/s'], code: 3, says: /ERR_LISTEN/ },
@@ -250,7 +281,6 @@ serial('command lines that are refused', async (t) => {
         t.is(ran.code, code, `${args}: ${ran.stderr}`)
         t.regex(ran.stderr, says)
     }
-    t.false(existsSync(out))
 })
 
 needs(VSOCK_LOOPBACK).serial('by vsock', async (t) => {

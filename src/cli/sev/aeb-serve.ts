@@ -7,7 +7,7 @@ import type { Logger } from '#core/log.ts'
 import { serviceLogger } from '#core/log-pino.ts'
 import { CODES, refused, serveTtrpc, type TtrpcAnswer, type TtrpcRequest } from '#core/ttrpc.ts'
 import { sevOwner } from '#plugins.ts'
-import { command as define } from '../command.ts'
+import { type CommandRow, command as define } from '../command.ts'
 import { parseCids, parseListen } from '../relay/addresses.ts'
 import { type Caller, listen } from '../relay/listen.ts'
 import { note, PROGRAM } from '../term.ts'
@@ -28,7 +28,7 @@ const MONITOR_MS = 10_000
 /** The requests have a few bytes each. */
 const MAX_REQUEST = 4096
 
-export const command = define({
+const command = define({
     options: {
         qmp: {
             type: 'array',
@@ -52,7 +52,7 @@ export const command = define({
         },
     },
     examples: [
-        ['--qmp /run/vm/web-1.qmp --cek cek.cert', 'guests ask as vsock://2:5577'],
+        ['--qmp /run/vm/web-1.qmp --cek cek.cert', 'guests ask: guest-attest evidence --tee sev --via aeb'],
         ['--qmp /run/vm/web-1.qmp --qmp /run/vm/web-2.qmp --allow-cid 3 --allow-cid 4', 'for two of them alone'],
     ],
     details:
@@ -104,6 +104,10 @@ export const command = define({
         return 0
     },
 })
+
+export const group: readonly CommandRow[] = [
+    { signature: 'serve', describe: 'on the host: answer guests that ask', load: async () => ({ command }) },
+]
 
 /** Why somebody is not let in; null for whoever is. */
 function refuse({ cid }: Caller, open: ReadonlyMap<Duplex, Caller>, allowed: readonly number[]): string | null {

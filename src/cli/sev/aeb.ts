@@ -1,68 +1,83 @@
-// `sev aeb get`: in a guest, asks the host's attestation evidence broker. What it says is bound to nobody.
+// The guest's side of an attestation evidence broker, for `evidence --via aeb`: asks the host, and verifies nothing of what
+// it says.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Duplex } from 'node:stream'
 import { coreError, errnoOf, messageOf } from '#core/errors.ts'
-import { createFile } from '#core/files.ts'
 import { type Origin, parseOrigin } from '#core/origin.ts'
 import { ttrpcClient } from '#core/ttrpc.ts'
 import { deadline } from '#core/wait.ts'
 import { sevOwner } from '#plugins.ts'
-import { type CommandRow, command as define } from '../command.ts'
-import { requireNewFile } from '../options/new-file.ts'
 import { note } from '../term.ts'
 
 /** For one call; a host that asks its secure processor takes less than a second. */
 const TIMEOUT_MS = 30_000
 
-const command = define({
-    options: {
-        from: { type: 'string', default: 'vsock://2:5577', describe: 'the host: vsock://CID:PORT or unix:///PATH' },
-        handle: { type: 'number', demandOption: true, describe: 'which guest: the handle that QMP query-sev says' },
-        out: { type: 'string', demandOption: true, describe: 'the new file for the evidence' },
-    },
-    examples: [['--handle 1 --out evidence.json', 'then, elsewhere: guest-attest sev report verify evidence.json']],
-    details:
-        'Nothing is verified here. The host chose which guest the evidence is about, and its nonce: it is bound to nobody, may ' +
-        'be old, and no broker releases anything for it. Nothing falls back to this by itself.\n' +
-        'Exit status: 0 written, 1 refused or malformed, 2 usage, 3 the host does not answer.',
-    async run({ from, handle, out }) {
-        requireNewFile(out)
-        const origin = parseOrigin(from)
-        if (origin.protocol !== 'vsock:' && origin.protocol !== 'unix:')
-            throw coreError(
-                'ERR_USAGE',
-                `--from: expected vsock://CID:PORT or unix:///PATH, got ${JSON.stringify(from)}`,
-            )
-        const { AEB_WARNING, MAX_AEB_EVIDENCE, parseAebEvidence, retrieveEvidence } = await sevOwner()
-        const evidence = await reaching(origin, async (stream) => {
-            const client = ttrpcClient(stream, { timeoutMs: TIMEOUT_MS, maxPayload: 2 * MAX_AEB_EVIDENCE })
-            try {
-                return await retrieveEvidence(client, handle)
-            } finally {
-                client.close()
-            }
-        })
-        const { form } = parseAebEvidence(evidence)
-        createFile(out, evidence, 0o644)
-        note(`${evidence.length} bytes (${form}) of ${origin.origin} in ${out}; nothing of them was verified`)
-        note(AEB_WARNING)
-        return 0
-    },
-})
+const USUAL_HOST = 'vsock://2:5577'
 
-export const group: readonly CommandRow[] = [
-    {
-        signature: 'get',
-        describe: 'in a guest: ask the host for evidence that is bound to nobody',
-        load: async () => ({ command }),
-    },
-    {
-        signature: 'serve',
-        describe: 'on the host: answer guests that ask',
-        load: () => import('./aeb-serve.ts'),
-    },
-]
+/** The options of `evidence`. */
+export interface AebArgs {
+    readonly tee?: string | undefined
+    readonly from?: string | undefined
+    readonly handle?: number | undefined
+    readonly nonce?: string | undefined
+    readonly reportData?: string | undefined
+    readonly runtimeData?: string | undefined
+    readonly vmpl?: number | undefined
+    readonly eventLog: boolean
+    readonly format?: string | undefined
+}
+
+/** What is wrong with a command line, before anybody is asked. @throws AttestError ERR_USAGE, ERR_URL */
+export async function checkAeb(args: AebArgs) {
+    const { TEE } = await sevOwner()
+    const { tee, from = USUAL_HOST, handle } = args
+    refuseGuestsOwn(args)
+    if (tee !== undefined && tee !== TEE)
+        throw coreError('ERR_USAGE', `--via aeb: it has evidence of guests of ${TEE} alone, not of ${tee}`)
+    if (handle === undefined)
+        throw coreError('ERR_USAGE', '--via aeb: --handle says which guest, as QMP query-sev does on the host')
+    const origin = parseOrigin(from)
+    if (origin.protocol !== 'vsock:' && origin.protocol !== 'unix:')
+        throw coreError('ERR_USAGE', `--from: expected vsock://CID:PORT or unix:///PATH, got ${JSON.stringify(from)}`)
+    return { origin, handle }
+}
+
+// The host would not hear of it: whoever asked for it must not believe that it is there.
+function refuseGuestsOwn({ nonce, reportData, runtimeData, vmpl, eventLog, format }: AebArgs): void {
+    const bound = nameOf({ '--nonce': nonce, '--report-data': reportData, '--runtime-data': runtimeData })
+    if (bound !== undefined)
+        throw coreError(
+            'ERR_USAGE',
+            `${bound}: nothing can be bound to evidence of an AEB: its host chooses the nonce, and the protocol has no place for the guest’s own`,
+            { hint: 'a guest that has the key of its launch proves itself without --via aeb' },
+        )
+    const other = nameOf({ '--vmpl': vmpl, '--event-log': eventLog || undefined })
+    if (other !== undefined) throw coreError('ERR_USAGE', `${other}: evidence of an AEB has none`)
+    if (format === 'kbs')
+        throw coreError('ERR_USAGE', '--format kbs: no key broker takes evidence of an AEB: it is handed on as it came')
+}
+
+/** Of what was given. */
+const nameOf = (options: Readonly<Record<string, unknown>>): string | undefined =>
+    Object.keys(options).find((name) => options[name] !== undefined)
+
+/** The evidence as it came, and a word on what it is worth. @throws AttestError of the plugin, ERR_TTRPC, ERR_ENCODING */
+export async function askAeb({ origin, handle }: Awaited<ReturnType<typeof checkAeb>>): Promise<Buffer> {
+    const { AEB_WARNING, MAX_AEB_EVIDENCE, parseAebEvidence, retrieveEvidence } = await sevOwner()
+    const evidence = await reaching(origin, async (stream) => {
+        const client = ttrpcClient(stream, { timeoutMs: TIMEOUT_MS, maxPayload: 2 * MAX_AEB_EVIDENCE })
+        try {
+            return await retrieveEvidence(client, handle)
+        } finally {
+            client.close()
+        }
+    })
+    const { form } = parseAebEvidence(evidence)
+    note(`${evidence.length} bytes (${form}) of ${origin.origin}; nothing of them was verified`)
+    note(AEB_WARNING)
+    return evidence
+}
 
 /** @throws AttestError ERR_SEV_AEB_UNREACHABLE, what `use` throws */
 async function reaching<T>(origin: Origin, use: (stream: Duplex) => Promise<T>): Promise<T> {

@@ -29,6 +29,6 @@ export const group: readonly CommandRow[] = [
     {
         signature: 'aeb',
         describe: 'evidence that hosts hand to guests (2022)',
-        load: async () => ({ group: (await import('./aeb.ts')).group }),
+        load: async () => ({ group: (await import('./aeb-serve.ts')).group }),
     },
 ]

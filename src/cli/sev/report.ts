@@ -45,7 +45,7 @@ export const command = define({
             'a guest like that, on AMD’s hardware',
         ],
         ['report.bin --cert-chain chain.b64 --cek cek.cert --authentic-only', 'some guest on AMD’s hardware'],
-        ['evidence.json --cek cek.cert --launch-digest 07f7ab…', 'what `sev aeb get` wrote'],
+        ['evidence.json --cek cek.cert --launch-digest 07f7ab…', 'what `evidence --via aeb` wrote'],
     ],
     details:
         'The host chooses which guest it asks about, and the nonce: the report is bound to nobody, and may be old. It never ' +
