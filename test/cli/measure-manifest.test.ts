@@ -13,6 +13,7 @@ import type { Measure, Prediction } from '#evidence/measure.ts'
 import { sevEsMeasure, sevMeasure } from '#plugins/sev/measure.ts'
 import { readIdBlock, verifyIdPair } from '#plugins/snp/id-block.ts'
 import { snpMeasure } from '#plugins/snp/measure.ts'
+import { debianFiles } from '../debian.ts'
 import { VECTORS, vectors } from '../machine.ts'
 import { needs } from '../needs.ts'
 
@@ -74,13 +75,10 @@ const camel = (name: string): string => name.replaceAll(/-([a-z])/g, (_, letter:
 
 const digestOf = ({ measurements }: Prediction): string => Object.values(measurements)[0] ?? ''
 
-/** Where files of Debian packages are: installed, or unpacked (dpkg-deb -x) into folders of GUEST_ATTEST_DEBIAN. */
-const ROOTS = ['/', ...(process.env['GUEST_ATTEST_DEBIAN'] ?? '').split(':').filter(Boolean)]
-
 /** The file of a row: of the vectors, or of a Debian package, if it is the same. */
 function fileOf(path: string, digests: Row['digests']): string | null {
     const packaged = /^deb\/[^/]+\/(.*)$/.exec(path)?.[1]
-    const places = packaged === undefined ? [join(folder, path)] : ROOTS.map((root) => join(root, packaged))
+    const places = packaged === undefined ? [join(folder, path)] : debianFiles(packaged)
     const wanted = digests.get(path.split('/').at(-1) ?? '')
     return places.find((place) => existsSync(place) && (!wanted || sha256(readFileSync(place)) === wanted)) ?? null
 }

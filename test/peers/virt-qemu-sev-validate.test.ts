@@ -4,11 +4,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { hash } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import test from 'ava'
 import { parseSecretTable, SECRET_ALIASES } from '#plugins/sev/secret-table.ts'
 import { guestAttest, run } from '../cli/run.ts'
+import { debianFiles, debianKernels } from '../debian.ts'
 import { temporaryFolder } from '../folder.ts'
 import type { Need } from '../machine.ts'
 import { needs } from '../needs.ts'
@@ -39,10 +41,16 @@ const ours = (words: readonly string[]) => guestAttest(['sev', 'validate', ...wo
 
 const own = file('AmdSev.fd', makeFirmware())
 const initrd = file('initrd', Buffer.alloc(1000, 0x69))
-const kernel = findKernel() ?? file('kernel', Buffer.alloc(5000, 0x6b))
-const DEBIAN = ['/usr/share/ovmf/OVMF.fd', '/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_CODE.fd'].filter(
-    (path) => existsSync(path),
-)
+const kernel = file('kernel', Buffer.alloc(5000, 0x6b))
+// Of each release once: it can be installed and unpacked.
+const FIRMWARES = [
+    ...new Map(
+        ['usr/share/ovmf/OVMF.fd', 'usr/share/OVMF/OVMF_CODE_4M.fd']
+            .flatMap(debianFiles)
+            .map((path) => [hash('sha256', readFileSync(path)), path]),
+    ).values(),
+]
+const KERNELS = debianKernels()
 
 const LAUNCHES: readonly { readonly name: string; readonly options: LaunchOptions; readonly insecure?: true }[] = [
     { name: 'firmware alone', options: { firmware: own } },
@@ -54,13 +62,29 @@ const LAUNCHES: readonly { readonly name: string; readonly options: LaunchOption
     { name: 'SEV-ES, four processors, kernel', options: { firmware: own, policy: 7, cpus: 4, kernel, initrd } },
     { name: 'a policy with the least API', options: { firmware: own, policy: 0x3701_000f } },
     { name: 'a policy without protection', options: { firmware: own, policy: 0 }, insecure: true },
-    ...DEBIAN.flatMap((firmware) => [
+    ...KERNELS.flatMap((linux) => [
+        { name: basename(linux), options: { firmware: own, kernel: linux, initrd, cmdline: 'root=/dev/vda1 ro' } },
+        { name: `${basename(linux)}, SEV-ES`, options: { firmware: own, policy: 7, cpus: 2, kernel: linux } },
+    ]),
+    ...FIRMWARES.flatMap((firmware) => [
         { name: `Debian’s ${firmware}`, options: { firmware } },
         { name: `Debian’s ${firmware}, SEV-ES`, options: { firmware, policy: 7, cpus: 2 } },
         // It has no place for hashes: QEMU would not launch it.
-        { name: `Debian’s ${firmware}, kernel`, options: { firmware, kernel, initrd }, insecure: true as const },
+        {
+            name: `Debian’s ${firmware}, kernel`,
+            options: { firmware, kernel: KERNELS[0] ?? kernel, initrd },
+            insecure: true as const,
+        },
     ]),
 ]
+
+needs(installed, {
+    what: 'firmware and kernels of Debian (test/peers/install.sh)',
+    met: FIRMWARES.length > 0 && KERNELS.length > 0,
+})('Debian’s firmware and kernels are among them', (t) => {
+    t.log([...FIRMWARES, ...KERNELS].join('\n'))
+    t.true(LAUNCHES.some(({ options }) => options.kernel !== undefined && KERNELS.includes(options.kernel)))
+})
 
 for (const { name, options, insecure } of LAUNCHES)
     possible(`measured: ${name}`, async (t) => {
@@ -79,6 +103,26 @@ for (const { name, options, insecure } of LAUNCHES)
         t.is(myNo.code, 1, myNo.stderr)
         if (insecure) t.true([3, 4].includes((await ours(rig.words())).code ?? 0))
     })
+
+possible('pages that `measure sev-es` has written, and the digest that it says', async (t) => {
+    const pages = join(work, 'pages')
+    const rig = launch(work, keys, { firmware: own, policy: 7, cpus: 3, kernel, initrd, cmdline: 'quiet' })
+    const said = await guestAttest([
+        ...['measure', 'sev-es', '--firmware', own, '--kernel', kernel, '--initrd', initrd, '--append', 'quiet'],
+        ...['--vcpus', '3', '--vcpu-type', 'EPYC-Milan', '--profile', 'kvm-legacy', '--dump-vmsa', pages],
+    ])
+    t.is(said.stdout.trim(), rig.digest.toString('hex'), said.stderr)
+    const words = [
+        ...['--cpu-family', '--cpu-model', '--cpu-stepping'].reduce(without, rig.words()),
+        ...['--vmsa-cpu0', join(pages, 'vmsa0.bin'), '--vmsa-cpu1', join(pages, 'vmsa1.bin')],
+    ]
+    for (const validate of [peer, ours]) {
+        const good = await validate(words)
+        t.is(good.code, 0, good.stderr)
+        const swapped = [...words.slice(0, -1), join(pages, 'vmsa0.bin')]
+        t.is((await validate(swapped)).code, 1)
+    }
+})
 
 const SECRETS: readonly (readonly [name: string, bytes: Buffer])[] = [
     ['luks-key', Buffer.from('correct horse battery staple')],
@@ -150,9 +194,4 @@ for (const { name, words, code } of [
 function without(words: readonly string[], option: string): string[] {
     const at = words.indexOf(option)
     return words.toSpliced(at, 2)
-}
-
-function findKernel(): string | undefined {
-    const found = existsSync('/boot') ? readdirSync('/boot').find((name) => name.startsWith('vmlinuz-')) : undefined
-    return found === undefined ? undefined : join('/boot', found)
 }

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { errnoOf, messageOf } from '#core/errors.ts'
@@ -12,6 +12,7 @@ import { predictMrTd, tdxMeasure } from '#plugins/tdx/measure.ts'
 import { authenticodeDigest } from '#plugins/tdx/measured/authenticode.ts'
 import { type DirectBoot, predictRtmr1, predictRtmr2 } from '#plugins/tdx/measured/direct-boot.ts'
 import { TDX_METADATA_OFFSET } from '#plugins/tdx/measured/tdvf.ts'
+import { debianFiles } from '#test/debian.ts'
 import { VECTORS, vectors } from '#test/machine.ts'
 import { needs } from '#test/needs.ts'
 import { type FirmwareChanges, firmware, kernelImage, SECTIONS } from './firmware.ts'
@@ -21,12 +22,7 @@ const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).dig
 const extend = (digests: readonly Buffer[]): string =>
     digests.reduce((value, digest) => sha384(Buffer.concat([value, digest])), Buffer.alloc(48)).toString('hex')
 
-// Real firmware: files of Debian packages, installed, or unpacked (dpkg-deb -x) into folders of GUEST_ATTEST_DEBIAN.
-const ROOTS = ['/', ...(process.env['GUEST_ATTEST_DEBIAN'] ?? '').split(':').filter(Boolean)]
-const debian = (path: string): Buffer[] =>
-    ROOTS.map((root) => join(root, path))
-        .filter((file) => existsSync(file))
-        .map((file) => readFileSync(file))
+const debian = (path: string): Buffer[] => debianFiles(path).map((file) => readFileSync(file))
 
 interface Row {
     readonly tool: string
