@@ -10,6 +10,7 @@ import {
     fstatSync,
     fsyncSync,
     ftruncateSync,
+    linkSync,
     lstatSync,
     mkdirSync,
     openSync,
@@ -111,7 +112,7 @@ export function makeFolder(path: string, mode: number, hint?: string): void {
  * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
  */
 export function writeFileAtomic(path: string, bytes: Uint8Array | string, mode = 0o600): void {
-    const temporary = join(dirname(path), `.${randomBytes(6).toString('hex')}.tmp`)
+    const temporary = besides(path)
     let made = false
     try {
         writeNew(temporary, bytes, mode)
@@ -124,18 +125,41 @@ export function writeFileAtomic(path: string, bytes: Uint8Array | string, mode =
     }
 }
 
-/** Writes a file that must not be there yet. @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE */
+/**
+ * Writes a file that must not be there yet: whole, or not at all.
+ * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
+ */
 export function createFile(path: string, bytes: Uint8Array | string, mode = 0o600): void {
-    let made = false
+    const temporary = besides(path)
+    let made: string | null = null
     try {
-        writeNew(path, bytes, mode)
-        made = true
+        writeNew(temporary, bytes, mode)
+        made = temporary
+        placeNew(temporary, path)
+        made = path
         syncFolder(dirname(path))
     } catch (cause) {
-        if (made) rmSync(path, { force: true })
+        if (made !== null) rmSync(made, { force: true })
         throw fileError(path, cause)
     }
 }
+
+// A link does not replace what is there, as renaming does; where the file system has none, an empty file keeps the place.
+function placeNew(temporary: string, path: string): void {
+    try {
+        linkSync(temporary, path)
+        rmSync(temporary)
+    } catch (cause) {
+        if (!NO_LINKS.includes(errnoOf(cause))) throw cause
+        closeSync(openSync(path, 'wx', 0o600))
+        renameSync(temporary, path)
+    }
+}
+
+/** What a file system says that has no links. link(2) */
+const NO_LINKS: readonly (string | undefined)[] = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK']
+
+const besides = (path: string): string => join(dirname(path), `.${randomBytes(6).toString('hex')}.tmp`)
 
 /** Makes the entries of a folder durable. */
 export function syncFolder(path: string): void {

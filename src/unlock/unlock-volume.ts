@@ -8,7 +8,7 @@ import { type Secret, wipe } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
 import { deadline } from '#core/wait.ts'
 import { checkCommandLine } from './command-line.ts'
-import { unlockError } from './errors.ts'
+import { passphraseOf } from './injected.ts'
 import { type BoundHeader, keySlotOf, versionsOf } from './key-slot.ts'
 import { type ReleaseDeps, type Released, release } from './release.ts'
 import type { Status } from './status.ts'
@@ -26,7 +26,7 @@ export interface Handover {
 export interface VolumeDeps extends Omit<ReleaseDeps, 'deadlineMs' | 'persistent' | 'status'> {
     readonly status: Status
     /** What was injected under a GUID; wiped after its use, and left where it was. @throws AttestError ERR_SECRET* */
-    readonly injected: (guid: string) => Secret
+    readonly injected: (guid: string) => Promise<Secret>
     /** Of this boot. */
     readonly runFolder?: string
     readonly device?: string
@@ -85,24 +85,15 @@ async function openBySecret(
     const header = { copy: readSoundHeader(volume, device) }
     deps.status.say('checked', `the header of ${device} is sound, and opens from its copy`)
     if (volume.profile === 'compat') begin(volume, header, handover, deps)
-    const injected = deps.injected(volume.secret)
+    const injected = await deps.injected(volume.secret)
     try {
-        const passphrase = withoutEnd(injected, deps.status)
+        const passphrase = passphraseOf(volume.secret, injected, (text) => deps.status.say('checked', text))
         if (volume.profile === 'strict') begin(volume, header, handover, deps)
         await handover.deliver(passphrase, signal)
         deps.status.say('open', `the passphrase of ${volume.name} has been handed over`)
     } finally {
         wipe(injected)
     }
-}
-
-// GRUB needs a zero byte behind the passphrase; the disk was formatted without.
-function withoutEnd(injected: Secret, status: Status): Secret {
-    const ends = injected.at(-1) === 0
-    if (ends) status.say('checked', 'the zero byte behind the injected passphrase is left out')
-    const passphrase = ends ? (injected.subarray(0, -1) as Secret) : injected
-    if (passphrase.length > 0) return passphrase
-    throw unlockError('ERR_UNLOCK_KEY', 'the injected passphrase is empty')
 }
 
 function begin(

@@ -102,6 +102,12 @@ for (const wanted of CASES)
         t.false(existsSync(file('again')))
     })
 
+const faults = (name: string, on: string, errno: string): string[] => {
+    writeFileSync(file(name), `[[fault]]\non = "${on}"\nkind = "errno"\nerrno = "${errno}"\n`)
+    return ['--faults', file(name)]
+}
+const LIST = { args: ['secrets', 'list'] }
+
 const sound = encodeSecretTable(
     [
         { guid: DISK_GUID, data: DISK_KEY },
@@ -138,10 +144,55 @@ for (const { name, options, says } of [
     },
 ])
     possible(`none is shown: ${name}`, async (t) => {
-        const list = { args: ['secrets', 'list'] }
-        const { code, stderr } = await inOneGuest(guest(...options), [list])(list)
+        const { code, stderr } = await inOneGuest(guest(...options), [LIST])(LIST)
         t.is(code, 1)
         t.regex(stderr, says)
+    })
+
+for (const { name, options, words, code, says, written } of [
+    {
+        name: 'it is not wiped, and in the file',
+        options: faults('no-wipe', 'wipeSecret', 'EIO'),
+        words: ['take', OTHER, '--out', file('unwiped')],
+        code: 3,
+        says: new RegExp(`${OTHER} is in \\S+unwiped, and is not wiped from memory: .*EIO.*ERR_DEVICE_IO`),
+        written: file('unwiped'),
+    },
+    {
+        name: 'it may not be wiped',
+        options: faults('may-not', 'wipeSecret', 'EACCES'),
+        words: ['take', OTHER, '--out', file('kept')],
+        code: 3,
+        says: /is not wiped from memory: .*EACCES[\s\S]*hint: run this as root/,
+        written: file('kept'),
+    },
+    {
+        name: 'it is not read, and so not wiped',
+        options: faults('no-read', 'readSecret', 'EIO'),
+        words: ['take', OTHER, '--out', file('unread')],
+        code: 3,
+        says: /ERR_DEVICE_IO/,
+        written: null,
+    },
+    {
+        name: 'the file cannot be written, and so it is not wiped',
+        options: [],
+        words: ['take', OTHER, '--out', '/proc/secret'],
+        code: 2,
+        says: /\/proc\/secret/,
+        written: null,
+    },
+] as const)
+    possible(`nothing is lost: ${name}`, async (t) => {
+        const taken = { args: ['secrets', ...words] }
+        const guided = guest('--secrets', `${OTHER}:${file('keyset')}`, ...options)
+        const ask = inOneGuest(guided, [taken, LIST])
+        const ran = await ask(taken)
+        t.is(ran.code, code, ran.stderr)
+        t.regex(ran.stderr, says)
+        t.is((await ask(LIST)).stdout, `${OTHER}\n`)
+        if (written !== null) t.deepEqual(readFileSync(written), KEYSET)
+        t.is(existsSync(words[3]), written !== null)
     })
 
 for (const { name, options, says } of [

@@ -119,6 +119,26 @@ for (const how of ['writeFileAtomic', 'createFile']) {
     })
 }
 
+test('createFile: whoever looks at it while it is written sees nothing, or all of it', async (t) => {
+    const folder = temporaryFolder(t)
+    const [path, size] = [join(folder, 'new'), 48 * 1024 * 1024]
+    const writing = run(process.execPath, ['--input-type=module', '-e', WRITE, 'createFile', path, String(size)])
+    const seen = new Set<number | undefined>()
+    let ended = false
+    void writing.finally(() => {
+        ended = true
+    })
+    while (!ended) {
+        seen.add(statSync(path, { throwIfNoEntry: false })?.size)
+        await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    t.is((await writing).stdout, 'written')
+    seen.add(statSync(path).size)
+    t.deepEqual([...seen], [undefined, size])
+    t.deepEqual(readdirSync(folder), ['new'])
+    t.is(statSync(path).nlink, 1)
+})
+
 test('a folder is made with those above it, and left alone where it is there', (t) => {
     const path = join(temporaryFolder(t), 'a/b')
     makeFolder(path, 0o700)

@@ -3,15 +3,17 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ExecutionContext } from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { secret } from '#core/bytes.ts'
 import { silent } from '#core/log.ts'
 import { driverError } from '#drivers/errors.ts'
 import { formatResourcePath } from '#kbs/messages.ts'
+import { DISK_GUID } from '#plugins/sev/secret-table.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { programs } from '#test/machine.ts'
 import { needs } from '#test/needs.ts'
 import { bootDenials } from '#unlock/denials.ts'
+import { DISK_SECRET, passphraseOf } from '#unlock/injected.ts'
 import { bootStatus } from '#unlock/status.ts'
 import { unlockVolume } from '#unlock/unlock-volume.ts'
 import { headerFile } from '#unlock/volume-header.ts'
@@ -20,9 +22,30 @@ import { PATH } from '../kbs/scripted.ts'
 import { boundImage } from '../luks/bound.ts'
 import { must } from '../luks/cryptsetup.ts'
 
+const GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
+const OTHER = 'e6f5a162-d67f-4750-a67c-5d065f2a9910'
 const withCryptsetup = needs(programs('cryptsetup'))
 
-const GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
+test('the name that GRUB and libvirt have for it', (t) => t.is(DISK_SECRET, DISK_GUID))
+
+for (const { name, guid, bytes, want, said = 0 } of [
+    { name: 'as it is', guid: GUID, bytes: 'abc', want: 'abc' },
+    { name: 'one zero byte', guid: GUID, bytes: 'abc\0', want: 'abc', said: 1 },
+    { name: 'two of them', guid: GUID, bytes: 'abc\0\0', want: 'abc\0', said: 1 },
+    { name: 'a line feed', guid: GUID, bytes: 'abc\n', want: 'abc\n' },
+    { name: 'a zero byte within', guid: GUID, bytes: 'a\0c', want: 'a\0c' },
+    { name: 'the zero byte of another secret', guid: OTHER, bytes: 'abc\0', want: 'abc\0' },
+    { name: 'nothing', guid: OTHER, bytes: '', want: null },
+    { name: 'a zero byte alone', guid: GUID, bytes: '\0', want: null, said: 1 },
+])
+    test(`the passphrase that a secret is: ${name}`, (t) => {
+        const lines: string[] = []
+        const ask = () => passphraseOf(guid, secret(Buffer.from(bytes)), (text) => lines.push(text)).toString()
+        if (want === null) t.throws(ask, { code: 'ERR_UNLOCK_KEY' })
+        else t.is(ask(), want)
+        t.is(lines.length, said)
+    })
+
 const KEY = Buffer.alloc(32, 7)
 
 interface Case {
@@ -62,7 +85,7 @@ async function open(t: ExecutionContext, { injected = Buffer.from, volume = {}, 
             requestTimeoutMs: 5000,
             staggerMs: 100,
             status: bootStatus('root', folder, [(_level, line) => said.push(line)]),
-            injected(guid) {
+            async injected(guid) {
                 asked.push(guid)
                 if (given.length > 0) return given
                 throw driverError('ERR_SECRET_MISSING', `there is no secret ${guid}`)

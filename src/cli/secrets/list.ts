@@ -4,8 +4,9 @@
 import { sevOwner } from '#plugins.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { GUEST_OPTIONS } from '../guest.ts'
+import { withLaunchSecrets } from '../injected.ts'
+import { readConfig } from '../settings.ts'
 import { print, printJson } from '../term.ts'
-import { withLaunchSecrets } from './secrets.ts'
 
 export const command = define({
     options: { tee: GUEST_OPTIONS.tee, ...JSON_OPTION },
@@ -15,7 +16,7 @@ export const command = define({
     ],
     details: 'Nothing is read or wiped. One that is not listed was not injected, or was wiped since the guest began.',
     async run({ tee, json }) {
-        const guids = await withLaunchSecrets({ tee }, (secrets) => secrets.list())
+        const guids = await withLaunchSecrets({ tee }, readConfig(), (secrets) => secrets.list())
         const { SECRET_ALIASES } = await sevOwner()
         const nameOf = (guid: string) => Object.keys(SECRET_ALIASES).find((name) => SECRET_ALIASES[name] === guid)
         const rows = guids.map((guid) => ({ guid, name: nameOf(guid) ?? null }))
