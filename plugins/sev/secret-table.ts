@@ -27,7 +27,7 @@ export const MAX_PACKET = 0x4000
 export const USUAL_AREA = 0xc00
 
 /** Linux shows no more of them. */
-const MAX_SECRETS = 64
+export const MAX_SECRETS = 64
 
 export interface LaunchSecret {
     /** Text, either case. */

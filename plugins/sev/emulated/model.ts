@@ -15,6 +15,7 @@ import {
     encodeSecretTable,
     HEAD_SIZE,
     MAX_PACKET,
+    MAX_SECRETS,
     parseSecretTable,
     SECRET_ALIASES,
 } from '../secret-table.ts'
@@ -82,13 +83,16 @@ function secretFiles(table: Buffer): Record<string, AttributeFile> {
     return files
 }
 
-// Of a table that is sound; as views, so that what is wiped is wiped in it.
+// Of a table that is sound; as views, so that what is wiped is wiped in it. Linux shows no more than its files.
 function* entriesOf(table: Buffer) {
     const end = table.readUInt32LE(GUID_SIZE)
-    for (let at = HEAD_SIZE; at + HEAD_SIZE <= end; ) {
+    for (let at = HEAD_SIZE, count = 0; at + HEAD_SIZE <= end && count < MAX_SECRETS; ) {
         const guid = guidText(table.subarray(at, at + GUID_SIZE))
         const length = table.readUInt32LE(at + GUID_SIZE)
-        if (guid !== NULL_GUID) yield { guid, at, data: table.subarray(at + HEAD_SIZE, at + length) }
+        if (guid !== NULL_GUID) {
+            yield { guid, at, data: table.subarray(at + HEAD_SIZE, at + length) }
+            count++
+        }
         at += length
     }
 }
