@@ -2,15 +2,17 @@
 // other. A host learns that it was refused; its owner learns why.
 // SPDX-License-Identifier: Apache-2.0
 
-import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test from 'ava'
 import { toBase64 } from '#core/bytes.ts'
+import { encodeAebEvidence } from '#plugins/sev/aeb-evidence.ts'
 import { DISK_GUID } from '#plugins/sev/secret-table.ts'
 import { LAUNCHED } from '#plugins.ts'
 import { makeFirmware } from '#test/plugins/sev/rig.ts'
+import { guestAttest } from '../cli/run.ts'
 import {
     capabilities,
     claim,
@@ -318,6 +320,51 @@ test('plain SEV, by the hash of its firmware', async (t) => {
     const session = await broker.launch()
     const answer = await broker.validate(claim(started(broker.platform, session)))
     t.is(answer.status, 200)
+})
+
+test('what hosts say of a guest later is compared with what the broker knows of its launch', async (t) => {
+    const broker = await registered(t)
+    const { certificates: c } = broker.platform
+    const file = (name: string, bytes: Buffer): string => {
+        const path = join(broker.folder, name)
+        writeFileSync(path, bytes)
+        return path
+    }
+    const run = async (image = IMAGE) => {
+        const guest = started(broker.platform, await broker.launch(), image)
+        const { status } = await broker.validate(claim(guest))
+        guest.finish()
+        const report = guest.report(randomBytes(16))
+        return { status, report, evidence: encodeAebEvidence({ report, cek: c.cek, pek: c.pek, oca: c.oca }, 'json') }
+    }
+    const roots = ['--trust-root', file('ark.cert', c.ark), '--cert-chain', file('ask.cert', c.ask)]
+    const compare = async (evidence: Buffer) => {
+        const shown = await guestAttest(['broker', 'launch', 'show', broker.uuid, '--json', '--data', broker.folder])
+        t.is(shown.code, 0, shown.stderr)
+        const words = [
+            'sev',
+            'report',
+            'verify',
+            file('evidence', evidence),
+            ...roots,
+            '--launch-record',
+            '-',
+            '--json',
+        ]
+        const { code, stdout } = await guestAttest(words, { input: shown.stdout })
+        const { verdict, claims, checks } = JSON.parse(stdout)
+        const { result } = checks.find(({ name }: { name: string }) => name === 'launch record')
+        return { code, verdict, result, trust: claims.trust }
+    }
+    const denied = await run(makeFirmware(0x800))
+    t.is(denied.status, 403)
+    const no = { code: 1, verdict: 'rejected', result: 'fail', trust: 'informational' }
+    t.deepEqual(await compare(denied.evidence), no, 'no launch was validated yet')
+    const good = await run()
+    t.is(good.status, 200)
+    const agrees = { code: 3, verdict: 'authentic', result: 'pass', trust: 'informational' }
+    t.deepEqual(await compare(good.evidence), agrees, 'it is worth no more')
+    t.deepEqual(await compare(denied.evidence), no, 'another guest')
 })
 
 test('the API is described, and the owner’s half is not on the public listener', async (t) => {

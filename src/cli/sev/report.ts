@@ -26,7 +26,8 @@ const OPTIONS = {
     },
     'launch-record': {
         type: 'string',
-        describe: 'what `broker launch show UUID --json` says of the guest: what contradicts it is refused',
+        describe:
+            'what `broker launch show UUID --json` says of the guest (- is standard input): what contradicts it is refused',
     },
     'authentic-only': {
         type: 'boolean',
