@@ -85,7 +85,7 @@ for (const { note, output } of ROWS) {
             return
         }
         const files = Object.entries(folder ?? {}).map(([guid, file]) => {
-            const { bytes } = (file as { read(): { bytes: Buffer } }).read()
+            const bytes = file.read?.({ faults: [], nowMs: 0 }).bytes ?? Buffer.alloc(0)
             return { guid, size: bytes.length, digest: hash('sha256', bytes).slice(0, 16) }
         })
         t.is(files.length, Number(created))
