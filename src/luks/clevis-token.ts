@@ -1,6 +1,7 @@
 // What a clevis token of a header opens with (clevis 19 to 22). clevis runs `clevis-decrypt-PIN` for whatever pin the
-// header names. The host cannot seal anything for a broker that it gets no keys from; with `null`, with `tang` and a
-// server of its own, or with a TPM that it emulates, it can, and then the guest opens a volume that the host has made.
+// header names. The host cannot seal anything for a broker that it gets no keys from, nor with what an owner injected into
+// the guest's memory; with `null`, with `tang` and a server of its own, or with a TPM that it emulates, it can, and then the
+// guest opens a volume that the host has made.
 // SPDX-License-Identifier: Apache-2.0
 
 import { fromBase64Url } from '#core/bytes.ts'
@@ -16,8 +17,8 @@ export interface Pin {
     readonly shares: readonly Pin[]
 }
 
-/** The pins for which the host can seal nothing. */
-const TRUSTED_PINS: readonly string[] = ['kbs']
+/** The pins for which the host can seal nothing: ours, which clevis does not ship. */
+export const TRUSTED_PINS: readonly string[] = ['kbs', 'sev']
 
 const MAX_DEPTH = 4
 

@@ -4,7 +4,7 @@
 
 import { AttestError, messageOf } from '#core/errors.ts'
 import { readBinding, resourceText, TOKEN_TYPE } from './binding.ts'
-import { type Pin, pinText, readClevisPin } from './clevis-token.ts'
+import { type Pin, pinText, readClevisPin, TRUSTED_PINS } from './clevis-token.ts'
 import { TOKEN_TYPES } from './keyslots.ts'
 import { fit, type Metadata, TOKEN } from './metadata.ts'
 
@@ -25,9 +25,6 @@ export interface Report {
     /** What somebody should know or do. */
     readonly warnings: readonly string[]
 }
-
-/** The pin that clevis does not ship: its list names it unknown, and its editors cannot write it. */
-const OURS = 'kbs'
 
 /** What the metadata of a header says of who can open it. */
 export function report({ tokens, keyslots }: Metadata): Report {
@@ -77,34 +74,42 @@ function describe(id: string, value: Metadata['tokens'][string]): Described {
     }
 }
 
-const has = (pin: Pin): boolean => pin.name === OURS || pin.shares.some(has)
+/** clevis does not ship these: its list names them unknown, and its editors cannot write them. */
+const isOurs = ({ name }: Pin): boolean => TRUSTED_PINS.includes(name)
+
+const has = (pin: Pin): boolean => isOurs(pin) || pin.shares.some(has)
+
+const needsOurs = (pin: Pin): boolean =>
+    pin.name === 'sss' ? pin.shares.filter((share) => !needsOurs(share)).length < pin.threshold : isOurs(pin)
+
+const oursIn = (pin: Pin): string[] => (isOurs(pin) ? [pin.name] : pin.shares.flatMap(oursIn))
+
+const ofOurs = (pin: Pin): string => [...new Set(oursIn(pin))].join(', ')
 
 function clevisShows(pin: Pin): string | null {
     if (!has(pin)) return null
-    if (pin.name === OURS) return `unknown pin '${OURS}'`
-    const shown = pin.shares.filter(({ name }) => name !== OURS)
+    if (isOurs(pin)) return `unknown pin '${pin.name}'`
+    const shown = pin.shares.filter((share) => !isOurs(share))
     const names = shown.map(pinText).join(', ') || 'nothing'
-    return `sss with t=${pin.threshold} of ${names}: the share of ${OURS} is missing`
+    return `sss with t=${pin.threshold} of ${names}: the share of ${ofOurs(pin)} is missing`
 }
 
 function clevisWarnings(id: string, pin: Pin): string[] {
     const out: string[] = []
     if (pin.name === 'sss' && has(pin)) {
-        const left = pin.shares.filter(({ name }) => name !== OURS).length
+        const shown = pin.shares.filter((share) => !isOurs(share))
+        const left = shown.length
         const then =
             left === 0
                 ? 'bind to nothing'
                 : pin.threshold > left
                   ? `ask for ${pin.threshold} of ${left} shares, which never opens`
-                  : `need no ${OURS} any more: ${pin.threshold} of ${pin.shares
-                        .filter(({ name }) => name !== OURS)
-                        .map(pinText)
-                        .join(', ')} would open it`
+                  : `need no ${ofOurs(pin)} any more: ${pin.threshold} of ${shown.map(pinText).join(', ')} would open it`
         out.push(
             `token ${id}: \`clevis luks edit\` and \`clevis luks regen\` would ${then}; unbind and bind it again instead`,
         )
     }
-    if (pin.name === 'sss' && pin.shares.filter(({ name }) => name !== OURS).length >= pin.threshold)
+    if (pin.name === 'sss' && !needsOurs(pin))
         out.push(`token ${id}: ${pin.threshold} of the shares that need no attested guest open it`)
     return out
 }

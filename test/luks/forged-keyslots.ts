@@ -263,7 +263,7 @@ const ROWS: readonly MetadataCase[] = [
         set: { 'tokens.0.jwe.protected': protectedFor('null') },
         fails: 'tokens',
         code: 'ERR_LUKS_PIN',
-        says: /token 0: expected the clevis pin kbs, got null/,
+        says: /token 0: expected the clevis pin kbs, sev, got null/,
     },
     {
         name: 'a clevis token whose server the header names',

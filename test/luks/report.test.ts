@@ -31,6 +31,13 @@ test('a binding of ours, a passphrase, and nothing to say', (t) => {
 
 for (const { name, header, shows, warnings } of [
     { name: 'our pin', header: protectedFor('kbs'), shows: "unknown pin 'kbs'", warnings: [] },
+    { name: 'our other pin', header: protectedFor('sev'), shows: "unknown pin 'sev'", warnings: [] },
+    {
+        name: 'both, one of them in sss again',
+        header: protectedForSome(2, protectedForSome(1, protectedFor('kbs')), protectedFor('sev')),
+        shows: 'sss with t=2 of sss (1 of kbs): the share of kbs, sev is missing',
+        warnings: [/would ask for 2 of 1 shares, which never opens/],
+    },
     { name: 'another pin', header: protectedFor('tang'), shows: undefined, warnings: [] },
     {
         name: 'one of two: edit would leave the other alone',
