@@ -246,7 +246,7 @@ const SPECIAL: readonly Special[] = [
         tool: 'sev-snp-measure-test',
         check({ command, output }) {
             const asked = ITS_TESTS[command]
-            if (!asked) return `sev-snp-measure-test ${command}: its inputs are not here`
+            if (!asked) return `sev-snp-measure-test ${command}: no digest that is predicted`
             // Some rows hold several digests, and some break one in two.
             return (t) => t.true(output.replaceAll(' ', '').includes(digestOf(measure(inFolder(asked)))))
         },
