@@ -8,7 +8,7 @@ import { AttestError, errnoOf, messageOf } from '#core/errors.ts'
 import { parseJson } from '#core/json.ts'
 import { bytes, layout, u8 } from '#core/layout.ts'
 import { shape } from '#core/schema.ts'
-import { CERT_SIZE } from './certs.ts'
+import { CERT_SIZE, peekUsage } from './certs.ts'
 import { sevError } from './errors.ts'
 import { REPORT_SIZE } from './report.ts'
 
@@ -61,6 +61,13 @@ const JSON_FORM = z.strictObject({
 /** Whether a file is such evidence, rather than a report alone. */
 export const isAebEvidence = (from: Buffer): boolean =>
     isPacked(from) || (from.length !== REPORT_SIZE && /^\s*\{/.test(from.subarray(0, 64).toString('latin1')))
+
+/** Whether it is meant to be such evidence, among whatever else a file may hold. */
+export const looksLikeAebEvidence = (from: Buffer): boolean =>
+    isAebEvidence(from) &&
+    (isPacked(from)
+        ? peekUsage(from.subarray(REPORT_SIZE)) !== null
+        : ['report', 'cek', 'pek', 'oca'].every((name) => from.includes(`"${name}"`)))
 
 /** Nothing of it is verified. @throws AttestError ERR_SEV_EVIDENCE */
 export function parseAebEvidence(from: Buffer): AebEvidence {

@@ -190,7 +190,7 @@ function need(certificate: SevCertificate | undefined, usage: string): SevCertif
 }
 
 /** SHA-256 of what its signatures are over, hex. */
-const digestOf = ({ bytes }: SevCertificate): string => hash('sha256', bytes.subarray(0, 0x414), 'hex')
+export const digestOf = ({ bytes }: SevCertificate): string => hash('sha256', bytes.subarray(0, 0x414), 'hex')
 
 function* split(name: string, bytes: Buffer): Generator<SevCertificate | AmdCertificate> {
     let count = 0

@@ -5,6 +5,7 @@ import { toBase64Url, toHex } from '#core/bytes.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import type { FieldLine, Trust, Verifier } from '#evidence/verifier.ts'
 import { appraise, floor, readPolicyFile, SEV_POLICY, sevPolicy, writePolicyFile } from './appraise.ts'
+import { HOST_EVIDENCE } from './host-evidence.ts'
 import { FORMS, fromKbs, recognise } from './kbs-evidence.ts'
 import { parsePossession, toKbs } from './possession.ts'
 import { TEE } from './tee.ts'
@@ -15,6 +16,7 @@ export const sevVerifier = ({ launches }: Trust): Verifier => ({
     checkNames: { authentic: AUTHENTIC_CHECKS, appraisal: SEV_POLICY.checks },
     appraisedClaims: SEV_POLICY.appraisedClaims,
     forms: FORMS,
+    mistaken: HOST_EVIDENCE,
     roots: 'for SEV none: those of a launch stand in its registration',
     takesRoot: () => false,
     recognise,

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { readInput } from '#core/files.ts'
-import { MAX_EVIDENCE_BYTES, recognise } from '#evidence/recognise.ts'
+import { MAX_EVIDENCE_BYTES, readMistaken, recognise } from '#evidence/recognise.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
-import type { FieldLine } from '#evidence/verifier.ts'
+import type { FieldLine, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
 import { command as define, JSON_OPTION } from './command.ts'
 import { columns, note, print, printJson } from './term.ts'
@@ -20,9 +20,10 @@ export const command = define({
         'Nothing is verified: whoever wrote the file may have invented every field. `guest-attest verify` judges it.',
     async run({ file, json }) {
         const verifiers = await Promise.all(PLUGINS.map((plugin) => plugin.verifier(STRICT_TRUST)))
-        const { verifier, evidence, form } = recognise(readInput(String(file), MAX_EVIDENCE_BYTES), verifiers)
-        const fields = verifier.describe(evidence)
-        if (json) printJson({ tee: verifier.tee, form, verified: false, fields })
+        const bytes = readInput(String(file), MAX_EVIDENCE_BYTES)
+        const { tee, form, hint, fields } = readMistaken(bytes, verifiers) ?? readEvidence(bytes, verifiers)
+        if (hint !== undefined) note(hint)
+        if (json) printJson({ tee, form, verified: false, fields })
         else {
             print(form)
             for (const line of columns(fields.flatMap(lines), '  ')) print(line)
@@ -31,6 +32,11 @@ export const command = define({
         return 0
     },
 })
+
+function readEvidence(bytes: Buffer, verifiers: readonly Verifier[]) {
+    const { verifier, evidence, form } = recognise(bytes, verifiers)
+    return { tee: verifier.tee, form, hint: undefined, fields: verifier.describe(evidence) }
+}
 
 /** Characters of a value on one line: 24 bytes in hex. */
 const VALUE_WIDTH = 48

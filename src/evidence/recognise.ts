@@ -26,6 +26,14 @@ export function recognise(bytes: Buffer, verifiers: readonly Verifier[]): Recogn
     return recogniseBinary(bytes, verifiers) ?? recogniseText(bytes, verifiers) ?? unknown(bytes, verifiers)
 }
 
+/** What no verifier judges, and can be shown. Null: nothing of the kind. @throws AttestError it is malformed */
+export function readMistaken(bytes: Buffer, verifiers: readonly Verifier[]) {
+    for (const { tee, mistaken = [] } of verifiers)
+        for (const { what, is, hint, describe } of mistaken)
+            if (describe && is(bytes)) return { tee, form: what, hint, fields: describe(bytes) }
+    return null
+}
+
 function recogniseBinary(bytes: Buffer, verifiers: readonly Verifier[], as = ''): Recognised | null {
     for (const verifier of verifiers) {
         const found = verifier.recognise(bytes)
@@ -71,7 +79,7 @@ const member = (value: unknown, name: string): unknown =>
         ? (value as Record<string, unknown>)[name]
         : undefined
 
-interface Known extends Pick<Mistaken, 'what'> {
+interface Known extends Pick<Mistaken, 'what' | 'hint'> {
     readonly is: (bytes: Buffer, text: string) => boolean
 }
 
@@ -104,7 +112,9 @@ function unknown(bytes: Buffer, verifiers: readonly Verifier[]): never {
         'ERR_EVIDENCE_UNKNOWN',
         found ? `this is ${found.what}, not evidence that this program can judge` : 'not a proof that I know',
         {
-            hint: `expected: ${[...verifiers.map(({ forms }) => forms), 'hex or base64 of it, or key broker evidence (JSON)'].join(', ')}`,
+            hint:
+                found?.hint ??
+                `expected: ${[...verifiers.map(({ forms }) => forms), 'hex or base64 of it, or key broker evidence (JSON)'].join(', ')}`,
         },
     )
 }

@@ -104,6 +104,10 @@ export interface EvidenceForms extends KbsEvidence {
 export interface Mistaken {
     readonly what: string
     readonly is: (bytes: Buffer) => boolean
+    /** What a person should know of it, and who judges it. */
+    readonly hint?: string
+    /** Every field of it, which nobody has verified. Absent: nothing of it can be shown. @throws AttestError malformed */
+    readonly describe?: (bytes: Buffer) => readonly FieldLine[]
 }
 
 export interface Verifier extends KbsEvidence {

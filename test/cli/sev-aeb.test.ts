@@ -130,6 +130,15 @@ serial('a host answers a guest, and an owner judges what it got', async (t) => {
         t.regex(ran.stdout, says)
         t.regex(ran.stderr, /bound to nobody/, 'said each time')
     }
+    const shown = await guestAttest(['inspect', out])
+    t.is(shown.code, 0, shown.stderr)
+    t.regex(shown.stdout, /binding +none +[\s\S]*freshness +host-chosen [\s\S]*CEK .*without a signature/)
+    t.regex(shown.stderr, /bound to nobody[\s\S]*report verify[\s\S]*nothing of this was verified/)
+    const refused = await guestAttest(['verify', out, '--nonce', 'hex:00112233445566778899aabbccddeeff'])
+    t.is(refused.code, 1)
+    t.regex(refused.stdout, /this is evidence of an attestation evidence broker/)
+    t.regex(refused.stderr, /bound to nobody[\s\S]*report verify/)
+
     const { claims } = JSON.parse((await verify(out, ...CEK, '--launch-digest', DIGEST, '--json')).stdout)
     t.like(claims, {
         via: 'aeb',
