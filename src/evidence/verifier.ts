@@ -100,7 +100,7 @@ export interface EvidenceForms extends KbsEvidence {
     notes(evidence: Evidence): readonly string[]
 }
 
-/** Bytes that are known by name alone. */
+/** Bytes that are no evidence, and known all the same. */
 export interface Mistaken {
     readonly what: string
     readonly is: (bytes: Buffer) => boolean

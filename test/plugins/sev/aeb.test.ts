@@ -81,6 +81,9 @@ needs(vectors('sev/manifest.tsv'))('what they say, and what we answer to it', as
     t.deepEqual(await answerAeb(nope, HOST), noMethod)
 })
 
+/** Its evidence is short: much can be asked of it. */
+const SMALL: AebHost = { has: async (handle) => handle === 7, evidence: async () => Buffer.alloc(20, 1) }
+
 const HOST: AebHost = { has: async (handle) => handle === 7, evidence: async () => JSON_TEXT }
 
 test('evidence in each form', (t) => {
@@ -173,6 +176,55 @@ for (const { name, request, code } of [
         const asked = { service: 'aeb.AEB', method: METHODS.size, payload: Buffer.alloc(0), ...request }
         t.is((await answerAeb(asked, HOST)).status?.code, code)
     })
+
+/** Some bytes of it changed; now and then cut off, or nothing like it. */
+function spoilt(good: Uint8Array, i: number): Buffer {
+    const bytes = i % 10 === 0 ? randomBytes(randomInt(80)) : Buffer.from(good)
+    for (let flips = randomInt(4); flips > 0; flips--)
+        if (bytes.length > 0) bytes[randomInt(bytes.length)] = randomInt(256)
+    return i % 7 === 0 ? bytes.subarray(0, randomInt(bytes.length + 1)) : bytes
+}
+
+const failed = (error: unknown): string => {
+    if (error instanceof AttestError) return error.code
+    throw error
+}
+
+test('10000 random frames, to a host', async (t) => {
+    const frames = Object.values(METHODS).map((method) => {
+        const payload = EVIDENCE_REQUEST.encode({ guestHandle: 7, evidenceSize: PACKED.length })
+        const request = REQUEST.encode({ service: 'aeb.AEB', method, payload, timeoutNano: 0n })
+        return encodeFrame({ stream: 1, type: 1, payload: request })
+    })
+    const ended = new Map<string, number>()
+    for (let i = 0; i < 10_000; i++) {
+        const [near, far] = duplexPair()
+        near.resume().end(spoilt(frames[i % 2] ?? JSON_TEXT, i))
+        const how = await serveTtrpc(far, (request) => answerAeb(request, SMALL), QUICK).then(() => 'end', failed)
+        ended.set(how, (ended.get(how) ?? 0) + 1)
+    }
+    t.true((ended.get('end') ?? 0) > 1000)
+    t.true((ended.get('ERR_TTRPC') ?? 0) > 1000)
+})
+
+test('10000 random frames, to a guest', async (t) => {
+    const evidence = await SMALL.evidence(7)
+    const sizes = { errorCode: 0, evidenceSize: PACKED.length }
+    const whole = [SIZE_RESPONSE.encode(sizes), EVIDENCE_RESPONSE.encode({ ...sizes, evidence })].map((payload, at) =>
+        encodeFrame({ stream: 1 + 2 * at, type: 2, payload: RESPONSE.encode({ status: null, payload }) }),
+    )
+    const ended = new Map<string, number>()
+    for (let i = 0; i < 10_000; i++) {
+        const [near, far] = duplexPair()
+        far.resume().end(spoilt(Buffer.concat(whole), i))
+        const client = ttrpcClient(near, QUICK)
+        const how = await retrieveEvidence(client, 7).then(() => 'end', failed)
+        client.close()
+        ended.set(how, (ended.get(how) ?? 0) + 1)
+    }
+    t.true((ended.get('end') ?? 0) > 1000)
+    t.true((ended.get('ERR_TTRPC') ?? 0) > 1000)
+})
 
 test('10000 random pieces of evidence', (t) => {
     let refusals = 0
