@@ -8,6 +8,7 @@ import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import test from 'ava'
+import { command } from '#cli/sev/validate.ts'
 import { parseSecretTable, SECRET_ALIASES } from '#plugins/sev/secret-table.ts'
 import { guestAttest, run } from '../cli/run.ts'
 import { debianFiles, debianKernels } from '../debian.ts'
@@ -103,6 +104,26 @@ for (const { name, options, insecure } of LAUNCHES)
         t.is(myNo.code, 1, myNo.stderr)
         if (insecure) t.true([3, 4].includes((await ours(rig.words())).code ?? 0))
     })
+
+possible('each of its options is one of ours; the connection to a host’s libvirt is refused', async (t) => {
+    const { stdout } = await peer(['--help'])
+    const { options } = command
+    const known = new Set(
+        Object.entries(options).flatMap(([name, { alias }]) => [`--${name}`, ...(alias ? [`-${alias}`] : [])]),
+    )
+    const theirs = [...stdout.matchAll(/^ {2}(-[\w-]+)[^,\n]*?(?:, (-\w))?(?: \w+)?(?: {2}.*)?$/gm)].flatMap(
+        ([, ...names]) => names.filter(Boolean),
+    )
+    t.true(theirs.length > 30, theirs.join(' '))
+    t.deepEqual(
+        theirs.filter((name) => name !== '-h' && !known.has(name)),
+        // To most programs they are numbers: the long names are the same.
+        ['-0', '-1'],
+    )
+    const words = launch(work, keys, { firmware: own }).words()
+    for (const more of [['--connect', 'qemu:///system'], ['-o', 'web-1'], ['-g']])
+        t.is((await ours([...words, ...more])).code, 2)
+})
 
 possible('pages that `measure sev-es` has written, and the digest that it says', async (t) => {
     const pages = join(work, 'pages')
