@@ -8,6 +8,7 @@ import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import test from 'ava'
+import type { Command } from '#cli/command.ts'
 import { command } from '#cli/sev/validate.ts'
 import { parseSecretTable, SECRET_ALIASES } from '#plugins/sev/secret-table.ts'
 import { guestAttest, run } from '../cli/run.ts'
@@ -107,7 +108,7 @@ for (const { name, options, insecure } of LAUNCHES)
 
 possible('each of its options is one of ours; the connection to a host’s libvirt is refused', async (t) => {
     const { stdout } = await peer(['--help'])
-    const { options } = command
+    const { options } = command as Command
     const known = new Set(
         Object.entries(options).flatMap(([name, { alias }]) => [`--${name}`, ...(alias ? [`-${alias}`] : [])]),
     )
