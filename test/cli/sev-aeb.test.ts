@@ -10,12 +10,14 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test, { type ExecutionContext } from 'ava'
+import * as z from 'zod/mini'
+import { monitorOptions, startQemu } from '#cli/sev/host/qemu.ts'
 import { toBase64 } from '#core/bytes.ts'
 import { encodeAebEvidence, parseAebEvidence } from '#plugins/sev/aeb-evidence.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
 import { newSession } from '#plugins/sev/session.ts'
 import { temporaryFolder } from '../folder.ts'
-import { VSOCK_LOOPBACK } from '../machine.ts'
+import { programs, VSOCK_LOOPBACK } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { FIRMWARE, flipped, minted } from '../plugins/sev/minted.ts'
 import { guestAttest, MAIN } from './run.ts'
@@ -222,6 +224,25 @@ serial('a host that has no answer says no more than that', async (t) => {
     t.is((await get(`unix://${socket}`, 2, evidenceFile())).code, 0, 'a monitor that has gone keeps no other guest out')
     t.regex(host.log(), /QEMU refuses query-sev-attestation-report/)
     t.regex(host.log(), /gone\.qmp/)
+})
+
+needs(programs('qemu-system-x86_64')).serial('QEMU itself, which has no guest of SEV', async (t) => {
+    const folder = temporaryFolder(t)
+    const [qmp, socket] = [join(folder, 'qmp'), join(folder, 'aeb')]
+    const machine = ['-nodefaults', '-display', 'none', '-machine', 'q35,accel=tcg', '-m', '64', '-S']
+    const qemu = await startQemu(['qemu-system-x86_64', ...machine, ...monitorOptions(qmp)], qmp)
+    t.teardown(() => qemu.kill())
+    const mnonce = toBase64(Buffer.alloc(16))
+    const report = qemu.qmp.execute('query-sev-attestation-report', z.unknown(), { mnonce })
+    await t.throwsAsync(report, { code: 'ERR_QMP_REFUSED', message: /SEV/ })
+    qemu.qmp.close() // a monitor serves one at a time
+    const host = await serving(t, '--qmp', qmp, '--listen', `unix:${socket}`)
+    for (const handle of [0, 1]) {
+        const ran = await get(`unix://${socket}`, handle, evidenceFile())
+        t.is(ran.code, 1)
+        t.regex(ran.stderr, /no guest of this host has the handle/, 'the monitor is let go of, and asked again')
+    }
+    t.false(host.log().includes('does not say'))
 })
 
 for (const { name, bytes, says } of [

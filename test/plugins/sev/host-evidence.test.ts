@@ -49,6 +49,10 @@ for (const { name, bytes, wants } of [
         t.throws(() => recognise(bytes, verifiers), { code: 'ERR_EVIDENCE_UNKNOWN' }, 'nothing else takes it')
     })
 
+test('a broker takes none of it', (t) => {
+    for (const verifier of verifiers) t.is(verifier.fromKbs(JSON.parse(json.toString())), null)
+})
+
 test('a chip’s key, with AMD’s signature, without it, and none', (t) => {
     t.regex(means(json, 'CEK'), /says signed by ASK/)
     t.regex(means(encodeAebEvidence({ ...parts, cek: unsignedCek }, 'json'), 'CEK'), /without a signature/)
