@@ -10,6 +10,7 @@ import { signature } from '#core/launch/vcpu.ts'
 import { profileRow, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
 import type { LaunchBroker, RegisteredGuest } from '#evidence/launch.ts'
+import { weaknessText } from '#evidence/verdict.ts'
 import { type ChainFiles, readChain } from './chain.ts'
 import { requireRoom } from './client-entry.ts'
 import { sevError } from './errors.ts'
@@ -18,6 +19,7 @@ import { launchDigest } from './launch-digest.ts'
 import { LEAST_API, requireFirmware } from './launch-measure.ts'
 import { readPolicy, requirePolicy } from './policy.ts'
 import { DISK_GUID, encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
+import { weaknessesOf as published } from './weaknesses.ts'
 
 /** What lasts of a registration; bytes in hex or base64. */
 export interface Terms {
@@ -168,7 +170,7 @@ function weaknessesOf({ es, roots, chips }: Terms): readonly string[] {
     return [
         ...(es ? [] : ['nothing of its processors is measured: the host chooses where they start']),
         ...(roots ? ['the roots are the owner’s own: they say nothing of AMD’s hardware'] : []),
-        ...(chips ? [] : ['any chip of AMD’s is accepted, those among them whose keys were extracted']),
+        ...published({ line: null, chips: chips !== null }).map(weaknessText),
     ]
 }
 

@@ -4,6 +4,7 @@
 
 import { toBase64Url } from '#core/bytes.ts'
 import type { Checks } from '#core/checks.ts'
+import { claimAt } from '#core/policy-table.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import type { LaunchedGuest, LaunchedGuests } from '#evidence/launch.ts'
 import type { Authentic } from '#evidence/verifier.ts'
@@ -11,7 +12,7 @@ import { claimsOf, hasOwnRoots, namesChips } from './claims.ts'
 import { sevError } from './errors.ts'
 import { isMadeWith, parsePossession } from './possession.ts'
 import { TEE } from './tee.ts'
-import { WEAKNESSES } from './weaknesses.ts'
+import { weaknessesOf } from './weaknesses.ts'
 
 /** The checks in their order. */
 export const AUTHENTIC_CHECKS = ['format', 'launch', 'possession'] as const
@@ -31,6 +32,8 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         throw sevError('ERR_SEV_POSSESSION', 'the proof was not made with the key of the launch that it names')
     })
     const claims = claimsOf(launched, proof.reportData)
+    const line = claimAt(claims, 'platform.line')
+    const chips = namesChips(launched)
     return {
         tee: TEE,
         claims,
@@ -39,9 +42,9 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         guestId: launched.id,
         customRoot: hasOwnRoots(launched),
         // AMD publishes no list of these chips' certificates: an owner who names the chips needs none.
-        revocationChecked: namesChips(launched),
+        revocationChecked: chips,
         emulated: false,
-        weaknesses: WEAKNESSES,
+        weaknesses: weaknessesOf({ line: typeof line === 'string' ? line : null, chips }),
     }
 }
 

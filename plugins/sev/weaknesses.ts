@@ -1,15 +1,27 @@
-// Published attacks that no launch of SEV or SEV-ES can rule out. A dated table: add a row with its source when one is
-// published; a row goes when no supported platform is open to it.
+// Published attacks that the chain of a platform and the measurement of a launch do not rule out, by product line. A dated
+// table: add a row with its source when one is published; a row goes when no supported platform is open to it.
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Weakness } from '#evidence/verdict.ts'
+import type { AmdKey } from './roots.ts'
 
-export const WEAKNESSES: readonly Weakness[] = [
+type Line = AmdKey['line']
+
+interface Row extends Weakness {
+    /** Absent: all of them, it is how SEV and SEV-ES are made. */
+    readonly lines?: readonly Line[]
+    /** Where the owner names the chips that a guest may be launched on, another chip's keys are worth nothing. */
+    readonly answeredByChips?: true
+}
+
+export const WEAKNESSES: readonly Row[] = [
     {
         name: 'One Glitch to Rule Them All',
         means: 'somebody who has had a chip of Zen 1 to 3 in hand has its keys, and can play a platform with them anywhere: name the chips that a guest may be launched on',
         published: '2021-08-10',
         source: 'arXiv:2108.04575',
+        lines: ['Naples', 'Rome', 'Milan'],
+        answeredByChips: true,
     },
     {
         name: 'undeSErVed trust',
@@ -24,3 +36,10 @@ export const WEAKNESSES: readonly Weakness[] = [
         source: 'arXiv:1805.09604',
     },
 ]
+
+/** The rows that a platform is open to. Where its line is not known, it may be any; `chips`: its owner names them. */
+export const weaknessesOf = ({ line, chips }: { readonly line: string | null; readonly chips: boolean }): Weakness[] =>
+    WEAKNESSES.filter(
+        ({ lines, answeredByChips }) =>
+            !(answeredByChips && chips) && (!lines || line === null || lines.some((one) => one === line)),
+    ).map(({ name, means, published, source }) => ({ name, means, published, source }))

@@ -16,6 +16,7 @@ import { type Args, command as define, JSON_OPTION } from './command.ts'
 import { BYTES_FORMS, readBytes, readMeasurement } from './options/bytes.ts'
 import { checkReadable, readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './options/trust.ts'
 import { columns, hint, print, printJson, type Styled, styled } from './term.ts'
+import { showWeaknesses } from './weaknesses.ts'
 
 const NO_STRINGS: string[] = []
 
@@ -197,8 +198,7 @@ function show(judgement: Judgement, form: string | null, authenticOnly: boolean)
         print(
             styled('yellow', 'EMULATED: these keys were made by an emulator; the evidence proves nothing of hardware'),
         )
-    for (const { name, means, published, source } of judgement.weaknesses)
-        print(styled('yellow', `known weakness: ${name} (${published}, ${source}): ${means}`))
+    showWeaknesses(judgement.weaknesses)
     const unchecked = judgement.checks.filter(({ result }) => result === 'skipped').map(({ name }) => name)
     if (unchecked.length > 0) print(`not checked: ${unchecked.join(', ')}`)
     print(lastLine(judgement, authenticOnly))

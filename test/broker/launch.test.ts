@@ -207,6 +207,15 @@ test('what is forgotten is launched no more', async (t) => {
     t.is((await broker.admin('GET', broker.at)).status, 404)
 })
 
+test('an owner is told which published attacks a guest is open to', async (t) => {
+    const any = await registered(t)
+    t.regex(any.answer.json.weaknesses.join('\n'), /^One Glitch to Rule Them All \(2021-08-10, arXiv:2108\.04575\): /m)
+    t.deepEqual((await any.show()).weaknesses, any.answer.json.weaknesses)
+    const { answer } = await registered(t, { chips: ['ab'.repeat(32)] })
+    t.notRegex(answer.json.weaknesses.join('\n'), /One Glitch/)
+    t.regex(answer.json.weaknesses.join('\n'), /^SEVered \(2018-05-24, /m)
+})
+
 test('platforms: a chip by its name, the owner’s copy of its certificate', async (t) => {
     const { certificates: c } = await thePlatform()
     const strange = await registered(t, { chips: ['ab'.repeat(32)] })

@@ -90,6 +90,18 @@ test('neither key nor passphrase stands in the audit log, in an answer or in the
     for (const bytes of [key, PASSPHRASE, key.toString('base64url')]) t.false(database.includes(bytes))
 })
 
+test('explained: what it proves, and the published attacks that it is open to', async (t) => {
+    const broker = await world(t)
+    const guest = await (await run(await open(broker, broker.uuid))).guest()
+    const evidence = await guest.evidence?.(Buffer.alloc(64, 1))
+    const { json } = await broker.admin('POST', '/v1/explain/web/files/key', evidence?.report ?? Buffer.alloc(0))
+    t.true(json.releases, JSON.stringify(json))
+    t.deepEqual(
+        json.evidence.weaknesses.map(({ name }: { name: string }) => name),
+        ['One Glitch to Rule Them All', 'undeSErVed trust', 'SEVered'],
+    )
+})
+
 test('a swapped tee-pubkey', async (t) => {
     const broker = await world(t)
     const guest = await run(await open(broker, broker.uuid))

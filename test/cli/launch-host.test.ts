@@ -95,6 +95,7 @@ test('owner, broker, host, QEMU, guest', async (t) => {
     t.regex(list.stdout, new RegExp(`${uuid} .* 1 of 1 +0 +validated`))
     const show = await launch('show', uuid)
     t.regex(show.stdout, /validated 20.*/)
+    t.regex(show.stdout, /NOTE: SEVered \(2018-05-24, arXiv:1805\.09604\): /)
     t.false(show.stdout.includes('correct horse'))
     const again = host(uuid, ['--token', token])
     t.is((await again.ended).code, 1, 'one launch was allowed')

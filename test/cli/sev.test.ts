@@ -41,15 +41,20 @@ const serial = test.serial
 serial('chain verify: a platform under a root of its own', async (t) => {
     const { code, stdout, stderr } = await guestAttest(['sev', 'chain', 'verify', ...HOST, ...ROOT, ...CEK, '--json'])
     t.is(code, 0, stderr)
-    const { verdict, claims, checks } = JSON.parse(stdout)
+    const { verdict, claims, checks, weaknesses } = JSON.parse(stdout)
     t.is(verdict, 'accepted')
     t.is(claims.rootIsAmd, false)
+    t.deepEqual(
+        weaknesses.map(({ name }: { name: string }) => name),
+        ['One Glitch to Rule Them All', 'undeSErVed trust', 'SEVered'],
+    )
     t.deepEqual(
         checks.map(({ name, result }: { name: string; result: string }) => `${name} ${result}`),
         ['root pass', 'ASK pass', 'CEK pass', 'OCA pass', 'PEK pass', 'PDH pass', 'owner skipped'],
     )
     const shown = await guestAttest(['sev', 'chain', 'verify', ...HOST, ...ROOT, ...CEK])
     t.regex(shown.stdout, /ACCEPTED UNDER A ROOT OF YOUR OWN/)
+    t.regex(shown.stdout, /known weakness: One Glitch to Rule Them All \(2021-08-10, arXiv:2108\.04575\): /)
 })
 
 for (const { name, args, code, says } of [
@@ -256,6 +261,7 @@ serial('report verify: authentic, accepted, refused', async (t) => {
         const ran = await verify(report, ...args)
         t.is(ran.code, code, `${args}: ${ran.stderr}`)
         t.regex(ran.stdout, says)
+        t.regex(ran.stdout, /known weakness: SEVered \(2018-05-24, /)
     }
     const { claims } = JSON.parse((await verify(report, '--json', '--launch-digest', digest)).stdout)
     t.like(claims, { launchDigest: digest, binding: 'none', freshness: 'host-chosen', rootIsAmd: false })
@@ -263,6 +269,7 @@ serial('report verify: authentic, accepted, refused', async (t) => {
         const ran = await verify(bytes, '--launch-digest', digest)
         t.is(ran.code, 1, ran.stderr)
         t.regex(ran.stdout, /REJECTED/)
+        t.notRegex(ran.stdout, /known weakness/)
     }
 })
 

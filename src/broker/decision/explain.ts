@@ -6,7 +6,7 @@ import { type Check, Checks } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import { authenticate } from '#evidence/authenticate.ts'
-import type { Claims } from '#evidence/verdict.ts'
+import type { Claims, Weakness } from '#evidence/verdict.ts'
 import type { Authentic, Verifier } from '#evidence/verifier.ts'
 import { type Decision, decide, type Question } from './decide.ts'
 import type { Rule } from './policies.ts'
@@ -23,6 +23,7 @@ export interface Explanation {
         readonly authentic: boolean
         readonly checks: readonly Check[]
         readonly claims: Claims | null
+        readonly weaknesses: readonly Weakness[]
     }
     /** Null: there is no such resource, and the rules are asked about an opaque one. */
     readonly resource: {
@@ -121,6 +122,7 @@ const describe = (verifier: Verifier, checks: Checks, authentic: Authentic | nul
     authentic: authentic !== null,
     checks: checks.all(),
     claims: authentic?.claims ?? null,
+    weaknesses: authentic?.weaknesses ?? [],
 })
 
 const explainRule = (

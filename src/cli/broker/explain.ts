@@ -8,6 +8,7 @@ import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
 import { formatResourcePath, parseResourcePath } from '#kbs/messages.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { columns, print, printJson, styled } from '../term.ts'
+import { showWeaknesses } from '../weaknesses.ts'
 import { admin, DATA_OPTION, urlPath } from './admin.ts'
 
 export const command = define({
@@ -48,6 +49,7 @@ function show({
         ...evidence.checks.map(({ name, result, detail }) => [MARKS[result], name, detail]),
         ['-', 'freshness', freshness],
     ])
+    showWeaknesses(evidence.weaknesses)
 
     step('reference sets', references.length === 0 ? 'there are none, or they were not reached' : '')
     for (const { name, matches, check, detail, checks } of references) {

@@ -36,7 +36,7 @@ export const command = define({
         'Nothing in this chain can be revoked, and nothing says how old the firmware is: `sev validate` does.\n' +
         'Exit status: 0 the platform is AMD’s, 1 it is not, 2 usage, 3 undecided (the chip’s certificate without signature).',
     async run(args) {
-        const { CHAIN_CHECKS, verifyChain } = await sevOwner()
+        const { CHAIN_CHECKS, verifyChain, weaknessesOf } = await sevOwner()
         const { files, trust } = await readPlatform(args)
         const checks = new Checks(CHAIN_CHECKS)
         let ending: Ending = { verdict: 'accepted' }
@@ -46,6 +46,7 @@ export const command = define({
         } catch (error) {
             ending = verdictOf(error)
         }
+        const weaknesses = platform ? weaknessesOf({ line: platform.line, chips: false }) : []
         const claims = platform && {
             line: platform.line,
             chip: platform.chip,
@@ -53,8 +54,11 @@ export const command = define({
             fingerprint: platform.fingerprint,
             rootIsAmd: platform.line !== null,
         }
-        if (args.json) printJson({ ...ending, checks: checks.all(), claims })
-        else showChecks(checks.all(), lastLine(ending, platform ? WHOSE[platform.line ? 'amd' : 'other'] : undefined))
+        if (args.json) printJson({ ...ending, checks: checks.all(), claims, weaknesses })
+        else {
+            const last = lastLine(ending, platform ? WHOSE[platform.line ? 'amd' : 'other'] : undefined)
+            showChecks(checks.all(), weaknesses, last)
+        }
         return exitOf(ending)
     },
 })

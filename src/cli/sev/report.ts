@@ -3,6 +3,7 @@
 
 import { Checks } from '#core/checks.ts'
 import { coreError } from '#core/errors.ts'
+import type { Weakness } from '#evidence/verdict.ts'
 import { sevOwner } from '#plugins.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
 import { note, printJson } from '../term.ts'
@@ -54,7 +55,8 @@ export const command = define({
         'A launch record denies what contradicts it; what agrees with it is no more than authentic.\n' +
         'Exit status: 0 accepted (or authentic with --authentic-only), 1 rejected, 2 usage, 3 undecided or nothing was expected.',
     async run(args) {
-        const { CHAIN_CHECKS, DIGEST_SIZE, REPORT_SIZE, readPolicy, verifyChain, verifyReport } = await sevOwner()
+        const { CHAIN_CHECKS, DIGEST_SIZE, REPORT_SIZE, readPolicy, verifyChain, verifyReport, weaknessesOf } =
+            await sevOwner()
         const digests = args.launchDigest.map((text) => readSized(text, '--launch-digest', DIGEST_SIZE))
         const nonce = args.nonce === undefined ? null : readSized(args.nonce, '--nonce', 16)
         if (args.policy !== undefined) readPolicy(args.policy)
@@ -65,6 +67,7 @@ export const command = define({
         const isExpected = digests.length > 0 || nonce !== null || args.policy !== undefined
         let ending: Ending = { verdict: isExpected ? 'accepted' : 'authentic' }
         let claims: object | null = null
+        let weaknesses: readonly Weakness[] = []
         try {
             const platform = verifyChain(files, trust, checks)
             const { report } = checks.run('report', () => {
@@ -72,6 +75,7 @@ export const command = define({
                     throw coreError('ERR_LENGTH', `expected ${REPORT_SIZE} bytes, got ${bytes.length}`)
                 return { report: verifyReport(bytes, platform.pek), detail: 'signed by PEK' }
             })
+            weaknesses = weaknessesOf({ line: platform.line, chips: false })
             claims = {
                 launchDigest: report.digest.toString('hex'),
                 nonce: report.nonce.toString('hex'),
@@ -89,8 +93,8 @@ export const command = define({
         } catch (error) {
             ending = verdictOf(error)
         }
-        if (args.json) printJson({ ...ending, checks: checks.all(), claims })
-        else showChecks(checks.all(), lastLine(ending, TEXTS[ending.verdict]))
+        if (args.json) printJson({ ...ending, checks: checks.all(), claims, weaknesses })
+        else showChecks(checks.all(), weaknesses, lastLine(ending, TEXTS[ending.verdict]))
         return ending.verdict === 'authentic' && args.authenticOnly ? 0 : exitOf(ending)
     },
 })

@@ -3,7 +3,9 @@
 
 import type { Check } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
+import type { Weakness } from '#evidence/verdict.ts'
 import { columns, hint, print, type Styled, styled } from '../term.ts'
+import { showWeaknesses } from '../weaknesses.ts'
 
 const MARKS = { pass: 'ok', fail: 'FAIL', skipped: '-' } as const
 
@@ -18,9 +20,10 @@ export function verdictOf(error: unknown): Ending {
     return { verdict: error.exit === 3 ? 'undecided' : 'rejected', code: error.code }
 }
 
-export function showChecks(checks: readonly Check[], last: string | Styled): void {
+export function showChecks(checks: readonly Check[], weaknesses: readonly Weakness[], last: string | Styled): void {
     const rows = checks.map(({ name, result, detail }) => [MARKS[result], name, detail])
     for (const line of columns(rows, '  ')) print(line)
+    showWeaknesses(weaknesses)
     print(last)
     for (const { hint: text } of checks) if (text) hint(text)
 }
