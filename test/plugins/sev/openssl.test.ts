@@ -2,21 +2,23 @@
 // HMAC, and the two kinds of signatures.
 // SPDX-License-Identifier: Apache-2.0
 
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { ALGORITHMS } from '#plugins/sev/algorithms.ts'
 import { parseAmdCertificate } from '#plugins/sev/amd-certs.ts'
-import { parseCertificate } from '#plugins/sev/certs.ts'
+import { isSignedBy, parseCertificate } from '#plugins/sev/certs.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
 import { deriveKey } from '#plugins/sev/kdf.ts'
 import { launchMeasure } from '#plugins/sev/launch-measure.ts'
 import { aesCtr, newSession, SESSION } from '#plugins/sev/session.ts'
 import { run } from '../../cli/run.ts'
 import { temporaryFolder } from '../../folder.ts'
-import { programs } from '../../machine.ts'
+import { programs, vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
-import { FIRMWARE, minted } from './minted.ts'
+import { fixture } from './manifest.ts'
+import { FIRMWARE, flipped, minted } from './minted.ts'
 
 const possible = needs(programs('openssl'))
 
@@ -104,21 +106,64 @@ possible('a launch measurement', async (t) => {
     t.is(await hmac(t, tik, message), hex(launchMeasure(tik, { ...FIRMWARE, policy: 0x3f01_0003, digest, nonce })))
 })
 
+/** Whether OpenSSL's program finds this signature good; it is given as the certificate has it. */
+async function verdict(
+    t: ExecutionContext,
+    { key, body, field, digest }: { key: KeyObject; body: Uint8Array; field: Buffer; digest: 'sha256' | 'sha384' },
+): Promise<boolean> {
+    const { modulusLength } = key.asymmetricKeyDetails ?? {}
+    const value = modulusLength
+        ? Buffer.from(field.subarray(0, modulusLength / 8)).reverse()
+        : derSignature(field.subarray(0, 48), field.subarray(72, 72 + 48))
+    const salt = ['rsa_padding_mode:pss', `rsa_pss_saltlen:${digest.slice(3) === '384' ? 48 : 32}`]
+    const { code, stdout, stderr } = await run('openssl', [
+        ...['dgst', `-${digest}`, '-verify', file(pem(key)), '-signature', file(value)],
+        ...(modulusLength ? [...salt, `rsa_mgf1_md:${digest}`].flatMap((option) => ['-sigopt', option]) : []),
+        file(body),
+    ])
+    t.is(/^Verified OK/.test(stdout), code === 0, stderr)
+    return code === 0
+}
+
 possible('RSA-PSS: what AMD’s and our keys sign', async (t) => {
     const { body, signature } = parseAmdCertificate(certificates.ask)
-    const options = [
-        '-sigopt',
-        'rsa_padding_mode:pss',
-        '-sigopt',
-        'rsa_pss_saltlen:48',
-        '-sigopt',
-        'rsa_mgf1_md:sha384',
-    ]
-    const key = file(pem(createPublicKey(keys.ark)))
-    const value = file(Buffer.from(signature).reverse())
-    const verdict = await openssl(t, 'dgst', '-sha384', ...options, '-verify', key, '-signature', value, file(body))
-    t.regex(verdict.toString(), /Verified OK/)
+    const made = { key: createPublicKey(keys.ark), body, field: signature, digest: 'sha384' } as const
+    t.true(await verdict(t, made))
+    t.false(await verdict(t, { ...made, body: flipped(body, 800) }))
 })
+
+for (const line of ['naples', 'rome', 'milan', 'genoa', 'turin'])
+    needs(programs('openssl'), vectors('sev/fixtures/sev-certs'))(`AMD’s own signatures: ${line}`, async (t) => {
+        const [ark, ask] = ['ark', 'ask'].map((name) => parseAmdCertificate(real(line, name)))
+        if (!ark || !ask) return t.fail()
+        for (const { body, signature: field } of [ark, ask]) {
+            const issued = { key: ark.publicKey, body, field, digest: DIGESTS[ark.bits] ?? 'sha256' }
+            t.true(await verdict(t, issued))
+            t.false(await verdict(t, { ...issued, digest: issued.digest === 'sha256' ? 'sha384' : 'sha256' }))
+        }
+    })
+
+for (const line of ['naples', 'rome'])
+    needs(programs('openssl'), vectors('sev/fixtures/sev-certs'))(`a real platform’s P-384: ${line}`, async (t) => {
+        const ask = parseAmdCertificate(real(line, 'ask'))
+        const [cek, pek, oca, pdh] = ['cek', 'pek', 'oca', 'pdh'].map((name) => parseCertificate(real(line, name)))
+        if (!cek || !pek || !oca || !pdh) return t.fail()
+        for (const { of, by, key } of [
+            { of: cek, by: 'ASK', key: ask.publicKey },
+            { of: pek, by: 'CEK', key: cek.publicKey },
+            { of: pek, by: 'OCA', key: oca.publicKey },
+            { of: pdh, by: 'PEK', key: pek.publicKey },
+            { of: oca, by: 'OCA', key: oca.publicKey },
+        ] as const) {
+            const found = of.signatures.find(({ usage }) => usage === by)
+            if (!found) return t.fail(`${of.usage} has no signature of ${by}`)
+            const digest = ALGORITHMS[found.algorithm].hash
+            if (!digest) return t.fail(found.algorithm)
+            const body = of.bytes.subarray(0, 0x414)
+            t.true(await verdict(t, { key, body, field: found.value, digest }), `${by} → ${of.usage}`)
+            t.true(isSignedBy(of, by, key))
+        }
+    })
 
 possible('ECDSA: the report that a processor signs', async (t) => {
     const own = newSession(createPublicKey(keys.pdh), 3)
@@ -126,22 +171,19 @@ possible('ECDSA: the report that a processor signs', async (t) => {
     launch.measure()
     launch.finish()
     const report = launch.report(randomBytes(16))
-    const number = (at: number) => derInteger(Buffer.from(report.subarray(at, at + 48)).reverse())
-    const content = Buffer.concat([number(0x40), number(0x40 + 72)])
-    const key = file(pem(createPublicKey(createPrivateKey(pem(keys.pek)))))
-    const value = file(Buffer.concat([Buffer.from([0x30, content.length]), content]))
-    const verdict = await openssl(
-        t,
-        'dgst',
-        '-sha256',
-        '-verify',
-        key,
-        '-signature',
-        value,
-        file(report.subarray(0, 52)),
-    )
-    t.regex(verdict.toString(), /Verified OK/)
+    const made = { key: createPublicKey(keys.pek), body: report.subarray(0, 52), digest: 'sha256' } as const
+    t.true(await verdict(t, { ...made, field: report.subarray(0x40) }))
 })
+
+const DIGESTS: Readonly<Record<number, 'sha256' | 'sha384'>> = { 2048: 'sha256', 4096: 'sha384' }
+
+const real = (line: string, name: string): Buffer => fixture(`fixtures/sev-certs/${line}/${name}.cert`)
+
+/** Of two numbers, little-endian. */
+function derSignature(...numbers: readonly Buffer[]): Buffer {
+    const content = Buffer.concat(numbers.map((number) => derInteger(Buffer.from(number).reverse())))
+    return Buffer.concat([Buffer.from([0x30, content.length]), content])
+}
 
 function derInteger(bytes: Buffer): Buffer {
     let start = 0
