@@ -10,7 +10,6 @@ import { signature } from '#core/launch/vcpu.ts'
 import { profileRow, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
 import type { LaunchBroker, RegisteredGuest } from '#evidence/launch.ts'
-import { weaknessText } from '#evidence/verdict.ts'
 import { type ChainFiles, readChain } from './chain.ts'
 import { requireRoom } from './client-entry.ts'
 import { sevError } from './errors.ts'
@@ -19,7 +18,7 @@ import { launchDigest } from './launch-digest.ts'
 import { LEAST_API, requireFirmware } from './launch-measure.ts'
 import { readPolicy, requirePolicy } from './policy.ts'
 import { DISK_GUID, encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
-import { weaknessesOf as published } from './weaknesses.ts'
+import { weaknessesOf as attacksOn } from './weaknesses.ts'
 
 /** What lasts of a registration; bytes in hex or base64. */
 export interface Terms {
@@ -170,7 +169,9 @@ function weaknessesOf({ es, roots, chips }: Terms): readonly string[] {
     return [
         ...(es ? [] : ['nothing of its processors is measured: the host chooses where they start']),
         ...(roots ? ['the roots are the owner’s own: they say nothing of AMD’s hardware'] : []),
-        ...published({ line: null, chips: chips !== null }).map(weaknessText),
+        ...attacksOn({ line: null, chips: chips !== null }).map(
+            ({ name, means, published, source }) => `${name} (${published}, ${source}): ${means}`,
+        ),
     ]
 }
 

@@ -23,10 +23,6 @@ export interface Weakness {
     readonly source: string
 }
 
-/** One line of it, for a person. */
-export const weaknessText = ({ name, means, published, source }: Weakness): string =>
-    `${name} (${published}, ${source}): ${means}`
-
 export interface Judgement {
     readonly verdict: Verdict
     readonly tee: string
