@@ -49,7 +49,11 @@ export function register(body: unknown, broker: LaunchBroker | null): Registered
     const terms = readTerms(asked, es, firmware)
     requireFirmware(terms.least, LEAST_API)
     trustOf(terms)
-    return { terms: { ...terms }, secrets: readSecrets(asked, terms, broker), weaknesses: weaknessesOf(terms) }
+    return {
+        terms: { ...terms },
+        secrets: readSecrets(asked, terms, broker),
+        weaknesses: weaknessesOf(terms, broker !== null),
+    }
 }
 
 function readTerms(asked: Registration, es: boolean, firmware: Firmware | null): Terms {
@@ -165,10 +169,34 @@ function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: La
     }
 }
 
-function weaknessesOf({ es, roots, chips }: Terms): readonly string[] {
+// Of a guest that gets a key: also what the floor of the broker has against it, or it would get nothing and nobody knew why.
+function weaknessesOf({ es, policy, roots, chips }: Terms, hasKey: boolean): readonly string[] {
+    const doubts: readonly { found: boolean; text: string; floor: `insecure${string}` }[] = [
+        {
+            found: !es,
+            text: 'nothing of its processors is measured: the host chooses where they start',
+            floor: 'insecureUnmeasuredCpuState',
+        },
+        {
+            found: roots !== null,
+            text: 'the roots are the owner’s own: they say nothing of AMD’s hardware',
+            floor: 'insecureCustomRoot',
+        },
+        {
+            found: hasKey && !readPolicy(policy).noSend,
+            text: 'the policy has no NOSEND (0x8): the host may send the guest, with its key, to another platform',
+            floor: 'insecureMigration',
+        },
+        {
+            found: hasKey && chips === null,
+            text: 'no chip is named: any of AMD’s would do',
+            floor: 'insecureNoRevocation',
+        },
+    ]
     return [
-        ...(es ? [] : ['nothing of its processors is measured: the host chooses where they start']),
-        ...(roots ? ['the roots are the owner’s own: they say nothing of AMD’s hardware'] : []),
+        ...doubts.flatMap(({ found, text, floor }) =>
+            found ? `${text}${hasKey ? `; it gets nothing unless a rule says @${floor}` : ''}` : [],
+        ),
         ...attacksOn({ line: null, chips: chips !== null }).map(
             ({ name, means, published, source }) => `${name} (${published}, ${source}): ${means}`,
         ),

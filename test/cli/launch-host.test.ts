@@ -174,6 +174,29 @@ for (const { name, words, says } of [
         t.regex(stderr, says)
     })
 
+for (const { name, words, policy, says } of [
+    { name: 'without a broker', words: ['--secret', `luks-key:${key}`], policy: 7, says: /SEVered/ },
+    {
+        name: 'for a broker',
+        words: ['--broker-url', broker.url, '--allow-path', 'web/*/*'],
+        policy: 15,
+        says: /SEVered/,
+    },
+    {
+        name: 'for a broker, by a policy that lets it be sent',
+        words: ['--broker-url', broker.url, '--allow-path', 'web/*/*', '--policy', '7'],
+        policy: 7,
+        says: /hint: the policy has no NOSEND .*; it gets nothing unless a rule says @insecureMigration/,
+    },
+])
+    test(`register: the policy of a guest ${name}`, async (t) => {
+        const digest = ['--launch-digest', 'ab'.repeat(32)]
+        const { code, stdout, stderr } = await launch('register', newUuid(), ...digest, ...words, '--json')
+        t.is(code, 0, stderr)
+        t.is(JSON.parse(stdout).terms.policy, policy)
+        t.regex(stderr, says)
+    })
+
 const USUAL = ['--qmp', join(folder, 'none'), '--service', broker.url, '--vm', newUuid()]
 
 for (const { name, words, says } of [

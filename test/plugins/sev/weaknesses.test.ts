@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
+import { sevLaunch } from '#plugins/sev/launch-service.ts'
 import { WEAKNESSES, weaknessesOf } from '#plugins/sev/weaknesses.ts'
 
 const GLITCH = 'One Glitch to Rule Them All'
@@ -20,6 +21,32 @@ for (const { line, chips, want } of [
     test(`weaknesses: ${line ?? 'any line'}${chips ? ', its chips are named' : ''}`, (t) => {
         t.deepEqual(
             weaknessesOf({ line, chips }).map(({ name }) => name),
+            want,
+        )
+    })
+
+const BROKER = { url: 'https://kbs.example', pins: [`sha256/${'A'.repeat(43)}=`], allowPaths: ['web/*/*'] }
+const CHIPS = { chips: ['ab'.repeat(32)] }
+const WITHOUT_ES = { policy: 3, 'insecure-unmeasured-cpu-state': true }
+const SECRETS = { secrets: [{ type: 'luks-passphrase', passphrase: 'correct horse' }] }
+
+// What the floor of its broker would have against it: each switch once, and none for a guest that asks no broker.
+for (const { name, asked, broker, want } of [
+    { name: 'without a key, nothing', asked: { ...WITHOUT_ES, ...SECRETS }, broker: null, want: [] },
+    { name: 'with NOSEND and a chip, nothing', asked: { policy: 15, ...CHIPS }, broker: BROKER, want: [] },
+    { name: 'without NOSEND', asked: { policy: 7, ...CHIPS }, broker: BROKER, want: ['insecureMigration'] },
+    { name: 'on any chip', asked: { policy: 15 }, broker: BROKER, want: ['insecureNoRevocation'] },
+    {
+        name: 'without ES and NOSEND, on any chip',
+        asked: WITHOUT_ES,
+        broker: BROKER,
+        want: ['insecureUnmeasuredCpuState', 'insecureMigration', 'insecureNoRevocation'],
+    },
+])
+    test(`a registration names what a rule must say: ${name}`, (t) => {
+        const { weaknesses } = sevLaunch.register({ 'launch-digests': ['ab'.repeat(32)], ...asked }, broker)
+        t.deepEqual(
+            weaknesses.flatMap((text) => /unless a rule says @(\w+)$/.exec(text)?.[1] ?? []),
             want,
         )
     })

@@ -23,7 +23,11 @@ const files = (describe: string) => ({ type: 'array', string: true, default: NO_
 
 const OPTIONS = {
     ...DATA_OPTION,
-    policy: { type: 'number', default: 7, describe: 'the policy of the launch: 7 for SEV-ES, 3 for SEV' },
+    policy: {
+        type: 'number',
+        describe:
+            'the policy of the launch: 7 for SEV-ES, 3 for SEV; 15 and 11 where the host may not send the guest to another platform either [7; with --broker-url 15]',
+    },
     secret: {
         type: 'array',
         string: true,
@@ -76,7 +80,7 @@ export const command = define({
             'by what `measure sev-es` printed; from the fourth start on, you are asked',
         ],
         [
-            '7c9e6679-7425-40de-944b-e07fc1f90ae7 --launch-digest 07f7ab… --policy 15 --broker-url https://kbs.example:8443 --allow-path "web/*/*"',
+            '7c9e6679-7425-40de-944b-e07fc1f90ae7 --launch-digest 07f7ab… --broker-url https://kbs.example:8443 --allow-path "web/*/*"',
             'with a key of each launch: the rest it gets from this broker, as other guests do',
         ],
     ],
@@ -132,7 +136,7 @@ function checkBroker({ brokerUrl, allowPath, clientSeconds, secret }: Args<typeo
 /** The digests: computed here, of the owner's own files, or given. */
 async function readGuest(args: Args<typeof OPTIONS>) {
     const { DIGEST_SIZE, readPolicy } = await sevOwner()
-    const { policy, launchDigest, firmware, areaSize } = args
+    const { policy = policyOf(args), launchDigest, firmware, areaSize } = args
     if (launchDigest.length > 0 === (firmware !== undefined))
         throw coreError('ERR_USAGE', 'say which guest it must be: --firmware and what goes with it, or --launch-digest')
     if (firmware === undefined) {
@@ -152,6 +156,9 @@ async function readGuest(args: Args<typeof OPTIONS>) {
     if (!area) throw coreError('ERR_USAGE', `${firmware} has no area for secrets: nothing could be injected`)
     return { policy, 'launch-digests': [toHex(digest)], 'secret-area': area.size }
 }
+
+// The broker's floor has something against a guest that may be sent elsewhere: such a key would open nothing.
+const policyOf = ({ brokerUrl }: Args<typeof OPTIONS>): number => (brokerUrl === undefined ? 7 : 15)
 
 function settings(args: Args<typeof OPTIONS>): Record<string, unknown> {
     const blobs = (paths: readonly string[]) =>
