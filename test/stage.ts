@@ -68,20 +68,9 @@ export async function trustWords(tee: string, vendor: string): Promise<string[]>
 }
 
 export async function openStage(config = '[drivers]\nspacingMs = 0\n', tee = 'snp'): Promise<Stage> {
-    const folder = mkdtempSync(join(tmpdir(), 'guest-attest-stage-'))
-    const [vendor, configFolder, data] = ['vendor', 'etc', 'broker'].map((name) => join(folder, name)) as [
-        string,
-        string,
-        string,
-    ]
-    mkdirSync(configFolder)
-    writeFileSync(join(configFolder, 'config.toml'), config, { mode: 0o644 })
-    const env = {
-        GUEST_ATTEST_CONFIG: configFolder,
-        PATH: [PROGRAMS, join(process.execPath, '..'), process.env['PATH'], '/usr/sbin', '/sbin'].join(delimiter),
-    }
-    const cli = (...args: readonly string[]): Promise<Ran> =>
-        must(run(process.execPath, [MAIN, ...args], { env }), args)
+    const ground = openGround(config)
+    const { folder, env, cli } = ground
+    const vendor = join(folder, 'vendor')
     const guest = (command: readonly string[], options: GuestOptions = {}): Promise<Ran> => {
         const { emulate = [], measurement = MEASUREMENT, ...rest } = options
         const own = EMULATE[tee] ?? []
@@ -96,9 +85,8 @@ export async function openStage(config = '[drivers]\nspacingMs = 0\n', tee = 'sn
     await must(guest([process.execPath, MAIN, 'evidence', '--report-data', 'hex:00', '--out', evidence]), ['evidence'])
 
     const trust = await trustWords(tee, vendor)
-    const server = brokerProcess(data, trust, env)
-    await server.start('127.0.0.1:0')
-    const broker = (...args: readonly string[]): Promise<Ran> => cli('broker', ...args, '--data', data)
+    const serving = await ground.serve(trust)
+    const { broker, url, pin } = serving
     const policy = join(folder, 'policy.cedar')
     writeFileSync(policy, POLICY)
     await broker('put', KEY_PATH, '--random')
@@ -113,27 +101,50 @@ export async function openStage(config = '[drivers]\nspacingMs = 0\n', tee = 'sn
         'firmware+kernel+initrd+cmdline',
     )
     await broker('policy', 'put', 'disks', policy)
-    await cli('trust', 'add', server.url(), '--pin', server.pin(), '--allow-path', 'default/luks/*')
+    await cli('trust', 'add', url, '--pin', pin, '--allow-path', 'default/luks/*')
+    return { ...ground, ...serving, tee, vendor, trust, guest }
+}
 
+/** A stage on which nobody is trusted yet, and nobody serves. */
+export interface Ground extends Pick<Stage, 'folder' | 'config' | 'data' | 'env' | 'cli'> {
+    /** Its broker, with these options more; it ends with `close`. */
+    serve(options?: readonly string[]): Promise<ServingBroker>
+}
+
+export type ServingBroker = Pick<Stage, 'url' | 'pin' | 'broker' | 'killBroker' | 'startBroker' | 'brokerLog' | 'close'>
+
+export function openGround(config: string): Ground {
+    const folder = mkdtempSync(join(tmpdir(), 'guest-attest-stage-'))
+    const [configFolder, data] = [join(folder, 'etc'), join(folder, 'broker')]
+    mkdirSync(configFolder)
+    writeFileSync(join(configFolder, 'config.toml'), config, { mode: 0o644 })
+    const env = {
+        GUEST_ATTEST_CONFIG: configFolder,
+        PATH: [PROGRAMS, join(process.execPath, '..'), process.env['PATH'], '/usr/sbin', '/sbin'].join(delimiter),
+    }
+    const cli = (...args: readonly string[]): Promise<Ran> =>
+        must(run(process.execPath, [MAIN, ...args], { env }), args)
     return {
         folder,
-        tee,
-        vendor,
-        trust,
         config: configFolder,
         data,
-        url: server.url(),
-        pin: server.pin(),
         env,
         cli,
-        guest,
-        broker,
-        killBroker: server.kill,
-        startBroker: () => server.start(new URL(server.url()).host),
-        brokerLog: server.log,
-        async close() {
-            await server.kill('SIGTERM')
-            rmSync(folder, { recursive: true, force: true })
+        async serve(options = []) {
+            const server = brokerProcess(data, options, env)
+            await server.start('127.0.0.1:0')
+            return {
+                url: server.url(),
+                pin: server.pin(),
+                broker: (...args) => cli('broker', ...args, '--data', data),
+                killBroker: server.kill,
+                startBroker: () => server.start(new URL(server.url()).host),
+                brokerLog: server.log,
+                async close() {
+                    await server.kill('SIGTERM')
+                    rmSync(folder, { recursive: true, force: true })
+                },
+            }
         },
     }
 }

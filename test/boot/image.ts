@@ -2,8 +2,9 @@
 // builder makes them. Kept between runs by the hash of the recipe.
 // SPDX-License-Identifier: Apache-2.0
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { cached, hashOf, sh } from './shell.ts'
 
 export type Flavour = 'initramfs-tools' | 'dracut'
@@ -41,6 +42,28 @@ export function kernelOf(root: string): { version: string; path: string } {
     const [name = ''] = readdirSync(join(root, 'boot')).filter((file) => file.startsWith('vmlinuz-'))
     return { version: name.slice('vmlinuz-'.length), path: join(root, 'boot', name) }
 }
+
+const SECRETS_MODULE = fileURLToPath(new URL('guest/efi_secret.c', import.meta.url))
+
+/** The module that shows injected secrets, which no kernel of Debian has. @returns the file */
+export function secretsModule(version: string): Promise<string> {
+    return cached('efi-secret', hashOf([version], [SECRETS_MODULE]), async (path) => {
+        const root = await compilerRoot(version)
+        const source = join(root, 'build')
+        rmSync(source, { recursive: true, force: true })
+        mkdirSync(source)
+        copyFileSync(SECRETS_MODULE, join(source, 'efi_secret.c'))
+        writeFileSync(join(source, 'Makefile'), 'obj-m := efi_secret.o\n')
+        await sh(['chroot', root, 'make', '-C', `/usr/src/linux-headers-${version}`, 'M=/build', 'modules'])
+        await sh(['strip', '--strip-debug', '-o', path, join(source, 'efi_secret.ko')])
+    })
+}
+
+// Where the mirror has these headers no more, the roots in the cache are older than what it has: remove them.
+const compilerRoot = (version: string): Promise<string> =>
+    cached('compiler', hashOf([version, ...OPTIONS]), async (path) => {
+        await sh(['mmdebstrap', ...OPTIONS, `--include=make,linux-headers-${version}`, 'trixie', path, mirror()])
+    })
 
 /** A command inside a root, with its /proc, /dev and /sys; the mounts end with it. */
 export const inRoot = (root: string, command: string, env: NodeJS.ProcessEnv = {}): Promise<string> =>

@@ -54,10 +54,12 @@ export interface KnownBroker {
 }
 
 /** Where nothing is known yet: each boot brings its own. */
-const NOBODY: KnownBroker = { url: 'https://10.0.2.2:8443', pin: `sha256/${'A'.repeat(43)}=` }
+export const NOBODY: KnownBroker = { url: 'https://10.0.2.2:8443', pin: `sha256/${'A'.repeat(43)}=` }
 
 export interface VolumeOptions {
     readonly path?: string
+    /** The GUID of what was injected, instead of a broker's key. */
+    readonly secret?: string
     readonly deadlineS?: number
 }
 
@@ -72,11 +74,12 @@ export const trustFile = ({ url, pin }: KnownBroker): Record<string, Entry> => (
 export function guestFiles(
     { frontEnd, profile }: InitrdKind,
     { url, pin }: KnownBroker,
-    { path = 'default/luks/root', deadlineS = 300 }: VolumeOptions = {},
+    { path = 'default/luks/root', secret, deadlineS = 300 }: VolumeOptions = {},
 ): Record<string, Entry> {
     if (frontEnd === 'tang') return {}
-    const volume = { uuid: ROOT_UUID, servers: [url], path, frontEnd, profile, deadlineS, root: true }
-    const network = url.startsWith('vsock:') ? 'no' : 'yes'
+    const opens = secret === undefined ? { servers: [url], path } : { secret }
+    const volume = { uuid: ROOT_UUID, ...opens, frontEnd, profile, deadlineS, root: true }
+    const network = url.startsWith('vsock:') || secret !== undefined ? 'no' : 'yes'
     return {
         ...trustFile({ url, pin }),
         'etc/guest-attest/volumes.d/root.toml': { bytes: formatVolume(parseVolume(volume, 'root.toml')) },

@@ -17,6 +17,13 @@ export const PASSPHRASE = 'correct-horse-battery-staple'
 
 export type Bind = 'ours' | 'clevis' | 'tang'
 
+/** An injected secret that clevis opens with. */
+export interface Injected {
+    readonly guid: string
+    /** 32 bytes. */
+    readonly key: Buffer
+}
+
 export interface DiskOptions {
     /** How it is bound, one after the other. */
     readonly bind?: readonly Bind[]
@@ -25,6 +32,8 @@ export interface DiskOptions {
     /** What its root says of itself. */
     readonly marker?: string
     readonly passphrase?: string
+    /** Bound to it, too. */
+    readonly injected?: Injected
     /** A file system of its own, instead of one that says the marker. */
     readonly image?: string
     readonly uuid?: string
@@ -84,6 +93,7 @@ export function openKit(folder: string, boot: BootStage, busyboxRoot: string): K
                 else if (key && how === 'clevis') await bindClevis(boot, disk, passphraseFile, path, key)
                 else if (key) await bindOurs(disk, passphraseFile, path, key, secrets)
             }
+            if (options.injected) await bindInjected(boot, disk, passphraseFile, options.injected)
             for (const text of key ? (['hex', 'base64', 'base64url', 'latin1'] as const) : [])
                 secrets.add(String(key?.toString(text)))
             return disk
@@ -108,6 +118,13 @@ async function bindClevis(boot: BootStage, disk: string, passphrase: string, pat
     await sh(['clevis', 'luks', 'bind', '-y', '-k', passphrase, '-d', disk, 'kbs', JSON.stringify(config)], {
         env: boot.stage.env,
     })
+}
+
+async function bindInjected({ stage }: BootStage, disk: string, passphrase: string, { guid, key }: Injected) {
+    const keyFile = `${disk}.injected`
+    writeFileSync(keyFile, key, { mode: 0o600 })
+    const config = JSON.stringify({ guid, key_file: keyFile })
+    await sh(['clevis', 'luks', 'bind', '-y', '-k', passphrase, '-d', disk, 'sev', config], { env: stage.env })
 }
 
 /** As `luks bind` does it, with a resource that is at hand. */

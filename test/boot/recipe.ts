@@ -15,7 +15,7 @@ import { type Booted, boot, USER_NETWORK } from './qemu.ts'
 import { installedRoot } from './root.ts'
 import type { Built } from './row.ts'
 import { sh } from './shell.ts'
-import { chipFiles, HOST } from './stage.ts'
+import { HOST } from './stage.ts'
 import { systemFiles, systemImage } from './system.ts'
 
 /** As it stands there, but for `reboot`: the host looks for the new initrd first. */
@@ -29,7 +29,7 @@ guest-attest luks enroll /dev/vda --url ${url} --pin ${pin} \\
 
 /** @returns both boots as one: the consoles one after the other */
 export async function recipeBoots(kit: Kit, built: Built, name: string): Promise<Booted> {
-    const { stage, port } = kit.boot
+    const { stage, port, chip } = kit.boot
     const path = pathOf(name)
     const bare = await installedRoot('initramfs-tools', [])
     const { version } = kernelOf(bare)
@@ -40,7 +40,7 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
     const packages = readdirSync(join(built.root, 'packages'))
     const image = await systemImage(kit, bare, name, {
         ...systemFiles(run),
-        ...chipFiles(stage, MEASUREMENT),
+        ...chip(MEASUREMENT),
         'etc/crypttab': { bytes: `root UUID=${ROOT_UUID} none luks\n` },
         [`var/lib/initramfs-tools/${version}`]: { bytes: `${sha1(built.initrd)}  /boot/initrd.img-${version}\n` },
         'etc/fstab': { bytes: '/dev/mapper/root / ext4 defaults 0 1\n/dev/vdb /boot ext4 defaults 0 2\n' },
@@ -69,7 +69,7 @@ export async function recipeBoots(kit: Kit, built: Built, name: string): Promise
     if (!/RECIPE ENDS: 0/.test(first.console)) return first
     const initrd = kit.file(`${name}.initrd`)
     await sh(['debugfs', '-R', `dump /initrd.img-${version} ${initrd}`, bootDisk])
-    writeFileSync(initrd, withSegment(readFileSync(initrd), cpio(chipFiles(stage, MEASUREMENT))))
+    writeFileSync(initrd, withSegment(readFileSync(initrd), cpio(chip(MEASUREMENT))))
     const second = await boot({ ...machine, kernel: built.kernel, initrd, commandLine: 'root=/dev/mapper/root ro' })
     return {
         console: `${first.console}\nSECOND BOOT\n${second.console}`,

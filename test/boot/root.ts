@@ -7,7 +7,7 @@ import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import { baseRoot, type Flavour, inRoot, kernelOf } from './image.ts'
+import { baseRoot, type Flavour, inRoot, kernelOf, secretsModule } from './image.ts'
 import { cached, filesBelow, hashOf, sh } from './shell.ts'
 
 const GUEST = fileURLToPath(new URL('guest', import.meta.url))
@@ -73,9 +73,14 @@ export async function installedRoot(flavour: Flavour, packages: readonly string[
             mkdirSync(dirname(join(path, to)), { recursive: true })
             copyFileSync(join(GUEST, from === 'mark2' ? 'mark' : from), join(path, to))
         }
+        const { version } = kernelOf(path)
+        const modules = join(path, 'usr/lib/modules', version, 'updates')
+        mkdirSync(modules, { recursive: true })
+        copyFileSync(await secretsModule(version), join(modules, 'efi_secret.ko'))
         mkdirSync(join(path, 'packages'))
         for (const file of packages) copyFileSync(file, join(path, 'packages', basename(file)))
-        if (packages.length > 0) await inRoot(path, 'dpkg -i /packages/*.deb', { INITRD: 'No' })
+        const install = packages.length > 0 ? 'dpkg -i /packages/*.deb' : ''
+        await inRoot(path, `depmod ${version}\n${install}`, { INITRD: 'No' })
     })
 }
 

@@ -7,7 +7,7 @@ import { cpio, type Entry, withSegment } from './cpio.ts'
 import { guestFiles, INITRDS, type InitrdKind, type InitrdName, ROOT_UUID, type VolumeOptions } from './initrds.ts'
 import { GOOD_MARKER, type Kit } from './kit.ts'
 import { type Booted, boot, type Machine, USER_NETWORK } from './qemu.ts'
-import { chipFiles, HOST } from './stage.ts'
+import { HOST } from './stage.ts'
 
 /** How a boot ends that is as it should be. */
 export type End =
@@ -44,6 +44,8 @@ export interface Prepared extends Partial<Pick<Machine, 'network' | 'types' | 'r
     readonly measurement?: string
     /** What the guest calls its broker; the broker of the stage unless told. */
     readonly url?: string
+    /** What its image trusts; the broker of the stage unless told. */
+    readonly pin?: string
     readonly volume?: VolumeOptions
     /** Further files of the initrd. */
     readonly files?: Readonly<Record<string, Entry>>
@@ -78,13 +80,13 @@ export async function runRow(row: Row, kit: Kit, built: Built): Promise<Ran> {
         writeFileSync(kit.file(`${row.name}.console`), booted.console)
         return { row, booted, faults: judge(row, booted, kit.secrets) }
     }
-    const { stage, port } = kit.boot
+    const { stage, port, chip } = kit.boot
     const prepared = await row.prepare?.(kit, built)
     if (!prepared) throw new TypeError(`${row.name}: nothing to boot`)
     const kind: InitrdKind = INITRDS[row.initrd]
-    const broker = { url: prepared.url ?? `https://${HOST}:${port}`, pin: stage.pin }
+    const broker = { url: prepared.url ?? `https://${HOST}:${port}`, pin: prepared.pin ?? stage.pin }
     const segment = cpio({
-        ...chipFiles(stage, prepared.measurement ?? MEASUREMENT),
+        ...chip(prepared.measurement ?? MEASUREMENT),
         ...guestFiles(kind, broker, prepared.volume),
         ...prepared.files,
     })

@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Row } from './row.ts'
+import { LAUNCHED } from './rows/launched.ts'
 import { OPENS } from './rows/opens.ts'
 import { SHUT } from './rows/shut.ts'
 import { TYPED } from './rows/typed.ts'
 
-export const ROWS: readonly Row[] = [...OPENS, ...SHUT, ...TYPED]
+export const ROWS: readonly Row[] = [...OPENS, ...LAUNCHED, ...SHUT, ...TYPED]
 
 /** One of each kind. The others differ in the builder, or are one more of their kind: they are booted with `--all`. */
 const EVERY_RUN: readonly string[] = [
@@ -16,10 +17,13 @@ const EVERY_RUN: readonly string[] = [
     'key socket, dracut',
     'key socket of a TDX guest, dracut',
     'clevis, dracut',
+    'injected passphrase of a SEV guest, initramfs-keyscript',
+    'proof of possession of a SEV guest, dracut-socket',
     'a broker by its DNS name, initramfs-keyscript',
     'data volumes after the boot',
     'wrong measurement, dracut-socket',
     'wrong measurement of a TDX guest',
+    'a SEV guest whose key was revoked',
     'null cipher in the header, initramfs-keyscript',
     'a disk that lies after the copy of its header',
     "the host's own LUKS disk, dracut-socket",

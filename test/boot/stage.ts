@@ -7,15 +7,21 @@ import { createSocket } from 'node:dgram'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join, relative } from 'node:path'
+import { LAUNCHED } from '#plugins.ts'
 import { openStage, type Stage } from '#test/stage.ts'
 import { startTang, type Tang } from '#test/tang.ts'
 import type { Entry } from './cpio.ts'
+import { type Launch, openLaunchStage } from './launched.ts'
 
 /** What a guest sees as the host that it runs on, in QEMU's user-mode network. */
 export const HOST = '10.0.2.2'
 
 export interface BootStage {
-    readonly stage: Stage
+    readonly stage: Pick<Stage, 'folder' | 'url' | 'pin' | 'env' | 'broker'>
+    /** The emulated chip's files in the initrd; none where guests are launched instead. */
+    chip(measurement: string): Record<string, Entry>
+    /** Of guests of SEV. @throws TypeError where guests are of another technology */
+    readonly launch: Launch
     readonly tang: Tang
     /** Of the broker, on the host. */
     readonly port: number
@@ -26,22 +32,29 @@ export interface BootStage {
     close(): Promise<void>
 }
 
-const POLICY = `@id("boot")
+/** AMD publishes no list of chips of SEV that are known to be broken. */
+const policyOf = (tee: string): string => `@id("boot")
 @insecureCustomRoot
+${tee === LAUNCHED.id ? '@insecureNoRevocation' : ''}
 permit (principal, action == Action::"release", resource)
 when { principal.references.contains("web") };
 `
 
 /** @param tee the technology of the guests that ask its broker */
 export async function openBootStage(tee: string): Promise<BootStage> {
-    const stage = await openStage(undefined, tee)
+    const stage = tee === LAUNCHED.id ? await openLaunchStage() : await openStage(undefined, tee)
     const tang = await startTang(stage.folder)
     const policy = join(stage.folder, 'boot.cedar')
-    writeFileSync(policy, POLICY)
+    writeFileSync(policy, policyOf(tee))
     await stage.broker('policy', 'put', 'boot', policy)
     const secrets = new Map<string, Buffer>()
     return {
         stage,
+        chip: (measurement) => ('vendor' in stage ? chipFiles(stage, measurement) : {}),
+        launch(...how) {
+            if ('launch' in stage) return stage.launch(...how)
+            throw new TypeError(`a guest of ${tee} is not launched`)
+        },
         tang,
         port: Number(new URL(stage.url).port),
         secrets,
@@ -60,8 +73,8 @@ export async function openBootStage(tee: string): Promise<BootStage> {
     }
 }
 
-/** The emulated chip's files in the initrd: its vendor's keys, and what was launched. */
-export function chipFiles({ tee, vendor }: Pick<Stage, 'tee' | 'vendor'>, measurement: string): Record<string, Entry> {
+/** Its vendor's keys, and what was launched. */
+function chipFiles({ tee, vendor }: Pick<Stage, 'tee' | 'vendor'>, measurement: string): Record<string, Entry> {
     const files = readdirSync(vendor, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
     return {
         'etc/guest-attest-emulator/launch.json': { bytes: JSON.stringify({ tee, options: { measurement } }) },

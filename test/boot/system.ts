@@ -14,7 +14,7 @@ import { GOOD_MARKER, type Kit, pathOf } from './kit.ts'
 import { fileDrive } from './qemu.ts'
 import type { Built, Prepared } from './row.ts'
 import { sh } from './shell.ts'
-import { chipFiles, HOST } from './stage.ts'
+import { HOST } from './stage.ts'
 
 /** Brings up a card by hand and leads a vsock port to the broker: what stands on the host where there is one. */
 const relayScript = (port: number): string => `
@@ -53,7 +53,7 @@ export async function dataGuest(kit: Kit, { root }: Built, name: string): Promis
         ...systemFiles(
             `echo "DATA: $(cat /data/marker), $(cat /data2/marker)" >/dev/console; guest-attest boot-report >/dev/console 2>&1`,
         ),
-        ...chipFiles(kit.boot.stage, MEASUREMENT),
+        ...kit.boot.chip(MEASUREMENT),
         ...trustFile(broker),
         'etc/crypttab': {
             bytes: [
