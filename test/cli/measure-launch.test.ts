@@ -309,7 +309,7 @@ test('whatever the firmware, the answer is one of ours', (t) => {
                     if (!(error instanceof AttestError)) throw error
                 }
         }),
-        { numRuns: 3500 },
+        { numRuns: 10_000 },
     )
     t.true(answers > 100, `${answers}`)
     t.is(words(1).length, 4)
