@@ -28,8 +28,8 @@ export interface Guest {
     /** Which kernel interface answers, and what was tried. */
     readonly probe: Probe
     /**
-     * Evidence that binds these bytes (1 to 64; padded as the technology says). What comes back has been checked to
-     * carry them.
+     * Evidence that binds these bytes (1 to 64; padded as the technology says): a report of the processor, which has been
+     * checked to carry them, or a proof that the guest has the key which its launch gave it.
      */
     evidence?(binding: Uint8Array, options?: EvidenceOptions): Promise<Evidence>
     /** A key that only this guest, on this chip, gets from the firmware. Use it through a KDF, and wipe it. */
@@ -81,7 +81,7 @@ export interface EvidenceOptions {
 /** The technology's own bytes, unchanged, and what the host gave with them. */
 export interface Evidence {
     readonly tee: TeeId
-    /** SNP: the attestation report, 1184 bytes. TDX: the quote, without what pads it. */
+    /** SNP: the attestation report, 1184 bytes. TDX: the quote, without what pads it. SEV: the proof of possession. */
     readonly report: Buffer
     /** SNP: the certificate table as the host stored it. Absent where the host gave none. */
     readonly certificates?: Buffer

@@ -37,10 +37,16 @@ export async function openGuest(args: GuestArgs, config: Config): Promise<Guest>
 }
 
 /** For whoever needs proof of a guest that can give none. */
-export const noEvidence = ({ tee }: Guest) =>
-    driverError('ERR_NO_TEE', `a guest of ${pluginOf(tee).title} cannot prove itself on this kernel`, {
-        hint: 'what its owner injected is there instead: guest-attest secrets list',
+export function noEvidence({ tee }: Pick<Guest, 'tee'>): AttestError {
+    const { title, launch } = pluginOf(tee)
+    if (!launch)
+        return driverError('ERR_NO_TEE', `a guest of ${title} cannot prove itself on this kernel`, {
+            hint: '`guest-attest doctor` says what was looked for',
+        })
+    return driverError('ERR_NO_TEE', `this guest of ${title} has no key to prove itself with`, {
+        hint: 'its owner registers it with --broker-url (`guest-attest broker launch register`), and each launch gives it one, for root; what was injected into this one: `guest-attest secrets list`',
     })
+}
 
 /** The same, with null where no driver takes this machine for its own. */
 export async function findGuest(args: GuestArgs, config: Config): Promise<Guest | null> {

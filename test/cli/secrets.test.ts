@@ -74,7 +74,7 @@ const CASES: readonly Case[] = [
         name: 'no proof',
         args: ['evidence', '--nonce', `hex:${'ab'.repeat(16)}`],
         code: 1,
-        says: /AMD SEV cannot prove itself[\s\S]*secrets list/,
+        says: /this guest of AMD SEV has no key to prove itself with \(ERR_NO_TEE\)\n {2}hint: .*--broker-url.*secrets list/,
     },
     {
         name: 'no levels',
