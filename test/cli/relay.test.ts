@@ -51,9 +51,9 @@ async function relay(t: ExecutionContext, to: string, changed: Partial<RelayOpti
     const path = join(temporaryFolder(t), 's')
     const lines: Line[] = []
     const say = (message: string, fields: LogFields = {}) => void lines.push({ message, ...fields })
-    const { stop, address } = await startRelay({
-        listen: { kind: 'unix', path },
-        to: parseTarget(to),
+    const { stop, from } = await startRelay({
+        near: { listen: { kind: 'unix', path } },
+        far: { to: parseTarget(to) },
         allowedCids: null,
         maxConnections: 1000,
         maxPerGuest: 1000,
@@ -73,7 +73,7 @@ async function relay(t: ExecutionContext, to: string, changed: Partial<RelayOpti
         t.teardown(() => socket.destroy())
         return socket
     }
-    return { path, lines, line, call, stop, address }
+    return { path, lines, line, call, stop, from }
 }
 
 /** All that comes, until its end or until it is broken off. */
@@ -233,8 +233,8 @@ test('stopping: whoever does not end is broken off', async (t) => {
 needs(VSOCK_LOOPBACK)('vsock: a guest is known by its CID, and has its part of the connections', async (t) => {
     const { to } = await far(t, (socket) => void socket.pipe(socket))
     const port = 30_000 + (process.pid % 10_000)
-    const listen = { kind: 'vsock', cid: ANY_CID, port } as const
-    const { lines } = await relay(t, to, { listen, maxPerGuest: 1, allowedCids: [1] })
+    const near = { listen: { kind: 'vsock', cid: ANY_CID, port } } as const
+    const { lines } = await relay(t, to, { near, maxPerGuest: 1, allowedCids: [1] })
     const socket = await connectVsock({ cid: 1, port }, AbortSignal.timeout(MINUTE))
     socket.write('here')
     await once(socket, 'data')
@@ -265,7 +265,7 @@ for (const { name, missing, listen, url } of [
         async (t) => {
             const broker = await rig(t)
             const folder = temporaryFolder(t)
-            const { lines } = await relay(t, new URL(broker.serving.url).host, { listen: listen(folder) })
+            const { lines } = await relay(t, new URL(broker.serving.url).host, { near: { listen: listen(folder) } })
             const origin = parseOrigin(url(folder))
             const pin = broker.serving.pin ?? ''
             const session = openSession(origin, { trust: { pins: [pin] }, dial })

@@ -14,24 +14,30 @@ export type RelayAddress =
 
 export type Target = Exclude<RelayAddress, { kind: 'vsock' }>
 
+/** Where guests come from: they call, or another relay that is called hands them over. */
+export type Near = { readonly listen: RelayAddress } | { readonly call: Target }
+
+/** Where the broker is: it is called, or another relay calls and leaves connections to it. */
+export type Far = { readonly to: Target } | { readonly await: RelayAddress }
+
 const MAX_UNIX_PATH = 107
 
 /** `vsock:PORT`, `vsock:CID:PORT`, `unix:PATH`, `tcp:ADDRESS:PORT`. @throws AttestError ERR_USAGE */
-export function parseListen(text: string): RelayAddress {
+export function parseListen(text: string, option = '--listen'): RelayAddress {
     const found =
         readVsock(text) ?? readUnix(text) ?? (text.startsWith('tcp:') ? readTcp(text.slice('tcp:'.length)) : null)
     if (found && (found.kind !== 'tcp' || isIP(found.host))) return found
     throw coreError(
         'ERR_USAGE',
-        `--listen: expected vsock:PORT, vsock:CID:PORT, unix:PATH or tcp:ADDRESS:PORT, got ${JSON.stringify(text)}`,
+        `${option}: expected vsock:PORT, vsock:CID:PORT, unix:PATH or tcp:ADDRESS:PORT, got ${JSON.stringify(text)}`,
     )
 }
 
 /** `HOST:PORT`, `unix:PATH`. @throws AttestError ERR_USAGE */
-export function parseTarget(text: string): Target {
+export function parseTarget(text: string, option = '--to'): Target {
     const found = readUnix(text) ?? readTcp(text)
     if (found && (found.kind !== 'tcp' || found.port > 0)) return found
-    throw coreError('ERR_USAGE', `--to: expected HOST:PORT or unix:PATH, got ${JSON.stringify(text)}`, {
+    throw coreError('ERR_USAGE', `${option}: expected HOST:PORT or unix:PATH, got ${JSON.stringify(text)}`, {
         hint: /^https:\/\//.test(text) ? 'the relay knows nothing of https: the host and the port alone' : undefined,
     })
 }

@@ -6,13 +6,15 @@ import type { Duplex } from 'node:stream'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import type { Logger } from '#core/log.ts'
 import { deadline } from '#core/wait.ts'
-import { formatAddress, type RelayAddress, type Target } from './addresses.ts'
-import { type Caller, listen, reach } from './listen.ts'
+import type { Listener } from '#drivers/linux/stream-socket.ts'
+import { type Far, formatAddress, type Near } from './addresses.ts'
+import { type Caller, type Listening, listen, reach } from './listen.ts'
+import { awaitRelay, callRelay } from './meet.ts'
 import { type Piped, pipe } from './pipe.ts'
 
 export interface RelayOptions {
-    readonly listen: RelayAddress
-    readonly to: Target
+    readonly near: Near
+    readonly far: Far
     /** Guests that may call; null for all of them. */
     readonly allowedCids: readonly number[] | null
     readonly maxConnections: number
@@ -24,8 +26,10 @@ export interface RelayOptions {
 }
 
 export interface Relay {
-    /** Where it listens. */
-    readonly address: string
+    /** Where guests come from. */
+    readonly from: string
+    /** Where the broker is. */
+    readonly to: string
     /** Takes no more connections, and gives those that there are so long to end. */
     stop(graceMs: number): Promise<void>
 }
@@ -35,11 +39,13 @@ const TURNED_AWAY_EVERY_MS = 10_000
 
 /** @throws AttestError ERR_LISTEN */
 export async function startRelay(options: RelayOptions): Promise<Relay> {
-    const { log, to, idleTimeoutMs, connectTimeoutMs } = options
+    const { log, near, far, idleTimeoutMs, connectTimeoutMs } = options
     const open = new Map<Duplex, Caller>()
     const done = Promise.withResolvers<void>()
     let stopping = false
     const turnAway = turnedAway(log)
+    const failed = (error: Error): void => log.warn('cannot accept a connection', { why: messageOf(error) })
+    const broker = await brokerOf(far, failed)
     let number = 0
 
     const accepted = async (near: Duplex, caller: Caller): Promise<void> => {
@@ -56,7 +62,7 @@ export async function startRelay(options: RelayOptions): Promise<Relay> {
         open.delete(near)
         if (stopping && open.size === 0) done.resolve()
         const seconds = Math.round(performance.now() - began) / 1000
-        const fields = { connection, from: caller.name, to: formatAddress(to), seconds, ...piped }
+        const fields = { connection, from: caller.name, to: broker.name, seconds, ...piped }
         if (piped.end === 'closed') log.info('connection', fields)
         else log.warn('connection', fields)
     }
@@ -73,27 +79,57 @@ export async function startRelay(options: RelayOptions): Promise<Relay> {
     }
 
     async function reachInTime(): Promise<Duplex> {
-        using signal = deadline(connectTimeoutMs, 'connecting')
-        return await reach(to, signal) // awaited here: the deadline ends with this block
+        using signal = deadline(connectTimeoutMs, broker.reaching)
+        return await broker.reach(signal) // awaited here: the deadline ends with this block
     }
 
-    const listener = await listen(options.listen, {
-        accepted: (near, caller) => void accepted(near, caller),
-        failed: (error) => log.warn('cannot accept a connection', { why: messageOf(error) }),
+    const listener = await listenTo(
+        near,
+        { accepted: (stream, caller) => void accepted(stream, caller), failed },
+        log,
+    ).catch(async (error: unknown) => {
+        await broker.close()
+        throw error
     })
     return {
-        address: listener.address,
+        from: listener.address,
+        to: broker.name,
         async stop(graceMs) {
             await listener.close()
             stopping = true
-            if (open.size === 0) return
-            const grace = setTimeout(() => {
-                for (const near of open.keys()) near.destroy()
-            }, graceMs)
-            await done.promise
-            clearTimeout(grace)
+            if (open.size > 0) {
+                const grace = setTimeout(() => {
+                    for (const stream of open.keys()) stream.destroy()
+                }, graceMs)
+                await done.promise
+                clearTimeout(grace)
+            }
+            await broker.close()
         },
     }
+}
+
+async function listenTo(near: Near, listening: Listening, log: Logger): Promise<Listener> {
+    return 'listen' in near ? listen(near.listen, listening) : callRelay(near.call, listening, log)
+}
+
+interface Broker {
+    readonly name: string
+    /** What is being done while it is reached. */
+    readonly reaching: string
+    /** @throws an error of the system call, the signal's reason */
+    reach(signal: AbortSignal): Promise<Duplex>
+    close(): Promise<void>
+}
+
+/** @throws AttestError ERR_LISTEN */
+async function brokerOf(far: Far, failed: (error: Error) => void): Promise<Broker> {
+    if ('to' in far) {
+        const reachIt = (signal: AbortSignal): Promise<Duplex> => reach(far.to, signal)
+        return { name: formatAddress(far.to), reaching: 'connecting', reach: reachIt, close: async () => undefined }
+    }
+    const { address, take, close } = await awaitRelay(far.await, failed)
+    return { name: `a relay that calls ${address}`, reaching: 'waiting for the other relay', reach: take, close }
 }
 
 /** Why somebody is not let in; null for whoever is. */
