@@ -28,7 +28,8 @@ export const ON_FAILURE = ['poweroff', 'reboot'] as const
 
 export type OnFailure = (typeof ON_FAILURE)[number]
 
-interface Entry {
+/** What every row has, however its volume opens. */
+export interface VolumeEntry {
     /** crypttab's target, and the mapping's name. */
     readonly name: string
     readonly uuid: string
@@ -41,13 +42,13 @@ interface Entry {
 }
 
 /** One that opens with a key which brokers release. */
-export interface Volume extends Entry {
+export interface Volume extends VolumeEntry {
     readonly servers: readonly string[]
     readonly path: ResourcePath
 }
 
 /** One that opens with what was injected into this guest before it ran: the passphrase itself, but for clevis. */
-export interface SecretVolume extends Entry {
+export interface SecretVolume extends VolumeEntry {
     /** The GUID of the secret, in lower case. */
     readonly secret: string
 }

@@ -73,7 +73,7 @@ test('add, list, replace, rm', async (t) => {
 
     const other = await trust('rm', 'https://kbs.example')
     t.is(other.code, 2)
-    t.regex(other.stderr, /https:\/\/kbs\.example is not trusted[\s\S]*hint: .*trust list/)
+    t.regex(other.stderr, /no file says that https:\/\/kbs\.example is trusted[\s\S]*hint: .*trust list/)
     t.is((await trust('rm', `${URL_}/`)).code, 0)
     t.deepEqual(files(), [])
 })

@@ -34,18 +34,20 @@ function tellReport(device: string, note: Note): void {
         ({ id, type, keyslots, opensWith }) => `token ${id} ${type} ${opensWith} (key slot ${keyslots.join(', ')})`,
     )
     if (bare.length > 0) bound.push(`a passphrase (key slot ${bare.join(', ')})`)
+    // What is injected is a passphrase as well: no token says so.
+    const isBound = tokens.length > 0 || volume?.secret !== undefined
     note({
-        state: tokens.length > 0 ? 'good' : 'unknown',
+        state: isBound ? 'good' : 'unknown',
         what: 'disk',
         detail: `opens with ${bound.join('; ')}`,
-        ...(tokens.length > 0 ? {} : { todo: `bound to nothing: guest-attest luks enroll ${device}` }),
+        ...(isBound ? {} : { todo: `bound to nothing: guest-attest luks enroll ${device}` }),
     })
     note(
         volume
             ? {
                   state: 'good',
                   what: 'disk',
-                  detail: `the volume ${volume.name}: ${volume.frontEnd}, ${volume.profile}`,
+                  detail: `the volume ${volume.name}: ${volume.frontEnd}, ${volume.profile}${volume.secret === undefined ? '' : `, the injected secret ${volume.secret}`}`,
               }
             : {
                   state: 'unknown',

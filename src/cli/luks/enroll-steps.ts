@@ -1,50 +1,38 @@
-// The steps of `luks enroll`, in their order.
+// The steps of `luks enroll` with a broker's key, in their order.
 // SPDX-License-Identifier: Apache-2.0
 
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { secret, wipe } from '#core/bytes.ts'
 import { AttestError, coreError, errnoOf, messageOf, restated } from '#core/errors.ts'
-import { makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
 import { parseOrigin } from '#core/http.ts'
-import { CONFIG_FOLDER } from '#core/role.ts'
 import { formatResourcePath, LUKS_KEY_SIZE } from '#kbs/messages.ts'
 import type { Resource } from '#luks/bind.ts'
-import { copyWholeHeader } from '#luks/device.ts'
-import { metadataOf } from '#luks/metadata.ts'
-import { report } from '#luks/report.ts'
-import { readSound } from '#luks/rewrite.ts'
-import { pluginOf } from '#plugins.ts'
 import { findAnchor, requireAnchor } from '#unlock/anchors.ts'
 import { tryDisk } from '#unlock/open-disk.ts'
-import { formatVolume, isOpenedInInitrd, VOLUMES_FOLDER, type Volume, volumeFile } from '#unlock/volumes.ts'
-import { guestAnchors } from '../anchors.ts'
+import { readSoundHeader } from '#unlock/volume-header.ts'
+import type { Volume } from '#unlock/volumes.ts'
+import { guestAnchors, requireFilesCount } from '../anchors.ts'
 import { findGuest } from '../find-guest.ts'
 import { readConfig } from '../settings.ts'
-import { hint, note, print, styled } from '../term.ts'
+import { note } from '../term.ts'
 import { addAnchor } from '../trust/add.ts'
 import { bindDisk, type ResourceArgs, resourceOf } from './bind.ts'
 import { enrollAt, readCredential } from './credential.ts'
-import { withVolume } from './crypttab.ts'
-import { type Builder, rebuild } from './machine.ts'
+import { conclude, type Machine, plannedCrypttab, reasonsOf, rebuildInitrd, writeTables } from './enroll-machine.ts'
 import { personalDeps, type rewriteOf, type Target } from './target.ts'
 
-export interface Enrollment {
-    readonly device: string
+export interface Enrollment extends Machine {
     readonly rewrite: ReturnType<typeof rewriteOf>
     readonly target: Target
     readonly volume: Volume
-    readonly builder: Builder | null
-    readonly options: ResourceArgs & {
-        readonly pin: readonly string[]
-        readonly ca?: string | undefined
-        readonly credential?: string | undefined
-        readonly keyFile?: string | undefined
-        readonly replace: boolean
-        readonly crypttab: string
-        readonly initrd: boolean
-    }
+    readonly options: Machine['options'] &
+        ResourceArgs & {
+            readonly pin: readonly string[]
+            readonly ca?: string | undefined
+            readonly credential?: string | undefined
+            readonly keyFile?: string | undefined
+            readonly replace: boolean
+        }
 }
 
 /** @returns how the program exits: 0 where the next boot opens the volume */
@@ -62,22 +50,18 @@ export async function enroll(enrollment: Enrollment): Promise<0 | 1> {
     } finally {
         wipe(resource.bytes)
     }
-    writeTable(enrollment)
-    writeCrypttab(enrollment)
+    writeTables(enrollment)
     const reasons = [...(await rebuildInitrd(enrollment)), ...(await tryIt(enrollment, tee !== null))]
-    tellCoverage(tee)
-    for (const warning of report(metadataOf(copyWholeHeader(rewrite.device))).warnings) note(`warning: ${warning}`)
-    if (reasons.length === 0) print('next boot opens: ', styled('green', 'yes'))
-    else print('next boot opens: ', styled('red', 'no'), `, because ${reasons.join('; ')}`)
-    return reasons.length === 0 ? 0 : 1
+    return conclude(enrollment, tee, reasons)
 }
 
 /** Each broker is trusted for this path, or is from here on. @throws AttestError ERR_UNLOCK_*, ERR_USAGE */
 async function trust({ target, options }: Enrollment): Promise<void> {
     const path = formatResourcePath(target.path)
+    const told = options.pin.length > 0 || options.ca !== undefined
+    if (told) await requireFilesCount(readConfig())
     for (const server of target.servers) {
         const origin = parseOrigin(server, { insecureHttp: true })
-        const told = options.pin.length > 0 || options.ca !== undefined
         if (told && !findAnchor(await guestAnchors(readConfig()), origin.origin))
             addAnchor({ pin: options.pin, ca: options.ca, allowPath: [path] }, origin, false)
         requireAnchor(await guestAnchors(readConfig()), server, target.path)
@@ -124,72 +108,15 @@ async function create(target: Target, file: string, isGuest: boolean) {
     }
 }
 
-function writeTable({ volume }: Enrollment): void {
-    makeFolder(join(CONFIG_FOLDER, VOLUMES_FOLDER), 0o755)
-    const file = volumeFile(CONFIG_FOLDER, volume.name)
-    writeFileAtomic(file, formatVolume(volume), 0o644)
-    note(`${file}: ${volume.frontEnd}, ${volume.profile}${volume.root ? ', the root' : ''}`)
-}
-
-/** What stood there is kept once, as the owner had it. */
-function writeCrypttab(enrollment: Enrollment): void {
-    const { volume, options } = enrollment
-    const { crypttab } = options
-    const { before, after } = plannedCrypttab(enrollment)
-    if (after === before) {
-        note(`${crypttab}: its line of ${volume.name} is as it must be`)
-        return
-    }
-    const backup = `${crypttab}.before-guest-attest`
-    if (before !== '' && !existsSync(backup)) writeFileAtomic(backup, before, 0o644)
-    writeFileAtomic(crypttab, after, 0o644)
-    note(`${crypttab}: its line of ${volume.name} is written${existsSync(backup) ? ` (before: ${backup})` : ''}`)
-}
-
-function plannedCrypttab({ volume, builder, device, options: { crypttab } }: Enrollment) {
-    const before = existsSync(crypttab) ? readInput(crypttab).toString() : ''
-    const systemd = !volume.root || (builder?.systemd ?? true)
-    return { before, after: withVolume(before, { volume, systemd }, device) }
-}
-
-/** What is opened after boot is not in an initrd. */
-
-async function rebuildInitrd({ volume, builder, options }: Enrollment): Promise<string[]> {
-    if (!isOpenedInInitrd(volume)) return []
-    if (!options.initrd) return ['the initrd was not rebuilt (--no-initrd)']
-    if (!builder) return ['nothing is known that rebuilds the initrd here']
-    note(`rebuilding the initrd: ${builder.command.join(' ')}`)
-    try {
-        await rebuild(builder)
-        return []
-    } catch (error) {
-        if (!(error instanceof AttestError)) throw error
-        if (error.hint) hint(error.hint)
-        return [`${messageOf(error)} (${error.code})`]
-    }
-}
-
 /** Opens the volume up to its passphrase, as the next boot will. */
-async function tryIt({ device, target, rewrite }: Enrollment, isGuest: boolean): Promise<string[]> {
+async function tryIt({ device, target, rewrite, volume }: Enrollment, isGuest: boolean): Promise<string[]> {
     if (!isGuest)
         return [`this machine is no guest: in the guest, guest-attest luks open ${device} --test-passphrase tells`]
-    const { volume } = readSound(device, rewrite.expected)
-    try {
+    return reasonsOf(async () => {
+        // Without the pins that were accepted here: at boot nobody accepts them.
+        if (volume.frontEnd !== 'clevis') readSoundHeader(volume, device)
         const expected = { ...rewrite.expected, uuid: volume.uuid }
         const { keyslot } = await tryDisk({ ...target, device, expected }, await personalDeps())
         note(`tried: the broker released the key to this guest, and key slot ${keyslot} opens with it`)
-        return []
-    } catch (error) {
-        if (!(error instanceof AttestError)) throw error
-        if (error.hint) hint(error.hint)
-        return [`${messageOf(error)} (${error.code})`]
-    }
-}
-
-// The guest that was tried has the old initrd; the one that boots has the new one.
-function tellCoverage(tee: string | null): void {
-    if (tee === null) return
-    const { title, coverage } = pluginOf(tee)
-    note(`${title}: ${coverage}`)
-    note('where it covers the initrd, the next boot has another measurement: let the broker know it before')
+    })
 }

@@ -6,15 +6,18 @@ import { existsSync } from 'node:fs'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { readSound } from '#luks/rewrite.ts'
-import { FRONT_ENDS, type FrontEnd, ON_FAILURE, PROFILES, VOLUME_NAME, type Volume } from '#unlock/volumes.ts'
+import { FRONT_ENDS, ON_FAILURE, PROFILES } from '#unlock/volumes.ts'
 import { command as define } from '../command.ts'
+import { readGuid } from '../secrets/secrets.ts'
 import { RESOURCE_OPTIONS } from './bind.ts'
 import { nameOf } from './crypttab.ts'
+import { enrollSecret } from './enroll-secret.ts'
 import { enroll } from './enroll-steps.ts'
-import { type Builder, findBuilder, isRootVolume } from './machine.ts'
+import { volumeAsTold } from './enroll-volume.ts'
+import { findBuilder } from './machine.ts'
 import { REPLACE_OPTION } from './others.ts'
 import { KEY_FILE_OPTION } from './passphrase.ts'
-import { HEADER_OPTIONS, rewriteOf, TARGET_OPTIONS, type Target, targetOf, volumeOf } from './target.ts'
+import { HEADER_OPTIONS, rewriteOf, TARGET_OPTIONS, targetOf, volumeOf } from './target.ts'
 
 const NONE: string[] = []
 
@@ -22,6 +25,10 @@ export const command = define({
     positionals: { device: 'the encrypted block device' },
     options: {
         ...TARGET_OPTIONS,
+        secret: {
+            type: 'string',
+            describe: 'instead of a broker: the GUID of what was injected into this guest, or luks-key (SEV)',
+        },
         'front-end': {
             type: 'string',
             choices: FRONT_ENDS,
@@ -69,24 +76,26 @@ export const command = define({
         ],
         ['/dev/vda3 --path default/luks/web-1', 'a broker that is trusted, a key that is there'],
         ['/dev/vdb --name data --path default/luks/data', 'a data volume, opened after boot'],
+        ['/dev/vda3 --secret luks-key', 'in a guest of SEV: the passphrase that its owner injects at each launch'],
     ],
     details:
-        'It asks for a passphrase that opens the volume; keep that one in a safe place: it is the recovery.\n' +
+        'It asks for a passphrase that opens the volume; keep that one in a safe place: it is the recovery. With --secret\n' +
+        'nobody is asked: what is injected opens it already, and stays in memory; that is tried before anything is written.\n' +
         'The last line says whether the next boot opens the volume, and why not. Exit status: 0 it does, 1 it does not,\n' +
         '2 usage, 3 a step could not be done now: do it again.',
     async run(args) {
         const device = String(args['device'])
+        if (args.secret !== undefined) refuseBesideSecret(args)
+        const guid = args.secret === undefined ? null : await readGuid(args.secret, '--secret')
         const rewrite = rewriteOf(device, args)
         const { volume: header } = readSound(device, rewrite.expected)
-        const target = await targetOf(args, volumeOf(header.uuid))
         const text = existsSync(args.crypttab) ? readInput(args.crypttab).toString() : ''
         const builder = findBuilder()
-        const volume = volumeAsTold(args, {
-            uuid: header.uuid,
-            target,
-            known: nameOf(text, header.uuid, device),
-            builder,
-        })
+        const known = nameOf(text, header.uuid, device)
+        const row = () => volumeAsTold(args, { uuid: header.uuid, known, builder })
+        if (guid !== null) return enrollSecret({ device, volume: { ...row(), secret: guid }, builder, options: args })
+        const target = await targetOf(args, volumeOf(header.uuid))
+        const volume = { ...row(), ...target }
         if (args.create !== (args.credential !== undefined))
             throw coreError('ERR_USAGE', args.create ? '--create needs --credential' : '--credential is for --create', {
                 hint: 'on the broker: guest-attest broker credential add NAME --allow-path PATH --out FILE',
@@ -97,54 +106,32 @@ export const command = define({
     },
 })
 
-interface Told {
-    readonly frontEnd?: FrontEnd | undefined
-    readonly profile?: Volume['profile'] | undefined
-    readonly onFailure: Volume['onFailure']
-    readonly deadline: number
-    readonly name?: string | undefined
-    readonly root?: boolean | undefined
-}
-
-interface Known {
-    readonly uuid: string
-    readonly target: Target
-    /** The name in crypttab. */
-    readonly known: string | undefined
-    readonly builder: Builder | null
-}
+/** What of a broker, a key or a binding is named beside a secret. */
+const NOT_WITH_SECRET = [
+    'url',
+    'path',
+    'pin',
+    'ca',
+    'create',
+    'credential',
+    'resource-file',
+    'resource-version',
+    'replace',
+    'key-file',
+    'insecure-pin',
+] as const
 
 /** @throws AttestError ERR_USAGE */
-function volumeAsTold(told: Told, { uuid, target, known, builder }: Known): Volume {
-    const name = told.name ?? known
-    if (name === undefined)
-        throw coreError('ERR_USAGE', '--name is missing: crypttab has no line of this volume', {
-            hint: 'choose what its mapping is called: --name root, --name data',
-        })
-    if (!VOLUME_NAME.test(name))
-        throw coreError(
-            'ERR_USAGE',
-            `${told.name === undefined ? 'crypttab' : '--name'}: ${JSON.stringify(name)}: expected letters, digits, \`_\` and dots, at most 64`,
-            {
-                hint: 'it is part of units and scripts; a mapping of another name is renamed in crypttab and fstab first',
-            },
-        )
-    const root = told.root ?? isRootVolume(uuid)
-    const frontEnd = told.frontEnd ?? (root ? builder?.frontEnds[0] : 'socket')
-    if (frontEnd === undefined)
-        throw coreError('ERR_USAGE', '--front-end is missing: neither dracut nor initramfs-tools is here')
-    if (root && builder && !builder.frontEnds.includes(frontEnd))
-        throw coreError(
-            'ERR_USAGE',
-            `--front-end: an initrd of ${builder.name} opens its root by ${builder.frontEnds.join(' or ')}`,
-        )
-    const profile = told.profile ?? (frontEnd === 'clevis' ? 'compat' : 'strict')
-    if (frontEnd === 'clevis' && profile === 'strict')
-        throw coreError('ERR_USAGE', '--profile strict: clevis opens from the disk and leaves the prompt open', {
-            hint: '--front-end socket (dracut) or keyscript (initramfs-tools)',
-        })
-    if (told.deadline < 5 || told.deadline > 604_800)
-        throw coreError('ERR_USAGE', '--deadline: expected 5 to 604800 seconds')
-    const { onFailure, deadline: deadlineS } = told
-    return { name, uuid, servers: target.servers, path: target.path, frontEnd, profile, onFailure, deadlineS, root }
+function refuseBesideSecret(args: Readonly<Record<string, unknown>>): void {
+    const isTold = (value: unknown) =>
+        Array.isArray(value) ? value.length > 0 : value !== undefined && value !== false
+    const told = NOT_WITH_SECRET.filter((name) => isTold(args[name])).map((name) => `--${name}`)
+    if (told.length === 0) return
+    throw coreError(
+        'ERR_USAGE',
+        `--secret: no broker is asked and no key slot is added, so ${told.join(', ')} would mean nothing`,
+        {
+            hint: 'a disk opens with what was injected, or with the key of a broker: say which',
+        },
+    )
 }

@@ -3,12 +3,15 @@
 
 import { existsSync } from 'node:fs'
 import { coreError } from '#core/errors.ts'
+import { libc } from '#drivers/linux/libc.ts'
 import { resourceText } from '#luks/binding.ts'
 import { readSound } from '#luks/rewrite.ts'
 import { openDisk, tryDisk } from '#unlock/open-disk.ts'
-import { VOLUME_NAME } from '#unlock/volumes.ts'
+import { openInjected, tryInjected } from '#unlock/open-injected.ts'
+import { opensBySecret, type SecretVolume, VOLUME_NAME } from '#unlock/volumes.ts'
 import { command as define } from '../command.ts'
 import { note } from '../term.ts'
+import { passphraseFor } from './enroll-secret.ts'
 import { HEADER_OPTIONS, personalDeps, TARGET_OPTIONS, targetOf, volumeOf } from './target.ts'
 
 export const command = define({
@@ -47,13 +50,24 @@ export const command = define({
                     hint: '`guest-attest luks enroll` puts it there',
                 },
             )
+        if (volume && opensBySecret(volume) && args.path === undefined) return openBySecret(volume, device, name)
         const target = await targetOf(args, volume)
         const request = { ...target, device, expected: { uuid: header.uuid, insecurePins: insecurePin } }
         const deps = await personalDeps()
         const opened = name === undefined ? await tryDisk(request, deps) : await openDisk(request, name, deps)
-        note(
-            `${device} ${name === undefined ? 'opens' : `is open as /dev/mapper/${name}`}: key slot ${opened.keyslot}, ${resourceText(opened)}`,
-        )
+        note(`${said(device, name)}: key slot ${opened.keyslot}, ${resourceText(opened)}`)
         return 0
     },
 })
+
+async function openBySecret(volume: SecretVolume, device: string, name: string | undefined): Promise<number> {
+    libc().forbidCoreDumps()
+    const passphrase = passphraseFor(volume, device)
+    if (name === undefined) await tryInjected(volume, device, passphrase)
+    else await openInjected({ ...volume, name }, device, passphrase)
+    note(`${said(device, name)}: the injected secret ${volume.secret}`)
+    return 0
+}
+
+const said = (device: string, name: string | undefined): string =>
+    `${device} ${name === undefined ? 'opens' : `is open as /dev/mapper/${name}`}`

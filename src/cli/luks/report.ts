@@ -6,7 +6,7 @@ import { copyWholeHeader } from '#luks/device.ts'
 import { primaryCopy } from '#luks/header.ts'
 import { metadataOf } from '#luks/metadata.ts'
 import { PROFILE_GIVES, type Report, report } from '#luks/report.ts'
-import type { Volume } from '#unlock/volumes.ts'
+import { type BootVolume, opensBySecret, type SecretVolume } from '#unlock/volumes.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { columns, print, printJson, styled } from '../term.ts'
 import { volumeOf } from './target.ts'
@@ -34,7 +34,7 @@ export const command = define({
 export interface Found extends Report {
     readonly uuid: string
     /** Of the volume table. */
-    readonly volume: Pick<Volume, 'name' | 'frontEnd' | 'profile'> | null
+    readonly volume: (Pick<BootVolume, 'name' | 'frontEnd' | 'profile'> & Partial<Pick<SecretVolume, 'secret'>>) | null
     /** Checks that keep it shut at boot. */
     readonly refused: readonly string[]
     readonly hostGains: readonly string[]
@@ -48,7 +48,7 @@ export function examine(device: string): Found {
     const volume = volumeOf(uuid)
     return {
         uuid,
-        volume: volume ? { name: volume.name, frontEnd: volume.frontEnd, profile: volume.profile } : null,
+        volume: volume ? rowOf(volume) : null,
         ...report(metadataOf(copy)),
         refused: checks.filter(({ result }) => result === 'fail').map(({ name, detail }) => `${name}: ${detail}`),
         hostGains: [
@@ -59,11 +59,18 @@ export function examine(device: string): Found {
     }
 }
 
+const rowOf = (volume: BootVolume): NonNullable<Found['volume']> => ({
+    name: volume.name,
+    frontEnd: volume.frontEnd,
+    profile: volume.profile,
+    ...(opensBySecret(volume) ? { secret: volume.secret } : {}),
+})
+
 function show(device: string, { uuid, volume, tokens, bare, warnings, refused, hostGains }: Found): void {
     print(`${device}: UUID ${uuid}`)
     print(
         volume
-            ? `opened as ${volume.name} by ${volume.frontEnd}, profile ${volume.profile}`
+            ? `opened as ${volume.name} by ${volume.frontEnd}, profile ${volume.profile}${volume.secret === undefined ? '' : `, with the injected secret ${volume.secret}`}`
             : 'not in the volume table',
     )
     const rows = tokens.map(({ id, type, keyslots, opensWith, clevisShows }) => [
@@ -73,7 +80,7 @@ function show(device: string, { uuid, volume, tokens, bare, warnings, refused, h
         clevisShows === undefined ? opensWith : `${opensWith} (clevis luks list shows: ${clevisShows})`,
     ])
     for (const line of columns(rows, '  ')) print(line)
-    if (tokens.length === 0) print('  bound to nothing: a passphrase alone opens it')
+    if (tokens.length === 0 && volume?.secret === undefined) print('  bound to nothing: a passphrase alone opens it')
     if (bare.length > 0) print(`  passphrases: key slot ${bare.join(', ')}`)
     for (const line of refused) print(styled('red', `REFUSED at boot: ${line}`))
     for (const line of warnings) print(styled('yellow', `! ${line}`))

@@ -76,7 +76,9 @@ export async function targetOf(
     const volume = row && !opensBySecret(row) ? row : undefined
     const path = told.path === undefined ? volume?.path : parseResourcePath(told.path)
     if (!path)
-        throw coreError('ERR_USAGE', '--path is missing: the resource that opens the volume, REPOSITORY/TYPE/TAG')
+        throw coreError('ERR_USAGE', '--path is missing: the resource that opens the volume, REPOSITORY/TYPE/TAG', {
+            hint: row && !volume ? `the volume table has ${row.name}: it opens with an injected secret` : undefined,
+        })
     if (told.url.length > 0)
         return { path, servers: told.url.map((url) => parseOrigin(url, { insecureHttp: true }).origin) }
     if (volume && told.path === undefined) return { path, servers: volume.servers }

@@ -41,9 +41,13 @@ export async function writeSecret(
 }
 
 /** A GUID, or the name of one, as the kernel names its file. @throws AttestError ERR_USAGE */
-export async function readGuid(text: string): Promise<string> {
+export async function readGuid(text: string, option?: string): Promise<string> {
     const { SECRET_ALIASES } = await sevOwner()
     const guid = Object.hasOwn(SECRET_ALIASES, text) ? SECRET_ALIASES[text] : text
     if (guid !== undefined && isGuid(guid)) return guid.toLowerCase()
-    throw coreError('ERR_USAGE', `expected a GUID or ${Object.keys(SECRET_ALIASES)}, got ${JSON.stringify(text)}`)
+    const where = option === undefined ? '' : `${option}: `
+    throw coreError(
+        'ERR_USAGE',
+        `${where}expected a GUID or ${Object.keys(SECRET_ALIASES)}, got ${JSON.stringify(text)}`,
+    )
 }

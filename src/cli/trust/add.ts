@@ -18,7 +18,9 @@ import {
     readAnchors,
     TRUST_FOLDER,
 } from '#unlock/anchors.ts'
+import { requireFilesCount } from '../anchors.ts'
 import { command as define } from '../command.ts'
+import { readConfig } from '../settings.ts'
 import { hint, note } from '../term.ts'
 import { initrdHint } from './initrd.ts'
 
@@ -61,8 +63,10 @@ export const command = define({
     details:
         `Written to ${join(CONFIG_FOLDER, TRUST_FOLDER)}. The initrd has its own copy: rebuild it afterwards.\n` +
         '--allow-path is required: a disk’s header names its path too, but the host can write it. With a path that the host ' +
-        'may choose, it would serve its own volume with a key that it knows.',
+        'may choose, it would serve its own volume with a key that it knows.\n' +
+        'Refused in a guest of SEV whose owner injected a broker: that one alone counts there.',
     async run(args) {
+        await requireFilesCount(readConfig())
         addAnchor(args, parseOrigin(String(args['url']), { insecureHttp: args.insecureHttp }), args.replace)
         hint(initrdHint())
         return 0

@@ -22,8 +22,8 @@ export const command = define({
         const { origin } = parseOrigin(String(url), { insecureHttp: true })
         const known = findAnchor(readAnchors(CONFIG_FOLDER), origin)
         if (!known)
-            throw coreError('ERR_USAGE', `${origin} is not trusted`, {
-                hint: '`guest-attest trust list` shows those that are',
+            throw coreError('ERR_USAGE', `no file says that ${origin} is trusted`, {
+                hint: '`guest-attest trust list` shows those that are; one that was injected, its owner ends: broker launch revoke',
             })
         try {
             rmSync(known.file)
