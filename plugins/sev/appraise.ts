@@ -4,7 +4,6 @@
 
 import type { Checks } from '#core/checks.ts'
 import { claimAt, type PolicyOf, policyTable } from '#core/policy-table.ts'
-import type { LaunchedGuests } from '#evidence/launch.ts'
 import type { Authentic, FloorFinding, Policy } from '#evidence/verifier.ts'
 import { sevError } from './errors.ts'
 import { MEMBERS } from './members.ts'
@@ -29,15 +28,9 @@ export const writePolicyFile = ({ claims }: Pick<Authentic, 'claims'>): string =
 export const appraise = ({ claims }: Authentic, policy: Policy, checks: Checks): void =>
     SEV_POLICY.appraise(sevPolicy(policy), claims, checks)
 
-/** No rule can name it: a session does not outlive the key that it was begun with. */
-const ENDED = 'insecureEndedLaunch'
-
 /** What the floor of a broker has against this guest. */
-export function floor({ claims }: Authentic, launches: LaunchedGuests | undefined): FloorFinding[] {
-    const findings: (FloorFinding & {
-        readonly switch: keyof typeof switches | typeof ENDED
-        readonly found: boolean
-    })[] = [
+export function floor({ claims }: Authentic): FloorFinding[] {
+    const findings: (FloorFinding & { readonly switch: keyof typeof switches; readonly found: boolean })[] = [
         {
             switch: 'insecureUnmeasuredCpuState',
             found: claimAt(claims, 'policy.es') !== true,
@@ -47,11 +40,6 @@ export function floor({ claims }: Authentic, launches: LaunchedGuests | undefine
             switch: 'insecureMigration',
             found: claimAt(claims, 'policy.noSend') !== true,
             detail: 'the guest may be sent to another platform',
-        },
-        {
-            switch: ENDED,
-            found: !launches?.find(String(claims['launchId'])),
-            detail: 'the key of its launch has ended',
         },
     ]
     return findings.filter(({ found }) => found).map(({ switch: name, detail }) => ({ switch: name, detail }))

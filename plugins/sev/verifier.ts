@@ -29,7 +29,9 @@ export const sevVerifier = ({ launches }: Trust): Verifier => ({
     appraise,
     measurementsOf: (policy) => sevPolicy(policy).measurements ?? null,
     withMeasurements: (policy, measurements, title) => readPolicyFile({ ...sevPolicy(policy), measurements }, title),
-    floor: (authentic) => floor(authentic, launches),
+    // A session does not outlive the key that it was begun with.
+    stillHolds: ({ guestId }) => guestId !== null && !!launches?.find(guestId),
+    floor,
     describe,
 })
 

@@ -183,6 +183,11 @@ export interface Verifier extends KbsEvidence {
      */
     readEventLog?(bytes: Buffer, measurement: string | null): BootLog | null
     /**
+     * Whether what the guest proved itself with counts still: a broker asks at each release, long after the proof. No rule
+     * lets a guest through whose does not. Absent: a proof does not end before its session.
+     */
+    stillHolds?(authentic: Authentic): boolean
+    /**
      * What the floor of a broker has against this evidence under the policy of a reference set, and what that set says
      * that it covers; null where no set matches.
      */

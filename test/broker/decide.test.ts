@@ -223,6 +223,19 @@ test('policies that are not valid any more permit nothing', (t) => {
     t.is(decision.code, 'ERR_BROKER_DENIED_EVALUATION')
 })
 
+test('what does not hold any more is released by no rule', (t) => {
+    const policies = compilePolicies([{ name: 'p', text: policy('') }], TECHNOLOGIES)
+    const target = { path: 'a/b/c', kind: 'opaque' }
+    const question = { authentic: guest(), target, references: [readReference(web, 'set', verifiers)], policies }
+    const decided = (holds: boolean) =>
+        decide({ ...question, verifier: { ...verifier, stillHolds: () => holds }, counts: null, now })
+    t.true(decided(true).allow)
+    const ended = decided(false)
+    t.false(ended.allow)
+    t.is(ended.code, 'ERR_BROKER_DENIED_ENDED')
+    t.is(publicReason(ended, guest(), verifier), 'what this guest has proved itself with does not count any more')
+})
+
 test('a claim that is missing denies', (t) => {
     const policies = [
         `@id("r") permit (principal, action, resource) when { principal has snp && principal.snp.vmpl == 0 };`,

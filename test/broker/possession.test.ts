@@ -240,7 +240,13 @@ for (const { name, end, outcome } of [
         const late = await handshake(broker, guest)
         t.is(late.status, 403)
         t.regex(late.json.detail, /no launch of this broker has that name, or its key has ended/)
-        await t.throwsAsync(session.resource(KEY), { code: 'ERR_KBS_DENIED' })
+        await t.throwsAsync(session.resource(KEY), {
+            code: 'ERR_KBS_DENIED',
+            message: /what this guest has proved itself with does not count any more/,
+        })
+        const [denial] = (await records(broker)).filter(({ kind }) => kind === 'denial').map(({ data }) => data)
+        t.is(denial.code, 'ERR_BROKER_DENIED_ENDED')
+        t.deepEqual(denial.findings, ['insecureCustomRoot', 'insecureNoRevocation'])
         if (outcome === null)
             await broker.ask('POST', `/v1/vm/${broker.uuid}/launch`, { pdh: 'AAAA', 'cert-chain': 'AAAA' })
         const ended = (await records(broker)).filter(({ kind }) => kind === 'client-end').map(({ data }) => data)

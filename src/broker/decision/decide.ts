@@ -1,5 +1,5 @@
-// Would a broker release this resource to this guest? One pure function, for the route and for `broker explain`:
-// reference sets, then the floor, then the rules, then the counts.
+// Would a broker release this resource to this guest? One function, for the route and for `broker explain`:
+// whether its proof counts still, then reference sets, the floor, the rules, and the counts.
 // SPDX-License-Identifier: Apache-2.0
 
 import { AttestError, messageOf } from '#core/errors.ts'
@@ -64,6 +64,8 @@ export function decide(question: Question): Decision {
         ...decision,
     })
 
+    if (verifier.stillHolds?.(authentic) === false)
+        return deny('ERR_BROKER_DENIED_ENDED', 'what the guest proved itself with has ended since')
     if (errors.length > 0) return deny('ERR_BROKER_DENIED_EVALUATION', errors.join('; '))
     if (forbids.length > 0) return deny('ERR_BROKER_DENIED_POLICY', `forbidden by ${names(forbids)}`)
     if (permits.length === 0) {
