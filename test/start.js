@@ -1,4 +1,4 @@
-// Starts a program of the tests: `node test/start.js test/demo.ts …`. Plain JavaScript on purpose: before `npm ci` an old
+// Starts a program of the tests: `node test/start.js test/demo/main.ts …`. Plain JavaScript on purpose: before `npm ci` an old
 // Node runs it, which must be able to read it and say what is missing.
 // SPDX-License-Identifier: Apache-2.0
 import { pathToFileURL } from 'node:url'

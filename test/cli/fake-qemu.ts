@@ -1,31 +1,43 @@
-// A QEMU that runs nothing: it speaks the monitor's messages, and its secure processor is the emulated one. What it takes of
-// a command line is -machine none, -qmp, -object sev-guest, -smp and the first pflash. Run by a script of one word.
+// A QEMU without a machine: it speaks the monitor's messages, and its secure processor is the emulated one. What it takes of
+// a command line is -machine none, -qmp, -name, -object sev-guest, -smp, the first pflash, and what is measured of -kernel,
+// -initrd and -append. Run by a script of one word.
 // SPDX-License-Identifier: Apache-2.0
 
-import { createPrivateKey } from 'node:crypto'
-import { appendFileSync, chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { createHash, createPrivateKey } from 'node:crypto'
+import { appendFileSync, chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { toBase64 } from '#core/bytes.ts'
+import { hashCmdline, hashTable, NO_INITRD } from '#core/launch/kernel-hashes.ts'
 import { vmsaPages } from '#core/launch/options.ts'
 import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
-import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
+import { EmulatedLaunch, type ProcessorKeys } from '#plugins/sev/emulated/processor.ts'
 import { FIRMWARE, type minted } from '#test/plugins/sev/minted.ts'
 import { MILAN } from '#test/plugins/sev/rig.ts'
 
-/** What it exits with when the guest has run. */
+/** What a guest exits with unless told. */
 export const STATUS = 7
 
-/** Puts the script into a folder; beside it stands what became of the guest (`log`, `table`). */
-export function installQemu(folder: string, { keys, certificates: c }: Awaited<ReturnType<typeof minted>>): string {
+/**
+ * Puts the script into a folder; beside it stands what became of the guest: `log`, and, once it runs, the table of secrets
+ * in its memory, `table` or that of its -name. What it runs is a command of the shell, which finds the table as $TABLE and
+ * -initrd as $INITRD; QEMU ends with its status.
+ */
+export function installQemu(
+    folder: string,
+    { keys, certificates: c }: Awaited<ReturnType<typeof minted>>,
+    guest = `exit ${STATUS}`,
+): string {
     mkdirSync(folder, { recursive: true })
     for (const name of ['pdh', 'pek'] as const)
         writeFileSync(join(folder, `${name}.pem`), keys[name].export({ type: 'pkcs8', format: 'pem' }))
     const chain = { pdh: toBase64(c.pdh), 'cert-chain': toBase64(Buffer.concat([c.pek, c.oca, c.cek, c.ask])) }
     writeFileSync(join(folder, 'capabilities.json'), JSON.stringify(chain))
+    writeFileSync(join(folder, 'guest'), guest)
     const program = join(folder, 'qemu')
     writeFileSync(
         program,
@@ -55,8 +67,9 @@ function play(folder: string, words: readonly string[]): void {
         const policy = Number(value(object, 'policy'))
         const image = readFileSync(value(option('-drive', 'if=pflash'), 'file'))
         const parts = { godh: file('dh-cert-file'), session: file('session-file'), policy }
-        launch = new EmulatedLaunch({ pdh: key('pdh'), pek: key('pek') }, FIRMWARE, parts)
+        launch = started({ pdh: key('pdh'), pek: key('pek') }, parts)
         launch.update(image)
+        if (value(object, 'kernel-hashes') === 'on') launch.update(kernelHashes(option))
         const state = { profile: 'kvm-legacy', signature: signature(MILAN), features: 0n } as const
         const pages = vmsaPages(state, resetAddress(readFirmware(image, 'image')), Number(option('-smp')))
         if (policy & 4) for (const page of pages) launch.update(page)
@@ -64,6 +77,9 @@ function play(folder: string, words: readonly string[]): void {
     }
 
     let running = false
+    // The area for secrets as the firmware leaves it, unless something is injected.
+    let memory: Buffer = Buffer.alloc(4096)
+    const table = join(folder, option('-name') === '' ? 'table' : `${option('-name')}.table`)
     const refuse = (desc: string) => {
         throw new Error(desc)
     }
@@ -90,7 +106,7 @@ function play(folder: string, words: readonly string[]): void {
         }),
         'sev-inject-launch-secret': ({ 'packet-header': header = '', secret = '' }) => {
             const packet = { header: Buffer.from(header, 'base64'), payload: Buffer.from(secret, 'base64') }
-            writeFileSync(join(folder, 'table'), guest().inject(packet))
+            memory = guest().inject(packet)
             log('injected')
             return {}
         },
@@ -98,7 +114,11 @@ function play(folder: string, words: readonly string[]): void {
             guest().finish()
             running = true
             log('runs')
-            setTimeout(() => process.exit(STATUS), 200)
+            writeFileSync(table, memory)
+            const env = { ...process.env, TABLE: table, INITRD: option('-initrd') }
+            const machine = spawn('sh', [join(folder, 'guest')], { env, stdio: 'inherit' })
+            // Whoever said `cont` is answered first.
+            machine.once('exit', (status) => setTimeout(() => process.exit(status ?? 1), 200))
             return {}
         },
     }
@@ -120,6 +140,29 @@ function play(folder: string, words: readonly string[]): void {
         })
     })
     server.listen(socket)
+    process.once('exit', () => rmSync(socket ?? '', { force: true }))
+    process.once('SIGTERM', () => process.exit(0))
+}
+
+/** A processor that refuses ends QEMU before its monitor is there. */
+function started(keys: ProcessorKeys, session: ConstructorParameters<typeof EmulatedLaunch>[2]): EmulatedLaunch {
+    try {
+        return new EmulatedLaunch(keys, FIRMWARE, session)
+    } catch (error) {
+        console.error(`qemu: sev_launch_start: ${(error as Error).message}`)
+        process.exit(1)
+    }
+}
+
+/** The table that kernel-hashes=on puts into the firmware. */
+function kernelHashes(option: (name: string) => string): Buffer {
+    const hashOf = (path: string): Buffer => createHash('sha256').update(readFileSync(path)).digest()
+    const initrd = option('-initrd')
+    return hashTable({
+        kernel: hashOf(option('-kernel')),
+        initrd: initrd === '' ? NO_INITRD : hashOf(initrd),
+        cmdline: hashCmdline(option('-append')),
+    })
 }
 
 if (import.meta.main) play(process.argv[2] ?? '', process.argv.slice(3))

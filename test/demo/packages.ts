@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
-import { isProgram } from './machine.ts'
+import { isProgram } from '../machine.ts'
 
 /** A program of each package, and the package's name in Debian and Ubuntu. */
 const NEEDED = [

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { styleText } from 'node:util'
 
 /** Where a command runs. */
-export type Place = 'owner' | 'guest'
+export type Place = 'owner' | 'host' | 'guest'
 
 export interface Outcome {
     readonly code: number | null
@@ -26,22 +26,25 @@ export interface Step {
     readonly quiet?: boolean
 }
 
-const PROMPTS: Readonly<Record<Place, string>> = { owner: '$', guest: 'guest#' }
+export const PROMPTS: Readonly<Record<Place, string>> = { owner: '$', host: 'host#', guest: 'guest#' }
 
 export interface Shell {
     title(text: string): void
     note(text: string): void
-    /** Runs a step, prints it, and keeps whether it went as it should. */
+    /** Runs a step, prints it, and keeps it if it does not go as it should. */
     run(step: Step): Promise<Outcome>
-    /** Whether everything went as it should so far; how many steps did not. */
-    readonly failures: readonly string[]
+}
+
+export interface Surroundings {
+    readonly env: NodeJS.ProcessEnv
+    readonly cwd: string
+    /** Commands that did not go as they should. */
+    readonly failures: string[]
 }
 
 /** `inGuest` makes the real command line of one that runs in the emulated guest. */
-export function openShell(env: NodeJS.ProcessEnv, cwd: string, inGuest: (command: string) => string[]): Shell {
-    const failures: string[] = []
+export function openShell({ env, cwd, failures }: Surroundings, inGuest: (command: string) => string[]): Shell {
     return {
-        failures,
         title: (text) => console.log(`\n${bold(text)}`),
         note: (text) => console.log(dim(`  ${text}`)),
         async run({ place, command, code = 0, says, show = 6, quiet = false }) {
