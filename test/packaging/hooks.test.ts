@@ -12,7 +12,7 @@ import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
 import { formatVolume, type Volume } from '#unlock/volumes.ts'
 import { run } from '../cli/run.ts'
 import { temporaryFolder } from '../folder.ts'
-import { programs } from '../machine.ts'
+import { programs, ROOT as ROOT_USER } from '../machine.ts'
 import { needs } from '../needs.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -288,6 +288,79 @@ for (const { profile, want } of [
         t.is(existsSync(join(run_, 'credentials/@system')), profile === 'strict')
     })
 
+const OF_SECRET = { secret: '736869e5-84f0-4973-92ec-06879ce3da0b' }
+const WIPES = '[Service]\nExecStartPre=-LIB/wipe-secrets\n'
+
+// As root: what goes into an initrd must be root’s.
+for (const { name, systemd = true, table, code = 0, says = /^$/, wipes, files } of [
+    {
+        name: 'a volume that opens with an injected secret',
+        table: line('x', UUID, 'socket', 'compat', 'poweroff', 'yes', 'no', '300'),
+        wipes: WIPES,
+        files: ['boot.sh', 'on-failure', 'check-root', 'wipe-secrets'],
+    },
+    {
+        name: 'an initrd of busybox',
+        systemd: false,
+        table: line('x', UUID, 'socket', 'compat', 'poweroff', 'yes', 'no', '300'),
+        code: 1,
+        says: /an initrd of systemd is needed: HOOKS=\(base systemd/,
+        wipes: null,
+        files: [],
+    },
+    {
+        name: 'a front end that it has not',
+        table: line('x', UUID, 'keyscript', 'strict', 'poweroff', 'yes', 'no', '300'),
+        code: 1,
+        says: /the front end of x is keyscript/,
+        wipes: null,
+        files: [],
+    },
+    {
+        name: 'a volume that is opened after the switch',
+        table: line('x', UUID, 'socket', 'compat', 'poweroff', 'no', 'no', '300'),
+        says: /nothing is put into it/,
+        wipes: null,
+        files: [],
+    },
+])
+    needs(ROOT_USER)(`mkinitcpio: ${name}`, async (t) => {
+        const folder = temporaryFolder(t)
+        const [lib, etc, initrd] = ['lib', 'etc', 'initrd'].map((path) => join(folder, path)) as [
+            string,
+            string,
+            string,
+        ]
+        for (const path of [lib, join(etc, 'volumes.d'), join(initrd, 'usr/lib/systemd')])
+            mkdirSync(path, { recursive: true })
+        const { servers: _servers, path: _path, ...row } = volume('x', { profile: 'compat' })
+        writeFileSync(join(etc, 'volumes.d/x.toml'), formatVolume({ ...row, ...OF_SECRET }), { mode: 0o644 })
+        writeFileSync(join(etc, 'crypttab'), `x UUID=${UUID} none luks\n`)
+        if (systemd) writeFileSync(join(initrd, 'usr/lib/systemd/systemd'), '', { mode: 0o755 })
+        writeFileSync(join(lib, 'guest-attest-initrd'), `#!/bin/sh\nprintf '%s' '${table}'\n`, { mode: 0o755 })
+        writeFileSync(join(lib, 'koffi.node'), '')
+        // With the folders of this test in the place of their own.
+        const placed = (path: string) =>
+            readFileSync(join(PACKAGING, path), 'utf8')
+                .replaceAll('/usr/lib/guest-attest', lib)
+                .replaceAll(/(?<![\w$/])\/etc\/crypttab/g, join(etc, 'crypttab'))
+                .replace('ATTEST_CONFIG=/etc/guest-attest', `ATTEST_CONFIG=${etc}`)
+        writeFileSync(join(lib, 'build.sh'), placed('sh/build.sh'))
+        const theirs = ['add_binary', 'add_module', 'add_systemd_unit', 'warning'].map((word) => `${word}() { :; }`)
+        const script = `${theirs.join('\n')}\nadd_file() { echo "$1"; }\n${placed('mkinitcpio/install/guest-attest')}\nbuild`
+        const env = { BUILDROOT: initrd, KERNELVERSION: '6.12', ATTEST_KERNELS: folder }
+        const ran = await run('bash', ['-c', script], { env })
+        t.is(ran.code, code, ran.stderr)
+        t.regex(ran.stderr.replace(/^guest-attest: the kernel .*\n/m, ''), says)
+        t.deepEqual(
+            ran.stdout.trim().split('\n').filter(Boolean),
+            files.map((file) => join(lib, file)),
+        )
+        const dropIn = join(initrd, 'etc/systemd/system/initrd-switch-root.service.d/45-guest-attest-secrets.conf')
+        t.is(existsSync(dropIn) ? readFileSync(dropIn, 'utf8').replace(lib, 'LIB') : null, wipes)
+        if (wipes !== null) t.is(readFileSync(join(initrd, 'etc/crypttab'), 'utf8'), `x UUID=${UUID} none luks\n`)
+    })
+
 test('what the network answered is not run as shell', async (t) => {
     const folder = temporaryFolder(t)
     const conf = join(folder, 'net-eth0.conf')
@@ -325,7 +398,7 @@ const OWNERS: readonly { name: string; mode: number; want: RegExp }[] = [
 ]
 
 for (const { name, mode, want } of OWNERS)
-    needs({ what: 'root', met: process.getuid?.() === 0 })(`configuration for the initrd: ${name}`, async (t) => {
+    needs(ROOT_USER)(`configuration for the initrd: ${name}`, async (t) => {
         const folder = temporaryFolder(t)
         mkdirSync(join(folder, 'trust.d'))
         writeFileSync(join(folder, 'trust.d/kbs.toml'), '')
