@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { type Secret, wipe } from '#core/bytes.ts'
+import { AttestError } from '#core/errors.ts'
 import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import type { Driver, Evidence, Guest, InjectedBroker } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
@@ -86,8 +87,9 @@ function isInKeyring({ keyring }: Own): boolean {
         const bytes = keyring.read(KEYRING_NAME)
         wipe(bytes ?? undefined)
         return bytes !== null
-    } catch {
-        return false
+    } catch (error) {
+        if (error instanceof AttestError) return false
+        throw error
     }
 }
 

@@ -111,15 +111,20 @@ for (const { name, volumes, read = [], open = [], fails = {}, wiped, exit = 0, s
         t.deepEqual(states, said)
     })
 
+const fails = (code: Parameters<typeof driverError>[0]) => async () => Promise.reject(driverError(code, 'no'))
+
 for (const { name, guest, exit, said } of [
     { name: 'no such guest', guest: async () => null, exit: 0, said: [] },
     { name: 'a guest without a key of its launch', guest: async () => ({ close: () => undefined }), exit: 0, said: [] },
-    {
-        name: 'a kernel that shows nothing',
-        guest: async () => Promise.reject(driverError('ERR_SECRETS_NONE', 'no')),
-        exit: 0,
-        said: [],
-    },
+    ...(['ERR_SECRETS_NONE', 'ERR_SECRETS_KERNEL', 'ERR_SECRETS_MODULE', 'ERR_SECRETS_SECURITYFS'] as const).map(
+        (code) => ({ name: `none is shown: ${code}`, guest: fails(code), exit: 0, said: [] }),
+    ),
+    ...(['ERR_SECRETS_TABLE', 'ERR_DEVICE_IO', 'ERR_DEVICE_ACCESS', 'ERR_DEVICE_KIND'] as const).map((code) => ({
+        name: `it may be there, and cannot be seen: ${code}`,
+        guest: fails(code),
+        exit: 1,
+        said: ['failed'] as State[],
+    })),
     {
         name: 'handed over',
         guest: async () => ({ handOver: () => A, close: () => undefined }),

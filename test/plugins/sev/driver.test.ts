@@ -3,6 +3,7 @@
 
 import test from 'ava'
 import { secret } from '#core/bytes.ts'
+import { driverError } from '#drivers/errors.ts'
 import { CLIENT_GUID, formatClient } from '#plugins/sev/client-secret.ts'
 import { sevDriver } from '#plugins/sev/driver.ts'
 import { parsePossession } from '#plugins/sev/possession.ts'
@@ -56,6 +57,18 @@ test('what stands in the keyring alone', async (t) => {
     const guest = await own.guest()
     t.deepEqual(guest.broker?.(), BROKER)
     t.is((await guest.evidence?.(Buffer.alloc(48)))?.tee, 'sev')
+})
+
+test('a keyring that cannot be asked has none; a mistake of ours is no answer', async (t) => {
+    const { doors } = machine(new Map([[DISK_GUID, Buffer.from('x')]]))
+    const asked = (error: Error) => {
+        const read = () => {
+            throw error
+        }
+        return sevDriver.open({ ...doors, keyring: { ...doors.keyring, read } })
+    }
+    t.is((await asked(driverError('ERR_KEYRING', 'no keyrings')))?.evidence, undefined)
+    await t.throwsAsync(asked(new TypeError('a mistake')), { message: 'a mistake' })
 })
 
 for (const { name, system } of [
