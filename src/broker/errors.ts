@@ -2,7 +2,7 @@
 // ERR_BROKER_DENIED_* reach the guest as the `code` of an answer.
 // SPDX-License-Identifier: Apache-2.0
 
-import { type ErrorTable, errorsOf } from '#core/errors.ts'
+import { type AttestError, type ErrorTable, errorsOf } from '#core/errors.ts'
 
 export const BROKER_ERRORS = {
     ERR_BROKER_KEY: { exit: 3, means: 'a key file is missing, readable by others, or not the one that the data need' },
@@ -35,3 +35,8 @@ export const BROKER_ERRORS = {
 export type BrokerCode = keyof typeof BROKER_ERRORS
 
 export const brokerError = errorsOf(BROKER_ERRORS)
+
+/** These are no word on a guest or a host: the broker failed, and whoever asked tries again. */
+const FAILURES: ReadonlySet<string> = new Set<BrokerCode>(['ERR_BROKER_STORE', 'ERR_BROKER_ROW', 'ERR_BROKER_KEY'])
+
+export const isFailure = ({ code }: AttestError): boolean => FAILURES.has(code)

@@ -19,6 +19,7 @@ import { PROTOCOL_VERSION } from '#kbs/messages.ts'
 import type { Attestation, Request } from '#kbs/requests.ts'
 import type { Broker } from './broker.ts'
 import { type Standing, standingOf } from './decision/floor.ts'
+import { isFailure } from './errors.ts'
 import { type Challenge, SESSION_MS } from './sessions.ts'
 
 const ISSUER = 'guest-attest broker'
@@ -89,7 +90,7 @@ function authenticated(broker: Broker, verifier: Verifier, primary: unknown, run
         checkBinding(authentic.reportData, bound)
         return authentic
     } catch (cause) {
-        if (!(cause instanceof AttestError) || cause.code === 'ERR_KBS_BINDING') throw cause
+        if (!(cause instanceof AttestError) || cause.code === 'ERR_KBS_BINDING' || isFailure(cause)) throw cause
         throw kbsError('ERR_KBS_ATTESTATION', `the evidence is not accepted as authentic: ${messageOf(cause)}`, {
             cause,
         })

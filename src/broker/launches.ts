@@ -10,7 +10,7 @@ import { AttestError, messageOf } from '#core/errors.ts'
 import type { LaunchSecrets, LaunchService } from '#evidence/launch.ts'
 import { demand, record } from './admin.ts'
 import type { Broker } from './broker.ts'
-import { brokerError } from './errors.ts'
+import { brokerError, isFailure } from './errors.ts'
 import { clientName, hasExpired, type MadeClient, requirePin } from './launch-clients.ts'
 import type { ClientEntry, GuestBroker, LaunchEnd, LaunchEntry, VmEntry, VmLimits } from './launch-state.ts'
 import { digestResource, openResource, type ResourceName, sealResource } from './store/seal.ts'
@@ -229,9 +229,6 @@ function find({ data }: Broker, uuid: string): VmEntry {
     return vm
 }
 
-/** These are nobody's answer to a host: the broker failed, and the host tries again. */
-const FAILURES: ReadonlySet<string> = new Set(['ERR_BROKER_STORE', 'ERR_BROKER_ROW', 'ERR_BROKER_KEY'])
-
 // One after the other: limits hold, however many ask at once. A guest that nobody knows is refused like any other.
 function refusing<T>(broker: Broker, uuid: string, host: Host, act: (vm: VmEntry) => Promise<T>): Promise<T> {
     return broker.change(async () => {
@@ -242,7 +239,7 @@ function refusing<T>(broker: Broker, uuid: string, host: Host, act: (vm: VmEntry
             if (!vm) throw refused('no guest of that UUID is registered')
             return await act(vm)
         } catch (error) {
-            if (!(error instanceof AttestError) || FAILURES.has(error.code)) throw error
+            if (!(error instanceof AttestError) || isFailure(error)) throw error
             const refusal = { time: broker.clock.now().toISOString(), peer: host.peer, ...reasonOf(error) }
             if (broker.data.state.vms.has(uuid)) broker.launchRefusals.set(uuid, refusal)
             broker.log.warn('a launch is denied', { vm: uuid, ...refusal, correlation: host.correlation })

@@ -279,8 +279,11 @@ test('the broker ends and starts again', async (t) => {
     db.exec("UPDATE resources SET sealed = zeroblob(60) WHERE path LIKE 'client:%'")
     db.close()
     const last = await launcher(t, broker.folder)
-    const refused = await handshake(last, guest)
-    t.is(refused.status, 403)
+    const failed = await handshake(last, guest)
+    t.is(failed.status, 500, 'the broker’s own fault is no word on the guest')
+    t.is(failed.json.code, 'ERR_KBS_SERVER')
+    t.notRegex(failed.body.toString(), /client:/)
+    t.regex(JSON.stringify(last.log), /client:.* is not the row that the audit log recorded/)
 })
 
 for (const { name, changed, rule, more, denied } of [
@@ -312,7 +315,7 @@ for (const { name, changed, rule, more, denied } of [
     },
     {
         name: 'without NOSEND',
-        changed: { policy: 7 },
+        changed: { policy: 7, 'insecure-migration': true },
         rule: RULE,
         more: 'migration = true',
         denied: 'ERR_BROKER_DENIED_FLOOR',
@@ -343,6 +346,7 @@ for (const { name, changed, rule, more, denied } of [
 test('with the switches, a guest without ES', async (t) => {
     const changed = {
         policy: 3,
+        'insecure-migration': true,
         ...{ 'cpu-count': undefined, cpus: undefined, profiles: undefined },
         'insecure-unmeasured-cpu-state': true,
     }
