@@ -83,7 +83,7 @@ export function usageOf(id: number): Usage | null {
 
 /** Which certificate these bytes begin with, as far as their head says; null for none. */
 export function peekUsage(from: Buffer): Usage | null {
-    if (from.length < CERT_SIZE || from.readUInt32LE(0) !== VERSION) return null
+    if (from.length < 12 || from.readUInt32LE(0) !== VERSION) return null
     const usage = usageOf(from.readUInt32LE(8))
     return usage === null || usage === 'NONE' || usage === 'ARK' || usage === 'ASK' ? null : usage
 }

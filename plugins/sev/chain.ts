@@ -198,7 +198,13 @@ function* split(name: string, bytes: Buffer): Generator<SevCertificate | AmdCert
         if (count === MAX_CERTIFICATES)
             throw sevError('ERR_SEV_CERTIFICATE', `${name}: more than ${MAX_CERTIFICATES} certificates`)
         const rest = bytes.subarray(at)
-        if (peekUsage(rest)) {
+        const usage = peekUsage(rest)
+        if (usage) {
+            if (rest.length < CERT_SIZE)
+                throw sevError(
+                    'ERR_SEV_CERTIFICATE',
+                    `${name}: ${usage} has ${rest.length} bytes, expected ${CERT_SIZE}`,
+                )
             yield parseCertificate(rest.subarray(0, CERT_SIZE))
             at += CERT_SIZE
         } else {

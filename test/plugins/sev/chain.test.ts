@@ -159,6 +159,7 @@ for (const { name, code, swap } of [
 for (const { name, files, says } of [
     { name: 'nothing', files: [Buffer.alloc(0)], says: /is empty/ },
     { name: 'zeros', files: [Buffer.alloc(CERT_SIZE)], says: /expected version 1, got 0/ },
+    { name: 'half a PEK', files: [ours.certificates.pek.subarray(0, 2083)], says: /PEK has 2083 bytes, expected 2084/ },
     { name: 'a rest', files: [Buffer.concat([ours.certificates.pek, Buffer.alloc(7)])], says: /stands at byte 2084/ },
     {
         name: 'no PEK',
