@@ -42,7 +42,7 @@ export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors 
         sevGuest: sevGuest(libc, lock),
         tdxDevice: tdxDevice(),
         efiSecrets: efiSecrets(kernel),
-        keyring: keyring(libc),
+        keyring: keyring(),
         tdx: async () => (await import('./tdx-doors.ts')).tdxDoors(kernel, libc, lock),
     }
 }

@@ -5,7 +5,7 @@
 import { constants } from 'node:os'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
 import { driverError } from '../errors.ts'
-import type { CallResult } from './libc.ts'
+import { type KeyCalls, keyCalls } from './key-calls.ts'
 
 export interface Keyring {
     /** Null: there is none of that name. The caller wipes it. @throws AttestError ERR_KEYRING */
@@ -16,39 +16,24 @@ export interface Keyring {
     remove(name: string): void
 }
 
-/** The two system calls. Names and types are texts that end with a zero byte. */
-export interface KeyCalls {
-    addKey(type: Buffer, name: Buffer, payload: Uint8Array, keyring: number): CallResult
-    keyctl(operation: number, id: number, second: Buffer | number, third: Buffer | number, fourth: number): CallResult
-}
-
 /** <linux/keyctl.h> */
 const PROCESS_KEYRING = -2
 const USER_KEYRING = -4
-const LINK = 8
-const UNLINK = 9
-const SEARCH = 10
-const READ = 11
 
 /** More than is ever kept here. */
 const MAX_BYTES = 0x4000
 
-const TYPE = Buffer.from('user\0')
-
-export function keyring(calls: () => KeyCalls): Keyring {
+export function keyring(calls: () => KeyCalls = keyCalls): Keyring {
     // A service of systemd has a session of its own, without the keyring of its user: whatever is in there it may find, but
     // not use. Linked to the process, all of it is the process's own.
     const attach = (): KeyCalls => {
         const own = calls()
-        const { result, errno } = own.keyctl(LINK, USER_KEYRING, PROCESS_KEYRING, 0, 0)
-        if (result < 0) throw failed('linking it', errno)
+        told(own.link(USER_KEYRING, PROCESS_KEYRING), 'linking it')
         return own
     }
-    const find = ({ keyctl }: KeyCalls, name: string): number | null => {
-        const { result, errno } = keyctl(SEARCH, USER_KEYRING, TYPE, text(name), 0)
-        if (result >= 0) return result
-        if (ABSENT.has(errno)) return null
-        throw failed('searching', errno)
+    const find = (own: KeyCalls, name: string): number | null => {
+        const id = own.search(USER_KEYRING, name)
+        return ABSENT.has(-id) ? null : told(id, 'searching')
     }
     return {
         read(name) {
@@ -57,24 +42,18 @@ export function keyring(calls: () => KeyCalls): Keyring {
             if (id === null) return null
             const bytes = Buffer.alloc(MAX_BYTES)
             try {
-                const { result, errno } = own.keyctl(READ, id, bytes, bytes.length, 0)
-                if (result < 0) throw failed('reading', errno)
-                if (result > bytes.length) throw failed('reading', constants.errno.EFBIG)
-                return secret(bytes.subarray(0, result))
+                const size = told(own.read(id, bytes), 'reading')
+                if (size > bytes.length) throw failed('reading', constants.errno.EFBIG)
+                return secret(bytes.subarray(0, size))
             } finally {
                 wipe(bytes)
             }
         },
-        put(name, bytes) {
-            const { result, errno } = attach().addKey(TYPE, text(name), bytes, USER_KEYRING)
-            if (result < 0) throw failed('adding a key', errno)
-        },
+        put: (name, bytes) => void told(attach().add(name, bytes, USER_KEYRING), 'adding a key'),
         remove(name) {
             const own = attach()
             const id = find(own, name)
-            if (id === null) return
-            const { result, errno } = own.keyctl(UNLINK, id, USER_KEYRING, 0, 0)
-            if (result < 0) throw failed('removing a key', errno)
+            if (id !== null) told(own.unlink(id, USER_KEYRING), 'removing a key')
         },
     }
 }
@@ -82,7 +61,10 @@ export function keyring(calls: () => KeyCalls): Keyring {
 /** ENOKEY, EKEYEXPIRED, EKEYREVOKED: Node knows no names for them. */
 const ABSENT: ReadonlySet<number> = new Set([126, 127, 128])
 
-const text = (value: string): Buffer => Buffer.from(`${value}\0`)
+function told(result: number, what: string): number {
+    if (result < 0) throw failed(what, -result)
+    return result
+}
 
 const failed = (what: string, errno: number) =>
     driverError('ERR_KEYRING', `the keyring of this user: ${what} failed with errno ${errno}`, {

@@ -9,16 +9,7 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { AttestError } from '#core/errors.ts'
 import { driverError } from '../errors.ts'
-import type { KeyCalls } from './keyring.ts'
-import {
-    AF_UNIX,
-    MSG_NOSIGNAL,
-    SOCK_CLOEXEC,
-    SOL_SOCKET,
-    type SocketCalls,
-    sizeOf,
-    socketCalls,
-} from './socket-calls.ts'
+import type { SocketCalls } from './socket-calls.ts'
 
 export interface CallResult {
     readonly result: number
@@ -26,7 +17,7 @@ export interface CallResult {
     readonly errno: number
 }
 
-export interface Libc extends KeyCalls {
+export interface Libc {
     /** ioctl(2) on a thread of its own: a host that keeps it waiting for a minute blocks nothing else. Null: a null pointer. */
     ioctl(fd: number, request: number, argument: Buffer | null): Promise<CallResult>
     /** Where a buffer lies. It stays there as long as the caller holds the buffer. */
@@ -57,6 +48,10 @@ export interface Koffi {
     readonly node: { readonly poll: SocketCalls['poll'] }
 }
 
+export const AF_UNIX = 1
+export const SOCK_CLOEXEC = 0o2000000
+export const SOL_SOCKET = 1
+export const MSG_NOSIGNAL = 0x4000
 const LOCK_EX = 2
 const LOCK_NB = 4
 const RLIMIT_CORE = 4
@@ -75,7 +70,6 @@ const KOFFI_SHA256: string = typeof GUEST_ATTEST_KOFFI_SHA256 === 'undefined' ? 
 
 let native: Koffi | undefined
 let loaded: Libc | undefined
-let bound: SocketCalls | undefined
 
 /** @throws AttestError ERR_DEVICE_IO where the native module cannot be loaded */
 export function libc(): Libc {
@@ -83,13 +77,18 @@ export function libc(): Libc {
     return loaded
 }
 
-/** The calls on sockets. @throws AttestError ERR_DEVICE_IO as above */
-export function sockets(): SocketCalls {
-    bound ??= socketCalls(koffi())
-    return bound
+/** A function that gives what it gives in C, or the errno as a negative number. @throws AttestError ERR_DEVICE_IO as above */
+export function boundCall(name: string, args: string[], result = 'int'): (...given: unknown[]) => number {
+    const ffi = koffi()
+    const call = ffi.load(null).func(name, result, args)
+    return (...given) => {
+        const value = call(...given)
+        return value < 0 ? -ffi.errno() : value
+    }
 }
 
-function koffi(): Koffi {
+/** @throws AttestError ERR_DEVICE_IO as above */
+export function koffi(): Koffi {
     native ??= loadKoffi()
     return native
 }
@@ -146,36 +145,15 @@ function bind(koffi: Koffi): Libc {
             }
         },
         forbidCoreDumps: () => void setrlimit(RLIMIT_CORE, NO_CORE),
-        ...keyCalls(lib, (result) => ({ result, errno: errno(result) })),
     }
 }
 
-// The C library has no function for either: they are in one of their own (libkeyutils), which need not be there.
-function keyCalls(lib: ReturnType<Koffi['load']>, told: (result: number) => CallResult): KeyCalls {
-    const numbers = KEY_CALLS[process.arch as keyof typeof KEY_CALLS]
-    // A word for each register; variadic in C, and the same in both ABIs, as with ioctl.
-    const call = (...kinds: string[]) => lib.func('syscall', 'long', ['long', ...kinds])
-    return {
-        addKey: (type, name, payload, keyring) =>
-            told(
-                call(
-                    'void *',
-                    'void *',
-                    'void *',
-                    'ulong',
-                    'long',
-                )(...[numbers.addKey, type, name, payload, payload.length, keyring]),
-            ),
-        keyctl(operation, id, second, third, fourth) {
-            const kind = (value: Buffer | number) => (typeof value === 'number' ? 'long' : 'void *')
-            const kinds = ['long', 'long', kind(second), kind(third), 'long']
-            return told(call(...kinds)(numbers.keyctl, operation, id, second, third, fourth))
-        },
-    }
+/** A socklen_t that a call reads and writes. */
+export function sizeOf(buffer: Buffer): Buffer {
+    const size = Buffer.alloc(4)
+    size.writeUInt32LE(buffer.length)
+    return size
 }
-
-/** add_key(2) and keyctl(2). */
-const KEY_CALLS = { x64: { addKey: 248, keyctl: 250 }, arm64: { addKey: 217, keyctl: 219 } } as const
 
 function unixAddress(path: string): Buffer {
     const abstract = path.startsWith('@')

@@ -4,7 +4,7 @@
 
 import { constants } from 'node:os'
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util'
-import type { Koffi } from './libc.ts'
+import { boundCall, koffi, MSG_NOSIGNAL, SOCK_CLOEXEC, SOL_SOCKET, sizeOf } from './libc.ts'
 
 /** Each gives what the call gives, or the errno as a negative number, as the kernel itself does. */
 export interface SocketCalls {
@@ -39,38 +39,34 @@ export interface PollHandle {
     close(): void
 }
 
-export const AF_UNIX = 1
 export const AF_VSOCK = 40
 const SOCK_STREAM = 1
 const SOCK_NONBLOCK = 0o4000
-export const SOCK_CLOEXEC = 0o2000000
-export const SOL_SOCKET = 1
 const SO_ERROR = 4
 const SHUT_WR = 1
-export const MSG_NOSIGNAL = 0x4000
 
-export function socketCalls(koffi: Koffi): SocketCalls {
-    const lib = koffi.load(null)
-    const bound = (name: string, args: string[], result = 'int') => {
-        const call = lib.func(name, result, args)
-        return (...given: unknown[]): number => {
-            const value = call(...given)
-            return value < 0 ? -koffi.errno() : value
-        }
-    }
-    const socket = bound('socket', ['int', 'int', 'int'])
-    const bind = bound('bind', ['int', 'void *', 'uint'])
-    const accept4 = bound('accept4', ['int', 'void *', 'void *', 'int'])
-    const connect = bound('connect', ['int', 'void *', 'uint'])
-    const recv = bound('recv', ['int', 'void *', 'ulong', 'int'], 'long')
-    const send = bound('send', ['int', 'void *', 'ulong', 'int'], 'long')
-    const shutdown = bound('shutdown', ['int', 'int'])
-    const getsockopt = bound('getsockopt', ['int', 'int', 'int', 'void *', 'void *'])
-    const getsockname = bound('getsockname', ['int', 'void *', 'void *'])
+let bound: SocketCalls | undefined
+
+/** @throws AttestError ERR_DEVICE_IO where the native module cannot be loaded */
+export function sockets(): SocketCalls {
+    bound ??= bindAll()
+    return bound
+}
+
+function bindAll(): SocketCalls {
+    const socket = boundCall('socket', ['int', 'int', 'int'])
+    const bind = boundCall('bind', ['int', 'void *', 'uint'])
+    const accept4 = boundCall('accept4', ['int', 'void *', 'void *', 'int'])
+    const connect = boundCall('connect', ['int', 'void *', 'uint'])
+    const recv = boundCall('recv', ['int', 'void *', 'ulong', 'int'], 'long')
+    const send = boundCall('send', ['int', 'void *', 'ulong', 'int'], 'long')
+    const shutdown = boundCall('shutdown', ['int', 'int'])
+    const getsockopt = boundCall('getsockopt', ['int', 'int', 'int', 'void *', 'void *'])
+    const getsockname = boundCall('getsockname', ['int', 'void *', 'void *'])
     return {
         socket: (family) => socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
         bind: (fd, address) => bind(fd, address, address.length),
-        listen: bound('listen', ['int', 'int']),
+        listen: boundCall('listen', ['int', 'int']),
         accept: (fd, address) => accept4(fd, address, sizeOf(address), SOCK_NONBLOCK | SOCK_CLOEXEC),
         connect: (fd, address) => connect(fd, address, address.length),
         receive: (fd, into) => recv(fd, into, into.length, 0),
@@ -82,16 +78,9 @@ export function socketCalls(koffi: Koffi): SocketCalls {
             return result < 0 ? -result : error.readInt32LE()
         },
         localAddress: (fd, address) => getsockname(fd, address, sizeOf(address)),
-        close: bound('close', ['int']),
-        poll: koffi.node.poll,
+        close: boundCall('close', ['int']),
+        poll: koffi().node.poll,
     }
-}
-
-/** A socklen_t that a call reads and writes. */
-export function sizeOf(buffer: Buffer): Buffer {
-    const size = Buffer.alloc(4)
-    size.writeUInt32LE(buffer.length)
-    return size
 }
 
 const { EAGAIN, EWOULDBLOCK, EINTR } = constants.errno

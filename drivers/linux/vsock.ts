@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { closeSync, openSync } from 'node:fs'
-import { libc, sockets } from './libc.ts'
-import { AF_VSOCK, type SocketCalls } from './socket-calls.ts'
+import { libc } from './libc.ts'
+import { AF_VSOCK, type SocketCalls, sockets } from './socket-calls.ts'
 import { connectStream, type Listener, listenStream, StreamSocket } from './stream-socket.ts'
 
 export interface VsockAddress {

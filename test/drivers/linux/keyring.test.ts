@@ -2,52 +2,37 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
-import { type KeyCalls, keyring } from '#drivers/linux/keyring.ts'
-import { libc } from '#drivers/linux/libc.ts'
+import type { KeyCalls } from '#drivers/linux/key-calls.ts'
+import { keyring } from '#drivers/linux/keyring.ts'
 
 const NAME = `guest-attest:test-${process.pid}`
 
-const text = (bytes: unknown): string => (bytes as Buffer).toString('latin1').replace(/\0$/, '')
-
-/** A kernel with keys of one type, in one keyring. */
-function kernel(fails: Partial<Record<number | 'add', number>> = {}) {
+/** A kernel with keys in one keyring. Each call can fail with an errno. */
+function kernel(fails: Partial<Record<keyof KeyCalls, number>> = {}) {
     const keys = new Map<number, { name: string; bytes: Buffer }>()
-    const told = (result: number) => ({ result, errno: 0 })
-    const failed = (errno: number) => ({ result: -1, errno })
     let linked = false
-    const operations: Readonly<Record<number, (id: number, second: unknown, third: unknown) => number | null>> = {
-        8: (from, to) => {
-            linked = from === -4 && to === -2
+    const idOf = (wanted: string) => [...keys].find(([, { name }]) => name === wanted)?.[0]
+    const works: KeyCalls = {
+        add(name, payload, ring) {
+            if (ring !== -4) return -22
+            const id = idOf(name) ?? keys.size + 100
+            keys.set(id, { name, bytes: Buffer.from(payload) })
+            return id
+        },
+        link(id, ring) {
+            linked = id === -4 && ring === -2
             return 0
         },
-        9: (id) => (linked && keys.delete(id) ? 0 : null),
-        10: (ring, type, name) =>
-            linked && ring === -4 && text(type) === 'user'
-                ? ([...keys].find(([, key]) => key.name === text(name))?.[0] ?? null)
-                : null,
-        11: (id, into) => {
+        unlink: (id) => (linked && keys.delete(id) ? 0 : -126),
+        search: (ring, name) => (linked && ring === -4 && idOf(name)) || -126,
+        read(id, into) {
             const key = keys.get(id)
-            key?.bytes.copy(into as Buffer)
-            return key?.bytes.length ?? null
+            key?.bytes.copy(into)
+            return key?.bytes.length ?? -126
         },
     }
-    const calls: KeyCalls = {
-        addKey(type, name, payload, ring) {
-            if (fails.add !== undefined) return failed(fails.add)
-            if (text(type) !== 'user' || ring !== -4) return failed(22)
-            const known = [...keys].find(([, key]) => key.name === text(name))?.[0]
-            const id = known ?? keys.size + 100
-            keys.set(id, { name: text(name), bytes: Buffer.from(payload) })
-            return told(id)
-        },
-        keyctl(operation, id, second, third) {
-            const errno = fails[operation]
-            if (errno !== undefined) return failed(errno)
-            const result = operations[operation]?.(id, second, third) ?? null
-            return result === null ? failed(126) : told(result)
-        },
-    }
-    return { keys, keyring: keyring(() => calls) }
+    const refuses = Object.fromEntries(Object.entries(fails).map(([name, errno]) => [name, () => -errno]))
+    return { keys, keyring: keyring(() => ({ ...works, ...refuses })) }
 }
 
 test('kept, replaced, read and taken away', (t) => {
@@ -62,11 +47,11 @@ test('kept, replaced, read and taken away', (t) => {
 })
 
 for (const { name, fails, act } of [
-    { name: 'searching', fails: { 10: 1 }, act: 'read' },
-    { name: 'reading', fails: { 11: 13 }, act: 'read' },
+    { name: 'searching', fails: { search: 1 }, act: 'read' },
+    { name: 'reading', fails: { read: 13 }, act: 'read' },
     { name: 'adding', fails: { add: 122 }, act: 'put' },
-    { name: 'linking', fails: { 8: 13 }, act: 'put' },
-    { name: 'removing', fails: { 9: 13 }, act: 'remove' },
+    { name: 'linking', fails: { link: 13 }, act: 'put' },
+    { name: 'removing', fails: { unlink: 13 }, act: 'remove' },
 ] as const)
     test(`refused: ${name}`, (t) => {
         const { keyring, keys } = kernel(fails)
@@ -80,9 +65,9 @@ for (const { name, fails, act } of [
     })
 
 for (const errno of [126, 127, 128])
-    test(`not there, or not any more: errno ${errno}`, (t) => t.is(kernel({ 10: errno }).keyring.read(NAME), null))
+    test(`not there, or not any more: errno ${errno}`, (t) => t.is(kernel({ search: errno }).keyring.read(NAME), null))
 
-const real = keyring(libc)
+const real = keyring()
 
 function works(): boolean {
     try {
