@@ -50,6 +50,7 @@ export const DRIVER_ERRORS = {
     ERR_SECRETS_TABLE: { exit: 1, means: 'the kernel refuses the table of injected secrets, and shows none of them' },
     ERR_SECRET_MISSING: { exit: 1, means: 'no injected secret has this GUID, or it was wiped' },
     ERR_KEYRING: { exit: 3, means: 'the kernel’s keyring does not do what was asked for' },
+    ERR_KEYRING_ALTERED: { exit: 3, means: 'what was handed over by the kernel’s keyring is gone, or was altered' },
     ERR_LOCK: { exit: 3, means: 'the lock that serialises requests could not be taken' },
 } as const satisfies ErrorTable
 

@@ -7,8 +7,9 @@ import { RUN_FOLDER } from '#core/role.ts'
 import { type TsmReports, tsmReports } from './configfs-tsm.ts'
 import { deviceLock } from './device-lock.ts'
 import { type EfiSecrets, efiSecrets } from './efi-secret.ts'
-import { type Keyring, keyring } from './keyring.ts'
+import { keyring } from './keyring.ts'
 import { libc } from './libc.ts'
+import { type SealedKeyring, sealedKeyring } from './sealed-keyring.ts'
 import { type SevGuest, sevGuest } from './sev-guest.ts'
 import { type System, system } from './system.ts'
 import { type TdxDevice, tdxDevice } from './tdx-device.ts'
@@ -20,7 +21,7 @@ export interface Doors {
     readonly sevGuest: SevGuest
     readonly tdxDevice: TdxDevice
     readonly efiSecrets: EfiSecrets
-    readonly keyring: Keyring
+    readonly keyring: SealedKeyring
     /** The others of TDX: loaded by whoever has found that the guest is one. */
     tdx(): Promise<TdxDoors>
 }
@@ -42,7 +43,7 @@ export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors 
         sevGuest: sevGuest(libc, lock),
         tdxDevice: tdxDevice(),
         efiSecrets: efiSecrets(kernel),
-        keyring: keyring(),
+        keyring: sealedKeyring(keyring(), RUN_FOLDER),
         tdx: async () => (await import('./tdx-doors.ts')).tdxDoors(kernel, libc, lock),
     }
 }

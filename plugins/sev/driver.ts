@@ -1,11 +1,10 @@
 // The guest's side of SEV and SEV-ES: the secrets that were injected before it ran, which is all that it has. With the key
 // of its launch among them it proves itself, to the broker that injected it. That key stands in the guest's memory, or,
-// when an initrd has taken it from there, in the kernel's keyring. Every use reads it anew and wipes its copy: a first try
+// when an initrd has taken it from there, sealed in the kernel's keyring. Every use reads it anew and wipes its copy: a first try
 // that fails uses nothing up.
 // SPDX-License-Identifier: Apache-2.0
 
 import { type Secret, wipe } from '#core/bytes.ts'
-import { AttestError } from '#core/errors.ts'
 import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import type { Driver, Evidence, Guest, InjectedBroker } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
@@ -49,7 +48,8 @@ type Own = Pick<Doors, 'efiSecrets' | 'keyring'>
 
 /** What this guest can do with its key; nothing where it has none. @throws AttestError of drivers/errors.ts */
 function clientOf(doors: Own): Pick<Guest, 'evidence' | 'broker' | 'handOver'> {
-    if (!isInMemory(doors) && !isInKeyring(doors)) return {}
+    // Handed over and lost is not the same as never injected: whoever uses it is told.
+    if (!isInMemory(doors) && !doors.keyring.has(KEYRING_NAME)) return {}
     return {
         evidence: async (binding) => evidenceOf(doors, binding),
         broker: () => use(doors, ({ broker }): InjectedBroker => broker),
@@ -80,18 +80,6 @@ function handOver(doors: Own): string | null {
 }
 
 const isInMemory = ({ efiSecrets }: Own): boolean => efiSecrets.list().includes(CLIENT_GUID)
-
-// Whatever cannot be asked has none: a container, a kernel without keyrings.
-function isInKeyring({ keyring }: Own): boolean {
-    try {
-        const bytes = keyring.read(KEYRING_NAME)
-        wipe(bytes ?? undefined)
-        return bytes !== null
-    } catch (error) {
-        if (error instanceof AttestError) return false
-        throw error
-    }
-}
 
 function use<T>(doors: Own, act: (client: ClientSecret) => T): T {
     const bytes = read(doors)

@@ -115,14 +115,14 @@ export function machine(secrets: Map<string, Buffer>, system: Partial<Doors['sys
             },
         },
         keyring: {
+            has: (name) => keys.has(name),
             read: (name) => {
                 const bytes = keys.get(name)
                 return bytes ? secret(Buffer.from(bytes)) : null
             },
             put: (name, bytes) => void keys.set(name, Buffer.from(bytes)),
-            remove: (name) => void keys.delete(name),
         },
-        ...foreignDoors('tsm', 'sevGuest', 'tdxDevice', 'tdx'),
+        ...foreignDoors('tsm', 'sevDevice', 'sevGuest', 'tdxDevice', 'tdx'),
     }
     return {
         secrets,

@@ -41,7 +41,10 @@ export async function handOver(
         guest = await find()
         const guid = guest?.handOver?.()
         if (guid)
-            status.say('wiped', `${guid}, the key of this launch, is in the kernel’s keyring, and wiped from memory`)
+            status.say(
+                'wiped',
+                `${guid}, the key of this launch, is sealed in the kernel’s keyring, and wiped from memory`,
+            )
         return 0
     } catch (error) {
         if (!(error instanceof AttestError)) throw error

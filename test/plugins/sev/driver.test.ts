@@ -59,16 +59,25 @@ test('what stands in the keyring alone', async (t) => {
     t.is((await guest.evidence?.(Buffer.alloc(48)))?.tee, 'sev')
 })
 
-test('a keyring that cannot be asked has none; a mistake of ours is no answer', async (t) => {
-    const { doors } = machine(new Map([[DISK_GUID, Buffer.from('x')]]))
-    const asked = (error: Error) => {
+for (const code of ['ERR_KEYRING', 'ERR_KEYRING_ALTERED', 'ERR_DEVICE_IO'] as const)
+    test(`handed over, and lost: ${code} wherever it is used, never a guest without one`, async (t) => {
+        const own = withKey()
+        ;(await own.guest()).handOver?.()
         const read = () => {
-            throw error
+            throw driverError(code, 'lost')
         }
-        return sevDriver.open({ ...doors, keyring: { ...doors.keyring, read } })
-    }
-    t.is((await asked(driverError('ERR_KEYRING', 'no keyrings')))?.evidence, undefined)
-    await t.throwsAsync(asked(new TypeError('a mistake')), { message: 'a mistake' })
+        const guest = await sevDriver.open({ ...own.doors, keyring: { ...own.doors.keyring, read } })
+        t.throws(() => guest?.broker?.(), { code })
+        await t.throwsAsync(async () => guest?.evidence?.(Buffer.alloc(48)), { code })
+        t.deepEqual(guest?.secrets?.list(), [])
+    })
+
+test('never handed over: the keyring is not asked', async (t) => {
+    const { doors } = machine(new Map([[DISK_GUID, Buffer.from('x')]]))
+    const read = () => t.fail() as never
+    const guest = await sevDriver.open({ ...doors, keyring: { ...doors.keyring, read } })
+    t.is(guest?.evidence, undefined)
+    t.is(guest?.broker, undefined)
 })
 
 for (const { name, system } of [
