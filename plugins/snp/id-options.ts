@@ -14,7 +14,7 @@ export const ID_OPTIONS = {
     familyId: { type: 'bytes', describe: 'with --id-key: 16 bytes in hex [zeros]' },
     imageId: { type: 'bytes', describe: 'with --id-key: 16 bytes in hex [zeros]' },
     guestSvn: { type: 'number', describe: 'with --id-key: the version of the guest [0]' },
-    policy: { type: 'word', describe: 'with --id-key: the policy that the guest is launched with, in hex [30000]' },
+    policy: { type: 'word', describe: 'with --id-key: the policy that the guest is launched with, in hex [0x30000]' },
     idBlock: { type: 'file', describe: 'read this ID block, binary or base64, and compare it with the digest' },
     idAuth: { type: 'file', describe: 'with --id-block: verify it with this ID authentication' },
 } as const satisfies MeasureRows

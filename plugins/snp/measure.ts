@@ -40,7 +40,7 @@ const OPTIONS = {
     digest: { type: 'bytes', describe: 'the launch digest where it is known: for an ID block' },
     ...KERNEL_OPTIONS,
     ...VCPU_OPTIONS,
-    guestFeatures: { ...VCPU_OPTIONS.guestFeatures, describe: 'SEV_FEATURES in hex [1]; 21 with debug swap' },
+    guestFeatures: { ...VCPU_OPTIONS.guestFeatures, describe: 'SEV_FEATURES in hex [0x1]; 0x21 with debug swap' },
     ...ID_OPTIONS,
 } as const satisfies MeasureRows
 

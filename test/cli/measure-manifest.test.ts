@@ -170,7 +170,7 @@ const OVMF_X64 = 'fixtures/sev-snp-measure/ovmf_OvmfX64_suffix.bin'
 const KERNEL = ['--kernel', 'inputs/kernel_empty.bin', '--initrd', 'inputs/kernel_empty.bin']
 const LINE = [...KERNEL, '--append', 'console=ttyS0 loglevel=7']
 const V4 = ['--vcpu-type', 'EPYC-v4']
-const DEBUG_SWAP = ['--guest-features', '21']
+const DEBUG_SWAP = ['--guest-features', '0x21']
 const ec2 = ['--vmm', 'ec2']
 const gce = ['--vmm', 'gce']
 const four = ['--vcpus', '4']

@@ -115,6 +115,8 @@ for (const [name, given, code] of [
     ['a size in other units', { memory: '2X' }, 'ERR_USAGE'],
     ['no hex', { hostData: 'xy' }, 'ERR_USAGE'],
     ['no word', { policy: '-1' }, 'ERR_USAGE'],
+    ['digits that are hex here and decimal elsewhere', { policy: '33' }, 'ERR_USAGE'],
+    ['more of them', { policy: '9'.repeat(40) }, 'ERR_USAGE'],
 ] as const)
     test(`refused: ${name}`, (t) => {
         t.throws(() => readMeasureValues(ROWS, given), { code })

@@ -90,7 +90,7 @@ for (const { name, words, same } of [
     },
     {
         name: 'debug swap is a feature',
-        words: ['sev-es', ...MILAN, '--profile', 'kvm-legacy', '--guest-features', '20'],
+        words: ['sev-es', ...MILAN, '--profile', 'kvm-legacy', '--guest-features', '0x20'],
         same: ['sev-es', ...MILAN, '--profile', 'kvm-legacy+debugswap'],
     },
 ])
@@ -117,7 +117,7 @@ test('--dump-vmsa, --vmsa: pages that are written and read again', async (t) => 
 })
 
 test('--match: a digest in hex, a report; what differs; nothing', async (t) => {
-    const wanted = await digest('snp', ...MILAN, '--vcpus', '8', '--guest-features', '21', ...FIRMWARE)
+    const wanted = await digest('snp', ...MILAN, '--vcpus', '8', '--guest-features', '0x21', ...FIRMWARE)
     const blank = Buffer.alloc(1184)
     blank.writeUInt32LE(2)
     const report = file('report', encodeReport({ ...parseReport(blank), measurement: Buffer.from(wanted, 'hex') }))

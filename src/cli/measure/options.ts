@@ -81,10 +81,17 @@ const READERS: { readonly [K in keyof MeasureTypes]: Reader<MeasureTypes[K]> } =
     flag: (value: boolean) => value,
     number: (value: number) => value,
     size: readSize,
-    word: readWord,
+    word: readNumber,
     bytes: readHex,
     text: (value: string) => value,
     choice: (value: string) => value,
+}
+
+// Without 0x other calculators read decimal digits, and this program's other commands hex: neither is silently meant.
+function readNumber(text: string, option: string): bigint {
+    if (!/^\d{2,}$/.test(text)) return readWord(text, option)
+    const other = /^\d{1,20}$/.test(text) ? ` (of decimal digits: 0x${BigInt(text).toString(16)})` : ''
+    throw coreError('ERR_USAGE', `${option} ${text}: write 0x${text}${other}`)
 }
 
 const UNITS = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 } as const
