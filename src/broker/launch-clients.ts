@@ -10,7 +10,7 @@ import type { Clock } from './broker.ts'
 import type { Data } from './data.ts'
 import { brokerError } from './errors.ts'
 import type { ClientEntry, VmEntry } from './launch-state.ts'
-import { digestResource, openResource, type ResourceName, sealResource } from './store/seal.ts'
+import { digestResource, openRecorded, type ResourceName, sealResource } from './store/seal.ts'
 import type { SealedResource } from './store/store.ts'
 
 const KEY_SIZE = 32
@@ -92,9 +92,8 @@ export function requirePin(pin: string | null): string {
 }
 
 function withRow<T>(row: SealedResource, digest: string, masterKey: Data['masterKey'], use: (key: Secret) => T): T {
-    if (digestResource(row) !== digest)
-        throw brokerError('ERR_BROKER_ROW', `${row.path} is not the row that the audit log recorded`)
-    const key = openResource(masterKey, row)
+    const { path, version } = row
+    const key = openRecorded(masterKey, { path, version, digest }, row)
     try {
         return use(key)
     } finally {

@@ -14,7 +14,7 @@ import { publicReason } from './decision/denial.ts'
 import { brokerError } from './errors.ts'
 import type { Session } from './sessions.ts'
 import { pendingReleases, type ReleaseCount, type ResourceEntry } from './state.ts'
-import { digestResource, openResource } from './store/seal.ts'
+import { openRecorded } from './store/seal.ts'
 import type { StoredRecord } from './store/store.ts'
 
 /** What was asked for, and by what name the log knows the request. */
@@ -126,13 +126,7 @@ function requireVersion({ path, version }: ResourceEntry, { version: wanted }: R
 
 /** @throws AttestError ERR_BROKER_ROW where the row is not the one that was recorded */
 async function open({ data }: Broker, { path, version, digest }: ResourceEntry): Promise<Secret> {
-    const row = await data.store.resource(path, version)
-    if (!row || digestResource(row) !== digest)
-        throw brokerError(
-            'ERR_BROKER_ROW',
-            `${path}: version ${version} in the database is not the one that was recorded`,
-        )
-    return openResource(data.masterKey, row)
+    return openRecorded(data.masterKey, { path, version, digest }, await data.store.resource(path, version))
 }
 
 const isCurrent = ({ data }: Broker, { path, version }: ResourceEntry): boolean =>

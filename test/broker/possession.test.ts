@@ -369,6 +369,11 @@ test('a broker that guests could not know by its key launches none of these', as
 for (const { name, changed, code } of [
     { name: 'no paths', changed: { 'broker-allow-paths': undefined }, code: 'ERR_BROKER_REQUEST' },
     { name: 'no address', changed: { 'broker-url': undefined }, code: 'ERR_BROKER_REQUEST' },
+    {
+        name: 'how long a key lasts, and none is made',
+        changed: { 'broker-url': undefined, 'broker-allow-paths': undefined, 'client-seconds': 60 },
+        code: 'ERR_BROKER_REQUEST',
+    },
     { name: 'plain http', changed: { 'broker-url': 'http://127.0.0.1:1' }, code: 'ERR_URL' },
     { name: 'a path', changed: { 'broker-url': 'https://kbs.example/path' }, code: 'ERR_URL' },
     {

@@ -44,7 +44,7 @@ for (const { name, spoil } of [
         const answer = await guest.get('web/files/a')
         t.is(answer.status, 500)
         t.regex(answer.json.detail, /internal error/)
-        t.true(second.log.some((line) => line.includes('not the one that was recorded')))
+        t.true(second.log.some((line) => line.includes('is not the row that the audit log recorded')))
         const audit = (await second.admin('GET', '/v1/audit')).json as { kind: string; data: string }[]
         t.is(JSON.parse(audit.at(-1)?.data ?? '{}').code, 'ERR_BROKER_ROW')
         t.is(audit.filter(({ kind }) => kind === 'release').length, 0)

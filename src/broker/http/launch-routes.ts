@@ -12,8 +12,9 @@ import { ErrorBody } from '#kbs/messages.ts'
 import { PATH_PATTERN } from '#kbs/patterns.ts'
 import type { Broker } from '../broker.ts'
 import { brokerError } from '../errors.ts'
+import { type Host, openVm, validateVm } from '../launch-hosts.ts'
 import type { GuestBroker } from '../launch-state.ts'
-import { confirmVm, type Host, openVm, registerVm, removeVm, revokeVm, validateVm, viewVm } from '../launches.ts'
+import { confirmVm, registerVm, removeVm, revokeVm, type VmTerms, viewVm } from '../launches.ts'
 import { shares } from '../shares.ts'
 import { bodies } from './bodies.ts'
 import { type App, typed } from './server.ts'
@@ -48,8 +49,11 @@ const LIMITS = {
         z.array(z.string().check(z.regex(PATH_PATTERN), z.maxLength(384))).check(z.minLength(1), z.maxLength(16)),
     ),
     /** How long the key of a launch lasts. */
-    'client-seconds': z._default(count(60, 366 * 86_400), 30 * 86_400),
+    'client-seconds': z.optional(count(60, 366 * 86_400)),
 }
+
+/** Of the key of a launch, unless told. */
+const CLIENT_SECONDS = 30 * 86_400
 
 const ID = z.string().check(z.minLength(1), z.maxLength(64))
 
@@ -71,16 +75,7 @@ export async function addOwnerRoutes(app: App, broker: Broker, service: LaunchSe
                 bodyLimit: MAX_REGISTRATION,
                 schema: { summary: 'Register a guest that is proved before it runs', params: AT, body: Body },
             },
-            async ({ params: { uuid }, body }) => {
-                const { scheme: _scheme, ...all } = body as z.infer<z.ZodMiniObject<typeof LIMITS>> & { scheme: string }
-                const { 'host-token-hash': hostToken = null, 'confirm-after': confirmAfter = null, ...rest } = all
-                const { 'max-launches': maxLaunches, 'max-open': maxOpen, 'launch-seconds': launchSeconds } = rest
-                const registration = Object.fromEntries(
-                    Object.entries(all).filter(([name]) => !Object.hasOwn(LIMITS, name)),
-                )
-                const limits = { maxLaunches, confirmAfter, maxOpen, launchSeconds }
-                return registerVm(broker, service, uuid, { limits, hostToken, broker: guestBroker(all), registration })
-            },
+            async ({ params: { uuid }, body }) => registerVm(broker, service, uuid, readRegistration(body)),
         )
         done()
     })
@@ -111,16 +106,31 @@ export async function addOwnerRoutes(app: App, broker: Broker, service: LaunchSe
     )
 }
 
+type Limits = z.infer<z.ZodMiniObject<typeof LIMITS>>
+
+/** What the broker takes of a body that has its shape; the rest is the technology's. @throws AttestError ERR_BROKER_REQUEST, ERR_URL */
+function readRegistration(body: unknown): VmTerms {
+    const { scheme: _scheme, ...all } = body as Limits & { scheme: string }
+    const { 'host-token-hash': hostToken = null, 'confirm-after': confirmAfter = null } = all
+    const { 'max-launches': maxLaunches, 'max-open': maxOpen, 'launch-seconds': launchSeconds } = all
+    return {
+        limits: { maxLaunches, confirmAfter, maxOpen, launchSeconds },
+        hostToken,
+        broker: guestBroker(all),
+        registration: Object.fromEntries(Object.entries(all).filter(([name]) => !Object.hasOwn(LIMITS, name))),
+    }
+}
+
 /** @throws AttestError ERR_BROKER_REQUEST, ERR_URL */
-function guestBroker(said: z.infer<z.ZodMiniObject<typeof LIMITS>>): GuestBroker | null {
+function guestBroker(said: Limits): GuestBroker | null {
     const { 'broker-url': url, 'broker-allow-paths': allowPaths, 'client-seconds': seconds } = said
-    if (url === undefined && allowPaths === undefined) return null
+    if (url === undefined && allowPaths === undefined && seconds === undefined) return null
     if (url === undefined || allowPaths === undefined)
         throw brokerError(
             'ERR_BROKER_REQUEST',
-            'broker-url and broker-allow-paths: neither is anything without the other',
+            'broker-url and broker-allow-paths: neither is anything without the other, nor client-seconds without both',
         )
-    return { url: parseOrigin(url).origin, allowPaths, seconds }
+    return { url: parseOrigin(url).origin, allowPaths, seconds: seconds ?? CLIENT_SECONDS }
 }
 
 /** For the host of a guest: it learns yes or no. */

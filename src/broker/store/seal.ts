@@ -59,6 +59,16 @@ export function openResource(wrapping: WrappingKey, row: SealedResource): Secret
     }
 }
 
+/** The row that the audit log recorded, opened. @throws AttestError ERR_BROKER_ROW, ERR_BROKER_KEY */
+export function openRecorded(
+    wrapping: WrappingKey,
+    { path, version, digest }: Omit<ResourceName, 'kind'> & { readonly digest: string },
+    row: SealedResource | null,
+): Secret {
+    if (row && digestResource(row) === digest) return openResource(wrapping, row)
+    throw brokerError('ERR_BROKER_ROW', `${path}: version ${version} is not the row that the audit log recorded`)
+}
+
 /** What the audit log says of a row: SHA-256 over everything in it. */
 export function digestResource({ path, version, kind, keyId, wrappedKey, sealed }: SealedResource): string {
     const names = JSON.stringify([path, version, kind, keyId, wrappedKey.length, sealed.length])
