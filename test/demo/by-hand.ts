@@ -26,7 +26,7 @@ interface ByHand {
 /** What it tries, and why none of it is of use. */
 export async function rogueHost(scene: Scene, guest: Shell): Promise<void> {
     const { note, run } = guest
-    const first = await byHand(scene, guest, { name: 'first', initrd: 'initrd' })
+    const first = await byHand(scene, guest, { name: 'first' })
     note('another policy than the owner’s, without ES: the session is bound to it')
     await run({ place: 'host', command: first.paused(POLICY & ~4), code: 1, says: /the session is for another policy/ })
     await first.start(POLICY)
@@ -64,15 +64,9 @@ async function byHand({ folder, broker, write, background }: Scene, { run }: She
         `${qemu(machine)} -S -qmp unix:${name}.qmp,server=on,wait=off -object sev-guest,id=sev0,policy=${policy},cbitpos=51,reduced-phys-bits=1,dh-cert-file=${name}.godh,session-file=${name}.session,kernel-hashes=on`
 
     await run({ place: 'host', command: ask('launch', 'emulated/capabilities.json', `${name}.launch`), says: /^200/ })
-    for (const [member, file] of [
-        ['owner-cert', 'godh'],
-        ['session', 'session'],
-    ])
-        await run({
-            place: 'host',
-            command: `jose fmt -j ${name}.launch -Og ${member} -Su- > ${name}.${file}`,
-            quiet: true,
-        })
+    const member = (what: string, file: string): string =>
+        `jose fmt -j ${name}.launch -Og ${what} -Su- > ${name}.${file}`
+    await run({ place: 'host', command: `${member('owner-cert', 'godh')} && ${member('session', 'session')}` })
 
     return {
         paused,
@@ -91,6 +85,7 @@ async function byHand({ folder, broker, write, background }: Scene, { run }: She
                 'launch-id': json(`${name}.launch`)['launch-id'],
             }
             write(`${name}.claim`, JSON.stringify(claim))
+            await run({ place: 'host', command: `cat ${name}.claim` })
         },
         async validate(status) {
             const answer = `${name}.${status === 200 ? 'answer' : 'denied'}`

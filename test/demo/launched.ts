@@ -8,7 +8,9 @@ import { CMDLINE, DB, GUID, guestOf, type Machine, POLICY, prepare, qemu, WEB } 
 import type { Scene } from './scene.ts'
 import type { Shell } from './shell.ts'
 
+/** The processor that the emulated QEMU makes the state for, and how its KVM would. */
 const MILAN = '--cpu-family 25 --cpu-model 1 --cpu-stepping 1 --profile kvm-legacy'
+
 export async function launched(scene: Scene): Promise<void> {
     const { broker } = scene
     const guest = guestOf(scene, 'web')
@@ -61,11 +63,11 @@ export async function launched(scene: Scene): Promise<void> {
     title('3. The host launches it: paused, measured, judged, injected; then it runs, and opens its root')
     const launchHost = (machine: Machine, uuid = WEB, token = ' --token web.token'): string =>
         `guest-attest sev launch-host --vm ${uuid}${token} --qmp ${machine.name}.qmp --service ${broker.url} --pin ${broker.pin} --kernel-hashes -- ${qemu(machine)}`
-    await run({ place: 'host', command: launchHost({ name: 'web', initrd: 'initrd' }), says: /the root is open\n/ })
+    await run({ place: 'host', command: launchHost({ name: 'web' }), says: /the root is open\n/ })
     await run({ place: 'owner', command: 'guest-attest broker launch list --data broker', says: /1 of 3/ })
 
     title('4. The guest proves itself, with a key of this launch, to the broker that launched it')
-    await run({ place: 'guest', command: 'guest-attest detect', says: /SEV/ })
+    await run({ place: 'guest', command: 'guest-attest detect', says: /^technology +sev$/m })
     await run({ place: 'guest', command: 'guest-attest secrets list', says: new RegExp(GUID), show: 8 })
     await run({ place: 'guest', command: 'guest-attest trust list', says: new RegExp(broker.url), show: 8 })
     await run({
@@ -76,7 +78,7 @@ export async function launched(scene: Scene): Promise<void> {
     await bindData(guest, broker.url)
     await broker.crash(guest, { place: 'guest', command: 'clevis luks unlock -t 1 -d data.img', show: 3 })
 
-    title('5. What must be refused: outside')
+    title('5. What must be refused: before it runs')
     note('the same platform, by an owner who trusts AMD alone')
     await run({ place: 'owner', command: chain, code: 1, says: /REJECTED/, show: /REJECTED|FAIL/ })
     note('a guest whose processors start where the host likes: a policy without ES')
@@ -90,7 +92,7 @@ export async function launched(scene: Scene): Promise<void> {
     note('a host that was not told the owner’s token')
     await run({
         place: 'host',
-        command: launchHost({ name: 'web', initrd: 'initrd' }, WEB, ''),
+        command: launchHost({ name: 'web' }, WEB, ''),
         code: 1,
         says: /denies the launch/,
     })
@@ -108,7 +110,7 @@ export async function launched(scene: Scene): Promise<void> {
         show: /denied/,
     })
 
-    title('6. What must be refused: of the guest, and of who plays it')
+    title('6. What must be refused: of a guest that runs')
     await inTheGuest(scene, guest)
     await replays(scene, guest)
     await forgeries(scene, guest, { image: 'data.img', path: 'web/luks/data', other: 'db/luks/data' })
@@ -127,11 +129,11 @@ export async function launched(scene: Scene): Promise<void> {
         says: /ERR_KBS_DENIED/,
     })
 
-    title('7. What must be refused: a host that does it by hand')
+    title('7. What must be refused: of a host that does it by hand')
     await rogueHost(scene, guest)
 
     title('8. The owner ends it')
-    await run({ place: 'host', command: launchHost({ name: 'web-3', initrd: 'initrd' }), says: /the root is open\n/ })
+    await run({ place: 'host', command: launchHost({ name: 'web-3' }), says: /the root is open\n/ })
     const last = guestOf(scene, 'web-3')
     const data = 'clevis luks pass -d data.img -s 1 | cryptsetup open --test-passphrase --key-file - data.img'
     await last.run({ place: 'guest', command: data })
@@ -140,12 +142,18 @@ export async function launched(scene: Scene): Promise<void> {
     note('three launches were allowed')
     await run({
         place: 'host',
-        command: launchHost({ name: 'web-4', initrd: 'initrd' }),
+        command: launchHost({ name: 'web-4' }),
         code: 1,
         says: /denies the launch/,
     })
 
     title('9. What happened')
+    await run({
+        place: 'owner',
+        command: `guest-attest broker launch show ${WEB} --data broker`,
+        says: /3 launches were validated: no more are allowed/,
+        show: / launch |validated|denied|refused|key/,
+    })
     await run({ place: 'owner', command: 'guest-attest broker audit --data broker', show: 60 })
     await run({ place: 'owner', command: 'guest-attest broker audit --verify --data broker', says: /verified/ })
 }
@@ -184,7 +192,12 @@ async function inTheGuest({ broker }: Scene, { note, run }: Shell): Promise<void
         place: 'owner',
         command: `guest-attest trust add ${other} --pin ${broker.pin} --allow-path 'web/*/*'`,
     })
-    await run({ place: 'guest', command: '! guest-attest trust list | grep evil' })
+    await run({
+        place: 'guest',
+        command: 'guest-attest trust list > trusted; cat trusted; ! grep -F evil trusted',
+        says: new RegExp(broker.url),
+        show: /^http/,
+    })
     await run({
         place: 'guest',
         command: `guest-attest get-resource kbs:///web/luks/data --use luks-key --url ${other} --out stolen`,

@@ -15,8 +15,8 @@ import type { Shell } from './shell.ts'
 /** What a QEMU is told. */
 export interface Machine {
     readonly name: string
-    /** `initrd`, or what the host would rather run. */
-    readonly initrd: 'initrd' | 'greedy'
+    /** What it boots: the owner's unless told. */
+    readonly initrd?: 'initrd' | 'greedy'
 }
 
 /** The guest that the owner wants, and one more. */
@@ -46,7 +46,7 @@ when { principal.references.contains("web") && resource.repository == "web" };
 `
 
 /** The command that starts it; its name is also that of its memory. */
-export const qemu = ({ name, initrd }: Machine): string =>
+export const qemu = ({ name, initrd = 'initrd' }: Machine): string =>
     `emulated/qemu -name ${name} -machine q35,accel=kvm,confidential-guest-support=sev0 -smp 2 -drive if=pflash,format=raw,file=AmdSev.fd -kernel vmlinuz -initrd ${initrd} -append ${CMDLINE}`
 
 /** A shell in the guest that was launched by that name. */

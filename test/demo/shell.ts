@@ -76,6 +76,10 @@ function execute(argv: readonly string[], env: NodeJS.ProcessEnv, cwd: string): 
         child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
         child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
         child.on('error', reject)
+        // What the shell had started may outlive it, and hold its output open.
+        child.on('exit', () => {
+            if (child.killed) for (const stream of [child.stdout, child.stderr]) stream.destroy()
+        })
         child.on('close', (code) => resolve({ code, output: Buffer.concat(chunks).toString() }))
     })
 }
