@@ -40,10 +40,10 @@ export interface Guest {
     readonly secrets?: LaunchSecrets
     /**
      * The only broker that this guest trusts, where its owner had one put into its memory before it ran: then what the
-     * guest's files say of brokers counts for nothing. Null: none was.
+     * guest's files say of brokers counts for nothing. Absent: none was.
      * @throws AttestError where what is there is malformed
      */
-    broker?(): InjectedBroker | null
+    broker?(): InjectedBroker
     /**
      * Keeps what it proves itself with where the running system finds it, and takes it from the guest's memory. Null:
      * there is none, or not any more. Returns what it was, for a person.
@@ -96,6 +96,7 @@ export interface MeasurementRegisters {
     extend(name: string, digest: Uint8Array): Promise<void>
 }
 
+/** The only broker that a guest trusts, as it is told before it runs. */
 export interface InjectedBroker {
     readonly url: string
     /** SHA-256 of its public key, as `sha256/…`. */

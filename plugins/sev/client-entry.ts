@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { type Secret, secret, wipe } from '#core/bytes.ts'
-import type { LaunchBroker, LaunchClient } from '#evidence/launch.ts'
+import type { InjectedBroker } from '#drivers/driver.ts'
+import type { LaunchClient } from '#evidence/launch.ts'
 import { CLIENT_GUID, CLIENT_KEY_SIZE, formatClient, LAUNCH_ID_SIZE } from './client-secret.ts'
 import { encodeSecretTable, type LaunchSecret, parseSecretTable } from './secret-table.ts'
 
@@ -21,7 +22,7 @@ export function withClient(table: Buffer, client: LaunchClient, area: number): S
  * Whether both have room: every client of this broker is as long as this one.
  * @throws AttestError ERR_SEV_SECRET
  */
-export function requireRoom(own: readonly LaunchSecret[], broker: LaunchBroker, area: number): void {
+export function requireRoom(own: readonly LaunchSecret[], broker: InjectedBroker, area: number): void {
     const id = Buffer.alloc(LAUNCH_ID_SIZE).toString('base64url')
     const data = formatClient({ id, key: secret(Buffer.alloc(CLIENT_KEY_SIZE)), broker })
     wipe(encodeSecretTable([...own, { guid: CLIENT_GUID, data }], area))

@@ -6,7 +6,7 @@
 
 import { type Secret, wipe } from '#core/bytes.ts'
 import { REPORT_DATA_SIZE } from '#core/sizes.ts'
-import type { Driver, Evidence, Guest, InjectedBroker } from '#drivers/driver.ts'
+import type { Driver, Evidence, Guest } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
 import { CLIENT_GUID, type ClientSecret, parseClient } from './client-secret.ts'
@@ -52,7 +52,7 @@ function clientOf(doors: Own): Pick<Guest, 'evidence' | 'broker' | 'handOver'> {
     if (!isInMemory(doors) && !doors.keyring.has(KEYRING_NAME)) return {}
     return {
         evidence: async (binding) => evidenceOf(doors, binding),
-        broker: () => use(doors, ({ broker }): InjectedBroker => broker),
+        broker: () => use(doors, ({ broker }) => broker),
         handOver: () => handOver(doors),
     }
 }

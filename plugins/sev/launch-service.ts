@@ -5,7 +5,7 @@
 import { fromBase64, fromHex, secret, toBase64, toHex, wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { shape } from '#core/schema.ts'
-import type { LaunchSecrets, LaunchService, LaunchTerms, OpenLaunch, ProvedLaunch } from '#evidence/launch.ts'
+import type { LaunchService, LaunchTerms, OpenLaunch, ProvedLaunch, SealedLaunch } from '#evidence/launch.ts'
 import { CHAIN_CHECKS, readChain } from './chain.ts'
 import { withClient } from './client-entry.ts'
 import { sevError } from './errors.ts'
@@ -58,7 +58,7 @@ function open(said: LaunchTerms, request: unknown): OpenLaunch {
     }
 }
 
-function validate(said: LaunchTerms, { secrets, keys: both, client }: LaunchSecrets, request: unknown): ProvedLaunch {
+function validate(said: LaunchTerms, { secrets, keys: both, client }: SealedLaunch, request: unknown): ProvedLaunch {
     const terms = said as unknown as Terms
     const {
         'api-major': apiMajor,

@@ -9,7 +9,8 @@ import { type Firmware, readFirmware, resetAddress, secretArea } from '#core/lau
 import { signature } from '#core/launch/vcpu.ts'
 import { profileRow, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
-import type { LaunchBroker, RegisteredGuest } from '#evidence/launch.ts'
+import type { InjectedBroker } from '#drivers/driver.ts'
+import type { RegisteredGuest } from '#evidence/launch.ts'
 import { type ChainFiles, readChain } from './chain.ts'
 import { requireRoom } from './client-entry.ts'
 import { sevError } from './errors.ts'
@@ -35,7 +36,7 @@ export interface Terms {
 }
 
 /** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */
-export function register(body: unknown, broker: LaunchBroker | null): RegisteredGuest {
+export function register(body: unknown, broker: InjectedBroker | null): RegisteredGuest {
     const asked = shape(REGISTRATION, body, 'registration')
     const { es } = readPolicy(asked.policy)
     const namesProcessors = asked['cpu-count'] !== undefined || asked.cpus !== undefined || asked.vmsa !== undefined
@@ -153,7 +154,7 @@ function readArea({ 'secret-area': named }: Registration, firmware: Firmware | n
     return firmware ? (secretArea(firmware)?.size ?? 0) : (named ?? USUAL_AREA)
 }
 
-function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: LaunchBroker | null): Secret {
+function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: InjectedBroker | null): Secret {
     const entries = secrets.map(
         (one): LaunchSecret =>
             'guid' in one

@@ -6,7 +6,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { equalBytes, fromHex, type Secret, toBase64Url, wipe } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
-import type { LaunchSecrets, LaunchService } from '#evidence/launch.ts'
+import type { LaunchService, SealedLaunch } from '#evidence/launch.ts'
 import type { Broker } from './broker.ts'
 import { brokerError, isFailure } from './errors.ts'
 import type { MadeClient } from './launch-clients.ts'
@@ -100,7 +100,7 @@ class NotProved extends Error {
     }
 }
 
-function prove(service: LaunchService, { terms }: VmEntry, sealed: LaunchSecrets, request: unknown) {
+function prove(service: LaunchService, { terms }: VmEntry, sealed: SealedLaunch, request: unknown) {
     try {
         return service.validate(terms, sealed, request)
     } catch (error) {

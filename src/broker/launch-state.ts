@@ -2,6 +2,7 @@
 // are open, and the last ones that ended.
 // SPDX-License-Identifier: Apache-2.0
 
+import type { InjectedBroker } from '#drivers/driver.ts'
 import type { LaunchTerms } from '#evidence/launch.ts'
 import type { StoredRecord } from './store/store.ts'
 
@@ -38,10 +39,8 @@ export interface LaunchEntry {
     readonly end: LaunchEnd | null
 }
 
-/** What a guest is told of the broker whose launch it was. */
-export interface GuestBroker {
-    readonly url: string
-    readonly allowPaths: readonly string[]
+/** What a guest is told of the broker whose launch it was; the pin is that of the listener, when the launch is validated. */
+export interface GuestBroker extends Omit<InjectedBroker, 'pins'> {
     /** How long the key of a launch lasts. */
     readonly seconds: number
 }

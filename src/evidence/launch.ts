@@ -4,6 +4,7 @@
 
 import type * as z from 'zod/mini'
 import type { Secret } from '#core/bytes.ts'
+import type { InjectedBroker } from '#drivers/driver.ts'
 
 /** What lasts of a registration, and may be read by whoever reads the audit log: values of JSON. */
 export type LaunchTerms = Readonly<Record<string, unknown>>
@@ -23,11 +24,11 @@ export interface LaunchService {
      * Checks it as a whole; `broker` is what the guest will be told of it, null where it gets no key.
      * @throws AttestError for whatever could not be launched, or would prove nothing
      */
-    register(registration: unknown, broker: LaunchBroker | null): RegisteredGuest
+    register(registration: unknown, broker: InjectedBroker | null): RegisteredGuest
     /** @throws AttestError where the platform is not one that is accepted */
     open(terms: LaunchTerms, request: unknown): OpenLaunch
     /** @throws AttestError where the launch is not the one that is expected */
-    validate(terms: LaunchTerms, sealed: LaunchSecrets, request: unknown): ProvedLaunch
+    validate(terms: LaunchTerms, sealed: SealedLaunch, request: unknown): ProvedLaunch
 }
 
 export interface RegisteredGuest {
@@ -47,20 +48,12 @@ export interface OpenLaunch {
     readonly platform: LaunchTerms
 }
 
-export interface LaunchSecrets {
+/** What a broker has sealed of a launch, opened for its validation. */
+export interface SealedLaunch {
     readonly secrets: Secret
     readonly keys: Secret
     /** Goes to the guest beside its secrets; null where it gets no key. */
     readonly client: LaunchClient | null
-}
-
-/** The only broker that a guest trusts, as the guest is told. */
-export interface LaunchBroker {
-    readonly url: string
-    /** SHA-256 of its public key, as `sha256/…`. */
-    readonly pins: readonly string[]
-    /** What the guest asks it for: REPOSITORY/TYPE/TAG, with `*` within a name. */
-    readonly allowPaths: readonly string[]
 }
 
 /** What a guest proves itself to that broker with, for as long as its launch counts. */
@@ -69,7 +62,7 @@ export interface LaunchClient {
     readonly id: string
     /** 32 bytes, made for this launch. */
     readonly key: Secret
-    readonly broker: LaunchBroker
+    readonly broker: InjectedBroker
 }
 
 /** A guest that was launched and holds the key of that launch: what its broker knows of it. */
