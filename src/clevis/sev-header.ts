@@ -6,8 +6,8 @@
 import { hkdfSync } from 'node:crypto'
 import * as z from 'zod/mini'
 import { fromBase64Url, type Secret, secret, toBase64Url } from '#core/bytes.ts'
-import { isGuid } from '#core/guid.ts'
 import { issues } from '#core/schema.ts'
+import { SECRET_GUID } from '#unlock/injected.ts'
 import { clevisError } from './errors.ts'
 import { SALT_SIZE } from './header.ts'
 
@@ -21,15 +21,9 @@ export interface SevBinding {
 
 const VERSION = 1
 
-/** As text: in lower case, as the kernel names its file. */
-export const GUID = z.string().check(
-    z.refine((text) => isGuid(text), 'expected a GUID'),
-    z.toLowerCase(),
-)
-
 const CLEVIS_MEMBER = z.strictObject({
     pin: z.literal(SEV_PIN_NAME),
-    [SEV_PIN_NAME]: z.strictObject({ v: z.literal(VERSION), guid: GUID, salt: z.string() }),
+    [SEV_PIN_NAME]: z.strictObject({ v: z.literal(VERSION), guid: SECRET_GUID, salt: z.string() }),
 })
 
 /** The member `clevis` of the protected header. */

@@ -10,14 +10,15 @@ import { parseJson } from '#core/json.ts'
 import { encryptDirect, parseDirect } from '#core/jwe.ts'
 import { issues } from '#core/schema.ts'
 import { keyFault, LUKS_KEY_SIZE } from '#kbs/messages.ts'
+import { SECRET_GUID } from '#unlock/injected.ts'
 import { clevisError } from './errors.ts'
 import { SALT_SIZE } from './header.ts'
-import { formatSevBinding, GUID, parseSevBinding, sevJweKey } from './sev-header.ts'
+import { formatSevBinding, parseSevBinding, sevJweKey } from './sev-header.ts'
 
 /** Reads an injected secret for a use, wipes its copy, and leaves it in the guest's memory; the caller supplies it. */
 export type Injected = <T>(guid: string, use: (injected: Secret) => T) => Promise<T>
 
-const CONFIG = z.strictObject({ guid: GUID, key_file: z.optional(z.string()) })
+const CONFIG = z.strictObject({ guid: SECRET_GUID, key_file: z.optional(z.string()) })
 
 /**
  * Seals a plaintext. With `key_file` the secret is read from there, on the owner's machine; else from this guest.

@@ -1,5 +1,6 @@
 // What was injected into this guest, for who opens a disk or asks for it: read, used, its copy wiped. In an initrd it stays
-// where it is, for another volume or another try; it is noted down for whoever wipes it before the root is switched.
+// where it is, for another volume or another try; what has opened something is noted down for whoever wipes
+// it before the root is switched.
 // SPDX-License-Identifier: Apache-2.0
 
 import { appendFileSync } from 'node:fs'
@@ -15,7 +16,7 @@ import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import { LAUNCHED, pluginOf } from '#plugins.ts'
 import { findGuest, type GuestArgs, openGuest } from './find-guest.ts'
 
-/** GUIDs that were read in this boot, a line each; in the folder of the boot. */
+/** GUIDs that opened something in this boot, a line each; in the folder of the boot. */
 export const READ_SECRETS = 'secrets'
 
 /**
@@ -42,12 +43,28 @@ export async function withLaunchSecrets<T>(
     }
 }
 
+/** Where they come from, and who is told of those that opened something. */
+export interface InjectedDoors {
+    read(guid: string): Promise<Secret>
+    note(guid: string): void
+}
+
 /** The secrets of this guest, for a use. @throws AttestError ERR_SECRETS_*, ERR_SECRET_MISSING, ERR_NO_TEE */
-export function injectedSecrets(config: Config): Injected {
+export const injectedSecrets = (config: Config): Injected =>
+    injectedFrom({
+        read: (guid) => readInjected(config, guid),
+        note: ROLE === 'initrd' ? noteRead : () => undefined,
+    })
+
+/** The same from elsewhere. */
+export function injectedFrom({ read, note }: InjectedDoors): Injected {
     return async (guid, use) => {
-        const bytes = await readInjected(config, guid)
+        const bytes = await read(guid)
         try {
-            return use(bytes)
+            const result = await use(bytes)
+            // Not before: which secret opens a disk its header says, and the host can write that.
+            note(guid)
+            return result
         } finally {
             wipe(bytes)
         }
@@ -55,13 +72,10 @@ export function injectedSecrets(config: Config): Injected {
 }
 
 /** One of them, which the caller wipes. @throws AttestError ERR_SECRETS_*, ERR_SECRET_MISSING, ERR_NO_TEE */
-export async function readInjected(config: Config, guid: string): Promise<Secret> {
-    const bytes = await withLaunchSecrets({ tee: LAUNCHED.id }, config, (secrets) => secrets.read(guid))
-    if (ROLE === 'initrd') noteRead(guid)
-    return bytes
-}
+export const readInjected = (config: Config, guid: string): Promise<Secret> =>
+    withLaunchSecrets({ tee: LAUNCHED.id }, config, (secrets) => secrets.read(guid))
 
-function noteRead(guid: string, folder = RUN_FOLDER): void {
-    makeFolder(folder, 0o700)
-    appendFileSync(join(folder, READ_SECRETS), `${guid}\n`, { mode: 0o600 })
+function noteRead(guid: string): void {
+    makeFolder(RUN_FOLDER, 0o700)
+    appendFileSync(join(RUN_FOLDER, READ_SECRETS), `${guid}\n`, { mode: 0o600 })
 }

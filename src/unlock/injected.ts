@@ -1,11 +1,26 @@
-// The passphrase that an injected secret is.
+// The injected secrets that open disks, and the passphrase that one of them is.
 // SPDX-License-Identifier: Apache-2.0
 
+import * as z from 'zod/mini'
 import type { Secret } from '#core/bytes.ts'
+import { isGuid } from '#core/guid.ts'
 import { unlockError } from './errors.ts'
 
 /** The passphrase of a disk, as GRUB and libvirt know it. */
 export const DISK_SECRET = '736869e5-84f0-4973-92ec-06879ce3da0b'
+
+/** What the guest proves itself with to the broker that launched it. */
+export const LAUNCH_KEY = '2e2f6c54-6678-417a-a857-1c3d727d9c0f'
+
+/**
+ * The GUID of a secret that opens a disk, in lower case, as the kernel names its file. The key of the launch is none: what
+ * opens a disk in an initrd is wiped there, and a header, which says what that is, can be written by the host.
+ */
+export const SECRET_GUID = z.string().check(
+    z.refine(isGuid, 'expected a GUID'),
+    z.toLowerCase(),
+    z.refine((guid) => guid !== LAUNCH_KEY, 'the key of a launch opens no disk'),
+)
 
 /**
  * GRUB needs a zero byte behind its passphrase, with which no disk was formatted; of another secret every byte counts,

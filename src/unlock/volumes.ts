@@ -7,11 +7,11 @@ import { basename, join } from 'node:path'
 import { stringify as stringifyToml } from 'smol-toml'
 import * as z from 'zod/mini'
 import { readToml, tomlFiles } from '#core/config.ts'
-import { isGuid } from '#core/guid.ts'
 import { parseOrigin } from '#core/http.ts'
 import { issues } from '#core/schema.ts'
 import { formatResourcePath, parseResourcePath, type ResourcePath } from '#kbs/messages.ts'
 import { unlockError } from './errors.ts'
+import { SECRET_GUID } from './injected.ts'
 
 /** How the key reaches cryptsetup: systemd's key socket, crypttab's keyscript, or clevis' own loop. */
 export const FRONT_ENDS = ['socket', 'keyscript', 'clevis'] as const
@@ -71,7 +71,7 @@ const VOLUME_FILE = z.strictObject({
     uuid: z.string().check(z.regex(UUID, 'expected a UUID in lower case')),
     servers: z.optional(z.array(z.string()).check(z.minLength(1), z.maxLength(8))),
     path: z.optional(z.string()),
-    secret: z.optional(z.string().check(z.refine(isGuid, 'expected a GUID'), z.toLowerCase())),
+    secret: z.optional(SECRET_GUID),
     frontEnd: z.enum(FRONT_ENDS),
     profile: z.enum(PROFILES),
     onFailure: z._default(z.enum(ON_FAILURE), 'poweroff'),

@@ -10,6 +10,7 @@ import { parseSevBinding, sevJweKey } from '#clevis/sev-header.ts'
 import { decryptSev, encryptSev, type Injected } from '#clevis/sev-pin.ts'
 import { secret } from '#core/bytes.ts'
 import { encryptDirect, parseDirect } from '#core/jwe.ts'
+import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
 import { temporaryFolder } from '#test/folder.ts'
 
 const GUID = '5d7a3f42-8a3e-4f0c-9d55-6f8f4a1c2b7e'
@@ -77,6 +78,7 @@ test('a key file takes the place of the guest, and is not stored', async (t) => 
 for (const { name, config, code } of [
     { name: 'no GUID', config: '{}', code: 'ERR_CLEVIS_CONFIG' },
     { name: 'a name', config: '{"guid":"luks-key"}', code: 'ERR_CLEVIS_CONFIG' },
+    { name: 'the key of a launch', config: JSON.stringify({ guid: CLIENT_GUID }), code: 'ERR_CLEVIS_CONFIG' },
     { name: 'a path', config: '{"guid":"../../lsm"}', code: 'ERR_CLEVIS_CONFIG' },
     { name: 'another member', config: JSON.stringify({ guid: GUID, url: 'https://a' }), code: 'ERR_CLEVIS_CONFIG' },
     { name: 'no JSON', config: GUID, code: 'ERR_JSON' },
@@ -113,6 +115,7 @@ for (const { name, bytes } of [
 for (const { name, member } of [
     { name: 'the other pin', member: { pin: 'kbs', sev: { v: 1, guid: GUID, salt: 'A'.repeat(43) } } },
     { name: 'a path', member: { pin: 'sev', sev: { v: 1, guid: '../../lsm', salt: 'A'.repeat(43) } } },
+    { name: 'the key of a launch', member: { pin: 'sev', sev: { v: 1, guid: CLIENT_GUID, salt: 'A'.repeat(43) } } },
     { name: 'another version', member: { pin: 'sev', sev: { v: 2, guid: GUID, salt: 'A'.repeat(43) } } },
     { name: 'a member more', member: { pin: 'sev', sev: { v: 1, guid: GUID, salt: 'A'.repeat(43), url: 'a' } } },
     { name: 'no salt', member: { pin: 'sev', sev: { v: 1, guid: GUID } } },

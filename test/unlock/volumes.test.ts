@@ -4,6 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
 import {
     type BootVolume,
     formatVolume,
@@ -41,6 +42,7 @@ const WRONG: readonly (readonly [what: string, file: string, value: unknown, mes
     ['a broker and a secret', 'root.toml', { ...FILE, secret: DISK_GUID }, /or the secret that was injected/],
     ['a path and a secret', 'root.toml', { ...SECRET_FILE, path: FILE.path }, /or the secret that was injected/],
     ['neither', 'root.toml', { ...FILE, servers: undefined }, /expected servers and path/],
+    ['the key of a launch', 'root.toml', { ...SECRET_FILE, secret: CLIENT_GUID }, /secret: the key of a launch/],
     ['a secret without a GUID', 'root.toml', { ...SECRET_FILE, secret: 'luks-key' }, /secret: expected a GUID/],
 ]
 

@@ -23,8 +23,9 @@ export async function wipeSecrets(args: readonly string[]): Promise<number> {
     const { efiSecrets } = linuxDoors(config.get(DRIVERS_CONFIG))
     const isOpen = (name: string) => existsSync(`/dev/mapper/${name}`)
     const status = bootStatus(SECRETS_SUBJECT)
-    const exit = wipeRead(readVolumes(CONFIG_FOLDER), readSecrets(), efiSecrets, isOpen, status)
-    return Math.max(exit, await handOver(() => findGuest({ tee: LAUNCHED.id }, config), status))
+    // What the guest proves itself with comes first: nothing that is wiped can be it any more.
+    const exit = await handOver(() => findGuest({ tee: LAUNCHED.id }, config), status)
+    return Math.max(exit, wipeRead(readVolumes(CONFIG_FOLDER), readSecrets(), efiSecrets, isOpen, status))
 }
 
 /**
@@ -66,7 +67,7 @@ const SHOWS_NONE: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Wipes what the table names and what was read.
+ * Wipes what the table names and what has opened something.
  * @returns how the process exits: 0, or 1 where one could not be wiped
  */
 export function wipeRead(
