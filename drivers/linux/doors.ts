@@ -10,7 +10,8 @@ import { type EfiSecrets, efiSecrets } from './efi-secret.ts'
 import { keyring } from './keyring.ts'
 import { libc } from './libc.ts'
 import { type SealedKeyring, sealedKeyring } from './sealed-keyring.ts'
-import { type SevGuest, sevGuest } from './sev-guest.ts'
+import { type SevDevice, sevDevice } from './sev-device.ts'
+import type { SevGuest } from './sev-guest.ts'
 import { type System, system } from './system.ts'
 import { type TdxDevice, tdxDevice } from './tdx-device.ts'
 import type { TdxDoors } from './tdx-doors.ts'
@@ -18,11 +19,12 @@ import type { TdxDoors } from './tdx-doors.ts'
 export interface Doors {
     readonly system: System
     readonly tsm: TsmReports
-    readonly sevGuest: SevGuest
+    readonly sevDevice: SevDevice
     readonly tdxDevice: TdxDevice
     readonly efiSecrets: EfiSecrets
     readonly keyring: SealedKeyring
-    /** The others of TDX: loaded by whoever has found that the guest is one. */
+    /** What follows is loaded by whoever has found that the guest is of that kind. */
+    sevGuest(): Promise<SevGuest>
     tdx(): Promise<TdxDoors>
 }
 
@@ -40,10 +42,11 @@ export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors 
     return {
         system: kernel,
         tsm: tsmReports(kernel, lock),
-        sevGuest: sevGuest(libc, lock),
+        sevDevice: sevDevice(),
         tdxDevice: tdxDevice(),
         efiSecrets: efiSecrets(kernel),
         keyring: sealedKeyring(keyring(), RUN_FOLDER),
+        sevGuest: async () => (await import('./sev-guest.ts')).sevGuest(libc, lock),
         tdx: async () => (await import('./tdx-doors.ts')).tdxDoors(kernel, libc, lock),
     }
 }

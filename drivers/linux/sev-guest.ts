@@ -6,15 +6,13 @@ import { constants } from 'node:os'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
 import { bytes, layout, u8, u32, u64, zero } from '#core/layout.ts'
 import { driverError } from '../errors.ts'
-import { deviceExists, withDevice } from './device-file.ts'
+import { withDevice } from './device-file.ts'
 import type { DeviceLock } from './device-lock.ts'
 import type { Ioctls } from './libc.ts'
+import { KEY_LOST_HINT, SEV_DEVICE, SEV_GUEST_LOCK } from './sev-device.ts'
 import { firmwareError } from './sev-firmware.ts'
 
 export interface SevGuest {
-    readonly path: string
-    /** @throws AttestError ERR_DEVICE_KIND where something else stands in its place */
-    exists(): boolean
     /** SNP_GET_EXT_REPORT: a report, and the host's certificate table (empty where it has none). */
     extendedReport(request: ReportRequest): Promise<{ report: Buffer; certificates: Buffer }>
     /** SNP_GET_REPORT: a report alone. */
@@ -101,16 +99,11 @@ export const VMM_ERROR = { invalidLength: 1, busy: 2 } as const
 
 const ERRNO = constants.errno
 
-/** The name of its lock, for whoever reaches the same driver through another door. */
-export const SEV_GUEST_LOCK = 'sev-guest'
-
-export function sevGuest(libc: () => Ioctls, lock: DeviceLock, path = '/dev/sev-guest'): SevGuest {
+export function sevGuest(libc: () => Ioctls, lock: DeviceLock, path: string = SEV_DEVICE): SevGuest {
     const call = (request: number, name: string, payload: Buffer, response: Buffer, signal?: AbortSignal) =>
         lock.hold(SEV_GUEST_LOCK, () => guestRequest(libc(), path, request, name, payload, response), signal)
 
     return {
-        path,
-        exists: () => deviceExists(path),
         async report({ reportData, vmpl, signal }) {
             const payload = REPORT_REQ.encode({ userData: Buffer.from(reportData), vmpl })
             const response = Buffer.alloc(REPORT_RESP_SIZE)
@@ -192,10 +185,6 @@ function ioctlError(path: string, name: string, errno: number, fwError: number, 
     const words = errno === ERRNO.EIO ? ` (firmware ${hex(fwError)}, host ${hex(vmmError)})` : ''
     return driverError(row.code, `${name} on ${path}: ${row.text}${words}`, { hint: row.hint })
 }
-
-/** What can be done where the channel to the firmware is lost. */
-export const KEY_LOST_HINT =
-    'the driver wiped its message key after an error or a burst: reload sev-guest with another vmpck_id, or restart the guest; leave at least 2 s between requests'
 
 const ERRNO_ERRORS: Readonly<Record<number, { code: Parameters<typeof driverError>[0]; text: string; hint?: string }>> =
     {

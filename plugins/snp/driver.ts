@@ -6,11 +6,11 @@ import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import type { Attempt, Driver, Evidence, EvidenceOptions, Guest, KeySelector, Probe, Via } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
-import { KEY_LOST_HINT, SEV_GUEST_LOCK } from '#drivers/linux/sev-guest.ts'
+import { KEY_LOST_HINT, SEV_GUEST_LOCK, SNP_PLATFORM_DEVICE } from '#drivers/linux/sev-device.ts'
+import type { SevGuest } from '#drivers/linux/sev-guest.ts'
 import { moduleHint } from '#drivers/linux/system.ts'
 import { snpError } from './errors.ts'
 import { KEY_FIELDS } from './key-fields.ts'
-import { parseReport } from './report.ts'
 import { TEE } from './tee.ts'
 
 /** The name under which the kernel's SNP driver serves configfs-tsm. */
@@ -25,9 +25,6 @@ const TSM_HINTS = {
     ENXIO: 'modprobe sev-guest',
 }
 
-/** The device that the kernel makes in every SNP guest, whether the module that serves it is there or not. */
-const PLATFORM_DEVICE = '/sys/devices/platform/sev-guest'
-
 export const snpDriver: Driver = {
     tee: TEE,
     async open(doors, { via } = {}) {
@@ -35,7 +32,7 @@ export const snpDriver: Driver = {
         if ((via ?? 'configfs') === 'configfs' && (await servesConfigfs(doors, tried)))
             return guest(doors, 'configfs', tried)
         if ((via ?? 'ioctl') === 'ioctl' && hasDevice(doors, tried)) return guest(doors, 'ioctl', tried)
-        if (!doors.system.exists(PLATFORM_DEVICE)) return null
+        if (!doors.system.exists(SNP_PLATFORM_DEVICE)) return null
         const { kernelRelease } = doors.system
         const what = via ? `does not answer through ${via}` : 'its kernel offers no device'
         throw driverError(via ? 'ERR_VIA' : 'ERR_DEVICE_MISSING', `this is an SNP guest, and ${what}`, {
@@ -58,15 +55,15 @@ async function servesConfigfs({ tsm }: Doors, tried: Attempt[]): Promise<boolean
     return provider === PROVIDER
 }
 
-function hasDevice({ sevGuest }: Doors, tried: Attempt[]): boolean {
-    const found = sevGuest.exists()
-    tried.push({ via: 'ioctl', path: sevGuest.path, found: found ? 'a device' : 'nothing' })
+function hasDevice({ sevDevice }: Doors, tried: Attempt[]): boolean {
+    const found = sevDevice.exists()
+    tried.push({ via: 'ioctl', path: sevDevice.path, found: found ? 'a device' : 'nothing' })
     return found
 }
 
 function guest(doors: Doors, via: SnpVia, tried: readonly Attempt[]): Guest {
-    const probe: Probe = { via, path: via === 'configfs' ? doors.tsm.path : doors.sevGuest.path, tried }
-    const derived = doors.sevGuest.exists() ? { deriveKey: (selector: KeySelector) => deriveKey(doors, selector) } : {}
+    const probe: Probe = { via, path: via === 'configfs' ? doors.tsm.path : doors.sevDevice.path, tried }
+    const derived = doors.sevDevice.exists() ? { deriveKey: (selector: KeySelector) => deriveKey(doors, selector) } : {}
     return {
         tee: TEE,
         probe,
@@ -75,8 +72,7 @@ function guest(doors: Doors, via: SnpVia, tried: readonly Attempt[]): Guest {
             if (binding.length === 0 || binding.length > REPORT_DATA_SIZE)
                 throw new TypeError(`a report binds 1 to ${REPORT_DATA_SIZE} bytes`)
             reportData.set(binding)
-            const got = await REQUESTS[via](doors, reportData, options)
-            return checked(got, reportData, options)
+            return checked(await REQUESTS[via](doors, reportData, options), reportData, options)
         },
         ...derived,
         close: () => undefined,
@@ -105,16 +101,18 @@ const REQUESTS: Readonly<
         })
         return { report: outblob, certificates: auxblob }
     },
-    ioctl: ({ sevGuest }, reportData, { privilegeLevel: vmpl = 0, signal }) =>
-        sevGuest.extendedReport({ reportData, vmpl, signal }),
+    async ioctl({ sevGuest }, reportData, { privilegeLevel: vmpl = 0, signal }) {
+        return (await sevGuest()).extendedReport({ reportData, vmpl, signal })
+    },
 }
 
 // What came back must be the answer to this question: another guest's, or an older one, would prove something else.
-function checked(
+async function checked(
     { report: raw, certificates }: Answer,
     reportData: Buffer,
     { privilegeLevel }: EvidenceOptions,
-): Evidence {
+): Promise<Evidence> {
+    const { parseReport } = await import('./report.ts') // another technology's guest does without it
     const report = parseReport(raw)
     if (!equalBytes(report.reportData, reportData))
         throw snpError(
@@ -136,8 +134,9 @@ function trimmed(table: Buffer): Buffer {
     return Buffer.from(table.subarray(0, end))
 }
 
-async function deriveKey({ sevGuest }: Doors, selector: KeySelector) {
+async function deriveKey(doors: Doors, selector: KeySelector) {
     const { fields, privilegeLevel: vmpl = 0 } = selector
+    const sevGuest = await doors.sevGuest()
     const { guestSvn, tcbVersion } = await mixedIn(sevGuest, selector, vmpl)
     return sevGuest.derivedKey({
         guestFieldSelect: fields.reduce((word, field) => word | bitOf(field), 0n),
@@ -155,11 +154,12 @@ function bitOf(field: string): bigint {
 
 // These two are not looked up by the firmware, but mixed in as they are requested: zero would bind the key to nothing,
 // and an older firmware could derive it as well.
-async function mixedIn(sevGuest: Doors['sevGuest'], { fields, guestSvn, tcbVersion }: KeySelector, vmpl: number) {
+async function mixedIn(sevGuest: SevGuest, { fields, guestSvn, tcbVersion }: KeySelector, vmpl: number) {
     const isOpen =
         (fields.includes('guestSvn') && guestSvn === undefined) ||
         (fields.includes('tcbVersion') && tcbVersion === undefined)
     if (!isOpen) return { guestSvn: guestSvn ?? 0, tcbVersion: tcbVersion ?? 0n }
+    const { parseReport } = await import('./report.ts')
     const own = parseReport(await sevGuest.report({ reportData: Buffer.alloc(REPORT_DATA_SIZE), vmpl }))
     return {
         guestSvn: guestSvn ?? (fields.includes('guestSvn') ? own.guestSvn : 0),

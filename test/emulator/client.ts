@@ -18,7 +18,10 @@ const COMMANDS: Readonly<Record<string, (words: string[]) => Promise<object>>> =
         const reportData = Buffer.from(hex.padEnd(128, '0'), 'hex')
         const level = vmpl === undefined ? undefined : Number(vmpl)
         if (via === 'ioctl') {
-            const { report, certificates } = await doors.sevGuest.extendedReport({ reportData, vmpl: level ?? 0 })
+            const { report, certificates } = await (await doors.sevGuest()).extendedReport({
+                reportData,
+                vmpl: level ?? 0,
+            })
             return { report: toHex(report), certificates: toHex(certificates) }
         }
         const { outblob, auxblob } = await doors.tsm.report({
@@ -30,7 +33,7 @@ const COMMANDS: Readonly<Record<string, (words: string[]) => Promise<object>>> =
         return { report: toHex(outblob), certificates: toHex(auxblob) }
     },
     async derive([fields = '0']) {
-        const key = await doors.sevGuest.derivedKey({
+        const key = await (await doors.sevGuest()).derivedKey({
             guestFieldSelect: BigInt(fields),
             vmpl: 0,
             guestSvn: 0,

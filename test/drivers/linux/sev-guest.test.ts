@@ -8,6 +8,7 @@ import test from 'ava'
 import type { AttestError } from '#core/errors.ts'
 import type { DeviceLock } from '#drivers/linux/device-lock.ts'
 import type { Ioctls, Libc } from '#drivers/linux/libc.ts'
+import { sevDevice } from '#drivers/linux/sev-device.ts'
 import { FIRMWARE_STATUS, firmwareStatus } from '#drivers/linux/sev-firmware.ts'
 import {
     DERIVED_KEY_REQ,
@@ -171,12 +172,12 @@ for (const [status, { name }] of Object.entries(FIRMWARE_STATUS))
 
 test('a regular file in the place of the device is refused', async (t) => {
     const door = sevGuest(kernel([{ response: report() }]).libc, noLock, regularFile)
-    t.throws(() => door.exists(), { code: 'ERR_DEVICE_KIND' })
+    t.throws(() => sevDevice(regularFile).exists(), { code: 'ERR_DEVICE_KIND' })
     await t.throwsAsync(door.report({ reportData, vmpl: 0 }), { code: 'ERR_DEVICE_KIND' })
 })
 
 test('a device that is not there', async (t) => {
     const door = sevGuest(kernel([]).libc, noLock, '/dev/no-such-device')
-    t.false(door.exists())
+    t.false(sevDevice('/dev/no-such-device').exists())
     await t.throwsAsync(door.report({ reportData, vmpl: 0 }), { code: 'ERR_DEVICE_GONE' })
 })

@@ -49,15 +49,14 @@ function doors({ provider = null, device = false, platformDevice = false, releas
                 return { outblob: report, auxblob: certificates }
             },
         },
-        sevGuest: {
-            path: '/dev/sev-guest',
-            exists: () => device,
+        sevDevice: { path: '/dev/sev-guest', exists: () => device },
+        sevGuest: async () => ({
             extendedReport: async ({ reportData, vmpl }) => make(Buffer.from(reportData), vmpl),
             report: async ({ reportData, vmpl }) => make(Buffer.from(reportData), vmpl).report,
             derivedKey: async () => {
                 throw driverError('ERR_DEVICE_IO', 'not here')
             },
-        },
+        }),
         ...foreignDoors('tdxDevice', 'tdx', 'efiSecrets', 'keyring'),
     }
 }
@@ -248,15 +247,15 @@ for (const { name, selector, want } of [
         const machine = doors({ device: true })
         const guest = await snpDriver.open({
             ...machine,
-            sevGuest: {
-                ...machine.sevGuest,
+            sevGuest: async () => ({
+                ...(await machine.sevGuest()),
                 report: async ({ reportData, vmpl }) =>
                     report(genoa, { ...OWN, reportData: Buffer.from(reportData), vmpl }),
                 derivedKey: async (request) => {
                     requests.push(request)
                     return secret(Buffer.alloc(32))
                 },
-            },
+            }),
         })
         await guest?.deriveKey?.({ ...selector, privilegeLevel: 1 })
         t.is(requests.length, 1)

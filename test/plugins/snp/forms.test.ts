@@ -40,11 +40,10 @@ test('each field of a key is another bit of the request; what is none is a mista
     const asked: bigint[] = []
     const doors = {
         system: { exists: () => true },
-        sevGuest: {
-            path: '/dev/sev-guest',
-            exists: () => true,
+        sevDevice: { path: '/dev/sev-guest', exists: () => true },
+        sevGuest: async () => ({
             derivedKey: async ({ guestFieldSelect }: { guestFieldSelect: bigint }) => void asked.push(guestFieldSelect),
-        },
+        }),
     } as unknown as Doors
     const guest = await snpDriver.open(doors, { via: 'ioctl' })
     for (const field of Object.keys(snp.keyFields))

@@ -45,7 +45,7 @@ function doors(kernel: Kernel): Doors {
             hasCpuFlag: (name) => flag && name === 'tdx_guest',
             requireFilesystem: () => undefined,
         },
-        ...foreignDoors('sevGuest', 'efiSecrets', 'keyring'),
+        ...foreignDoors('sevDevice', 'sevGuest', 'efiSecrets', 'keyring'),
         tsm: {
             path: '/tsm',
             provider: async () => provider,
