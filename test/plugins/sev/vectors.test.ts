@@ -76,6 +76,13 @@ for (const { name, rows, answer } of ANSWERS) {
     })
 }
 
+for (const policy of ['00', '01', '03', '07', '0f', '3f'])
+    needs(vectors('sev/out/session'))(`sev-tool: the owner's certificate of policy 0x${policy}`, (t) => {
+        const godh = parseCertificate(fixture(`out/session/sevtool_policy${policy}_godh.cert`), 'PDH')
+        t.is(godh.algorithm, 'ECDH_SHA256')
+        t.is(godh.publicKey.asymmetricKeyDetails?.namedCurve, 'secp384r1')
+    })
+
 // libvirt's tool measures API 0.16 in the form of 0.17, which no firmware does: such a row is refused.
 function libvirtMeasurement(t: ExecutionContext, row: Row): void {
     const words = wordsOf(row.command)
