@@ -7,8 +7,7 @@ import { toHex } from '#core/bytes.ts'
 import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
 import type { LaunchedGuest } from '#evidence/launch.ts'
 import type { Claims } from '#evidence/verdict.ts'
-import type { FirmwareVersion } from './launch-measure.ts'
-import type { Terms } from './launch-terms.ts'
+import { measuredOf, termsOf } from './launched.ts'
 import { POLICY, readPolicy } from './policy.ts'
 
 const text = (from: Provenance, means: string): ClaimRow => ({ type: 'string', from, means })
@@ -52,14 +51,8 @@ export const SEV_CLAIMS: ClaimTable = {
     reportData: text('guest', 'what the guest put in: a challenge, a key'),
 }
 
-/** What the broker recorded when it validated the launch. */
-interface Measured extends FirmwareVersion {
-    readonly digest: string
-    readonly policy: number
-}
-
 export function claimsOf(launched: LaunchedGuest, reportData: Buffer): Claims {
-    const { digest, policy, apiMajor, apiMinor, buildId } = launched.measured as unknown as Measured
+    const { digest, policy, apiMajor, apiMinor, buildId } = measuredOf(launched.measured)
     const { line, chip, owner, fingerprint } = launched.platform as Readonly<Record<string, string | null>>
     return {
         launchId: launched.id,
@@ -79,7 +72,7 @@ export function claimsOf(launched: LaunchedGuest, reportData: Buffer): Claims {
 }
 
 /** Whether roots of the owner vouch for the platform, instead of AMD's. */
-export const hasOwnRoots = ({ terms }: LaunchedGuest): boolean => (terms as unknown as Terms).roots !== null
+export const hasOwnRoots = ({ terms }: LaunchedGuest): boolean => termsOf(terms).roots !== null
 
 /** Whether its owner has named the chips that it may be launched on. */
-export const namesChips = ({ terms }: LaunchedGuest): boolean => (terms as unknown as Terms).chips !== null
+export const namesChips = ({ terms }: LaunchedGuest): boolean => termsOf(terms).chips !== null

@@ -12,7 +12,8 @@ import { sevError } from './errors.ts'
 import { KEY_SIZE } from './kdf.ts'
 import { openLaunch, validateLaunch } from './launch.ts'
 import { LAUNCH, LAUNCHED, REGISTRATION, VALIDATE, VALIDATED } from './launch-bodies.ts'
-import { register, signedCek, type Terms, trustOf } from './launch-terms.ts'
+import { register, signedCek, trustOf } from './launch-terms.ts'
+import { type MeasuredLaunch, termsOf } from './launched.ts'
 import { sealPacket } from './packet.ts'
 
 export const sevLaunch: LaunchService = {
@@ -30,7 +31,7 @@ export const sevLaunch: LaunchService = {
 }
 
 function open(said: LaunchTerms, request: unknown): OpenLaunch {
-    const terms = said as unknown as Terms
+    const terms = termsOf(said)
     const { pdh, 'cert-chain': chain, cek } = shape(LAUNCH, request, 'launch')
     const files = readChain(
         Object.entries({ pdh, 'cert-chain': chain, cek }).flatMap(([name, text]) =>
@@ -59,7 +60,7 @@ function open(said: LaunchTerms, request: unknown): OpenLaunch {
 }
 
 function validate(said: LaunchTerms, { secrets, keys: both, client }: SealedLaunch, request: unknown): ProvedLaunch {
-    const terms = said as unknown as Terms
+    const terms = termsOf(said)
     const {
         'api-major': apiMajor,
         'api-minor': apiMinor,
@@ -83,7 +84,7 @@ function validate(said: LaunchTerms, { secrets, keys: both, client }: SealedLaun
         const table = toBase64(payload)
         return {
             answer: { 'secret-header': toBase64(header), 'secret-table': table, 'secret-payload': table },
-            measured: { digest: toHex(digest), apiMajor, apiMinor, buildId, policy },
+            measured: { digest: toHex(digest), apiMajor, apiMinor, buildId, policy } satisfies MeasuredLaunch,
         }
     } finally {
         wipe(keys.tek, keys.tik)

@@ -17,23 +17,10 @@ import { sevError } from './errors.ts'
 import { REGISTRATION, type Registration } from './launch-bodies.ts'
 import { launchDigest } from './launch-digest.ts'
 import { LEAST_API, requireFirmware } from './launch-measure.ts'
+import type { Terms } from './launched.ts'
 import { readPolicy, requirePolicy } from './policy.ts'
 import { DISK_GUID, encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
 import { weaknessesOf as attacksOn } from './weaknesses.ts'
-
-/** What lasts of a registration; bytes in hex or base64. */
-export interface Terms {
-    readonly policy: number
-    readonly es: boolean
-    readonly digests: readonly string[]
-    readonly least: { readonly apiMajor: number; readonly apiMinor: number; readonly buildId: number }
-    readonly chips: readonly string[] | null
-    readonly ceks: readonly string[]
-    readonly owner: string | null
-    readonly roots: readonly string[] | null
-    /** Room of the firmware for secrets. */
-    readonly area: number
-}
 
 /** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */
 export function register(body: unknown, broker: InjectedBroker | null): RegisteredGuest {
