@@ -2,8 +2,9 @@
 // test/cli/measure-manifest.test.ts.
 // SPDX-License-Identifier: Apache-2.0
 
-import { generateKeyPairSync, hash } from 'node:crypto'
+import { generateKeyPairSync, hash, randomBytes, randomInt } from 'node:crypto'
 import test from 'ava'
+import { AttestError } from '#core/errors.ts'
 import { type IdPair, makeIdPair, readIdBlock, verifyIdPair } from '#plugins/snp/id-block.ts'
 
 const key = () => generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey
@@ -71,4 +72,25 @@ test('refused: other lengths, and keys of another curve', (t) => {
     t.throws(() => verifyIdPair({ ...pair, auth: pair.auth.subarray(1) }), { code: 'ERR_LENGTH' })
     const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
     t.throws(() => makeIdPair(fields, p256, null), { code: 'ERR_SNP_ID_BLOCK', message: /not one of P-384/ })
+})
+
+test('10 000 random pairs', (t) => {
+    const mangled = (bytes: Buffer): Buffer => {
+        if (randomInt(8) === 0) return randomBytes(randomInt(2 * bytes.length))
+        const copy = Buffer.from(bytes)
+        for (let changes = randomInt(1, 4); changes > 0; changes--) copy[randomInt(copy.length)] = randomInt(256)
+        return copy
+    }
+    let refused = 0
+    for (let i = 0; i < 10_000; i++)
+        try {
+            const [block, auth] = i % 2 === 0 ? [pair.block, mangled(pair.auth)] : [mangled(pair.block), pair.auth]
+            readIdBlock(block)
+            // Two signatures each: as long as the rest of a thousand.
+            if (i % 10 < 2) verifyIdPair({ block, auth })
+        } catch (error) {
+            if (!(error instanceof AttestError)) throw error
+            refused++
+        }
+    t.true(refused > 2000, `${refused}`)
 })
