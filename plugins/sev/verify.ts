@@ -45,6 +45,7 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         revocationChecked: chips,
         emulated: false,
         weaknesses: weaknessesOf({ line: typeof line === 'string' ? line : null, chips }),
+        allowPaths: launched.allowPaths,
     }
 }
 

@@ -29,6 +29,7 @@ export const BROKER_ERRORS = {
     ERR_BROKER_LAUNCH: { exit: 1, means: 'a launch is refused: its limits, its token, or which launch is meant' },
     ERR_BROKER_LAUNCH_DENIED: { exit: 1, means: 'a launch is denied; why is for the owner of the guest alone' },
     ERR_BROKER_DENIED_ENDED: { exit: 1, means: 'what the guest proved itself with does not count any more' },
+    ERR_BROKER_DENIED_PATH: { exit: 1, means: 'the guest was registered for other resources' },
     ERR_BROKER_DENIED_COUNT: { exit: 1, means: 'the resource was released as often as it may be' },
 } as const satisfies ErrorTable
 

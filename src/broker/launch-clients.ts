@@ -76,6 +76,7 @@ export async function openClients({ data, clock, pin }: ClientsOptions): Promise
             const { platform, measured, time, expires, digest } = client
             return {
                 ...{ id, vm: vm.uuid, terms: vm.terms, platform, measured, time, expires },
+                allowPaths: vm.broker?.allowPaths ?? [],
                 withKey: (use) => withRow(row.row, digest, masterKey, use),
             }
         },

@@ -73,6 +73,8 @@ export interface LaunchedGuest {
     readonly terms: LaunchTerms
     readonly platform: LaunchTerms
     readonly measured: LaunchTerms
+    /** What it may ask for, as its owner registered it. */
+    readonly allowPaths: readonly string[]
     /** When it was validated, and when its key ends; ISO 8601. */
     readonly time: string
     readonly expires: string

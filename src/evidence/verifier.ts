@@ -51,6 +51,8 @@ export interface Authentic {
     /** True where the root or the signing key is marked as an emulator's. */
     readonly emulated: boolean
     readonly weaknesses: readonly Weakness[]
+    /** What its owner lets it ask for: REPOSITORY/TYPE/TAG, with `*` within a name. Absent: whatever the rules permit. */
+    readonly allowPaths?: readonly string[]
 }
 
 /** A plugin's own appraisal policy, checked: what `Verifier.readPolicy` returned. */

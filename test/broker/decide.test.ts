@@ -236,6 +236,26 @@ test('what does not hold any more is released by no rule', (t) => {
     t.is(publicReason(ended, guest(), verifier), 'what this guest has proved itself with does not count any more')
 })
 
+for (const { name, allowPaths, want } of [
+    { name: 'nobody said for which', allowPaths: undefined, want: 'r' },
+    { name: 'for this one', allowPaths: ['web/disk/root'], want: 'r' },
+    { name: 'for this one among others', allowPaths: ['x/*/*', 'web/*/root'], want: 'r' },
+    { name: 'for others', allowPaths: ['x/*/*', 'web/disk/d*'], want: 'ERR_BROKER_DENIED_PATH' },
+    { name: 'for one that this begins with', allowPaths: ['web/disk/roo'], want: 'ERR_BROKER_DENIED_PATH' },
+    { name: 'for none', allowPaths: [], want: 'ERR_BROKER_DENIED_PATH' },
+])
+    test(`a guest that was registered for paths: ${name}`, (t) => {
+        const whole = guest()
+        const decision = ask({
+            name,
+            want,
+            policies: [policy('')],
+            guest: allowPaths ? { ...whole, allowPaths } : whole,
+        })
+        t.is(decision.rule?.id ?? decision.code, want, decision.reason)
+        if (!decision.allow) t.notRegex(publicReason(decision, whole, verifier), /web|x\//)
+    })
+
 test('a claim that is missing denies', (t) => {
     const policies = [
         `@id("r") permit (principal, action, resource) when { principal has snp && principal.snp.vmpl == 0 };`,

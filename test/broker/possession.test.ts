@@ -343,6 +343,24 @@ for (const { name, changed, rule, more, denied } of [
         t.is(denial.code, denied, JSON.stringify(denial))
     })
 
+test('what it was not registered for, whatever the rules permit', async (t) => {
+    const rule = RULE.replace(' && resource.repository == "web"', '')
+    const broker = await world(t, {}, rule)
+    await broker.admin('PUT', '/v1/resources/payroll/files/key', Buffer.from('a text of others'))
+    const guest = await run(await open(broker, broker.uuid))
+    t.is(await get(guest), 'a well known text')
+    await t.throwsAsync(get(guest, parseResourcePath('payroll/files/key')), {
+        code: 'ERR_KBS_DENIED',
+        message: /the owner of this guest has not registered it for this resource/,
+    })
+    const [denial] = (await records(broker)).filter(({ kind }) => kind === 'denial').map(({ data }) => data)
+    t.is(denial.code, 'ERR_BROKER_DENIED_PATH')
+    t.is(denial.reason, 'its owner registered it for web/*/*')
+    const evidence = await (await guest.guest()).evidence?.(Buffer.alloc(64, 1))
+    const explained = await broker.admin('POST', '/v1/explain/payroll/files/key', evidence?.report ?? Buffer.alloc(0))
+    t.false(explained.json.releases)
+})
+
 test('with the switches, a guest without ES', async (t) => {
     const changed = {
         policy: 3,

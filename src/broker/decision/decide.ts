@@ -1,9 +1,10 @@
 // Would a broker release this resource to this guest? One function, for the route and for `broker explain`:
-// whether its proof counts still, then reference sets, the floor, the rules, and the counts.
+// whether its proof counts still, and for this path, then reference sets, the floor, the rules, and the counts.
 // SPDX-License-Identifier: Apache-2.0
 
 import { AttestError, messageOf } from '#core/errors.ts'
 import type { Authentic, Verifier } from '#evidence/verifier.ts'
+import { matchesPath } from '#kbs/patterns.ts'
 import type { BrokerCode } from '../errors.ts'
 import { type Standing, standingOf } from './floor.ts'
 import type { Evaluation, Policies, Rule } from './policies.ts'
@@ -66,6 +67,9 @@ export function decide(question: Question): Decision {
 
     if (verifier.stillHolds?.(authentic) === false)
         return deny('ERR_BROKER_DENIED_ENDED', 'what the guest proved itself with has ended since')
+    // The guest was told these paths; that it keeps to them is not left to it.
+    if (authentic.allowPaths?.some((pattern) => matchesPath(pattern, target.path)) === false)
+        return deny('ERR_BROKER_DENIED_PATH', `its owner registered it for ${authentic.allowPaths.join(', ')}`)
     if (errors.length > 0) return deny('ERR_BROKER_DENIED_EVALUATION', errors.join('; '))
     if (forbids.length > 0) return deny('ERR_BROKER_DENIED_POLICY', `forbidden by ${names(forbids)}`)
     if (permits.length === 0) {

@@ -33,6 +33,7 @@ const SENTENCES: Record<DenialCode, (decision: Decision, authentic: Authentic, v
     ERR_BROKER_DENIED_POLICY: () => 'no rule of the broker permits this guest to have this resource',
     ERR_BROKER_DENIED_EVALUATION: () => 'the rules of the broker could not be evaluated for this guest',
     ERR_BROKER_DENIED_ENDED: () => 'what this guest has proved itself with does not count any more',
+    ERR_BROKER_DENIED_PATH: () => 'the owner of this guest has not registered it for this resource',
     ERR_BROKER_DENIED_COUNT: () => 'this resource was released as often as it may be',
 }
 

@@ -28,6 +28,7 @@ const launched: LaunchedGuest = {
     measured: { digest: '22'.repeat(32), apiMajor: 1, apiMinor: 55, buildId: 21, policy: 15 },
     time: '2026-11-20T12:00:00.000Z',
     expires: '2026-12-20T12:00:00.000Z',
+    allowPaths: ['web/*/*'],
     withKey: (use) => use(key()),
 }
 const verifier = sevVerifier({
