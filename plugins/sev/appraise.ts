@@ -7,6 +7,7 @@ import { claimAt, type PolicyOf, policyTable } from '#core/policy-table.ts'
 import type { Authentic, FloorFinding, Policy } from '#evidence/verifier.ts'
 import { sevError } from './errors.ts'
 import { MEMBERS } from './members.ts'
+import { migrationRisk } from './policy.ts'
 import { TEE } from './tee.ts'
 import type { switches } from './vocabulary.ts'
 
@@ -30,16 +31,18 @@ export const appraise = ({ claims }: Authentic, policy: Policy, checks: Checks):
 
 /** What the floor of a broker has against this guest. */
 export function floor({ claims }: Authentic): FloorFinding[] {
+    const says = (claim: string): boolean => claimAt(claims, claim) === true
+    const risk = migrationRisk({ noSend: says('policy.noSend'), sev: says('policy.sev') })
     const findings: (FloorFinding & { readonly switch: keyof typeof switches; readonly found: boolean })[] = [
         {
             switch: 'insecureUnmeasuredCpuState',
-            found: claimAt(claims, 'policy.es') !== true,
+            found: !says('policy.es'),
             detail: 'nothing of its processors was measured',
         },
         {
             switch: 'insecureMigration',
-            found: claimAt(claims, 'policy.noSend') !== true,
-            detail: 'the guest may be sent to another platform',
+            found: risk !== null,
+            detail: `the policy has ${risk}`,
         },
     ]
     return findings.filter(({ found }) => found).map(({ switch: name, detail }) => ({ switch: name, detail }))

@@ -44,7 +44,7 @@ export const SEV_ERRORS = {
     ERR_SEV_POLICY_FILE: { exit: 1, means: 'an appraisal policy is malformed' },
     ERR_SEV_POLICY_MEASUREMENT: { exit: 1, means: 'the launch digest is none of those that the policy accepts' },
     ERR_SEV_POLICY_CPU_STATE: { exit: 1, means: 'nothing of the guest’s processors was measured (no ES)' },
-    ERR_SEV_POLICY_MIGRATION: { exit: 1, means: 'the guest may be sent to another platform' },
+    ERR_SEV_POLICY_MIGRATION: { exit: 1, means: 'the host may send the guest away, and so read it' },
     ERR_SEV_POLICY_API: { exit: 1, means: 'the firmware of the platform is older than the policy accepts' },
     ERR_SEV_POLICY_CHIP: { exit: 1, means: 'the chip is none of those that the policy accepts' },
     ERR_SEV_POLICY_GUEST: { exit: 1, means: 'the guest was registered by another UUID than the policy accepts' },

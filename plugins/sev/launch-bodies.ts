@@ -24,7 +24,7 @@ const SECRET = z.union([
 
 /** What the owner says of a guest. */
 export const REGISTRATION = z.strictObject({
-    /** As it goes into the session: 3, or 7 for SEV-ES. */
+    /** As it goes into the session: 0xf for SEV-ES, or 0xb. */
     policy: int(0, 0xffff_ffff),
     /** They may be left out where the guest gets a key for a broker. */
     secrets: z.optional(list(SECRET, 64)),
@@ -57,6 +57,8 @@ export const REGISTRATION = z.strictObject({
     'insecure-trust-roots': z.optional(list(base64(MAX_CERTIFICATES), 8)),
     /** The policy has no ES: nothing of the processors is measured. */
     'insecure-unmeasured-cpu-state': z.optional(z.boolean()),
+    /** The policy has no NOSEND: the host can read the guest. */
+    'insecure-migration': z.optional(z.boolean()),
 })
 
 export type Registration = z.infer<typeof REGISTRATION>

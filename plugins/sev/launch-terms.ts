@@ -18,19 +18,25 @@ import { REGISTRATION, type Registration } from './launch-bodies.ts'
 import { launchDigest } from './launch-digest.ts'
 import { LEAST_API, requireFirmware } from './launch-measure.ts'
 import type { Terms } from './launched.ts'
-import { readPolicy, requirePolicy } from './policy.ts'
+import { migrationRisk, readPolicy, requirePolicy } from './policy.ts'
 import { DISK_GUID, encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
 import { weaknessesOf as attacksOn } from './weaknesses.ts'
 
 /** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */
 export function register(body: unknown, broker: InjectedBroker | null): RegisteredGuest {
     const asked = shape(REGISTRATION, body, 'registration')
-    const { es } = readPolicy(asked.policy)
+    const policy = readPolicy(asked.policy)
+    const { es } = policy
     const namesProcessors = asked['cpu-count'] !== undefined || asked.cpus !== undefined || asked.vmsa !== undefined
     requirePolicy(asked.policy, { es: namesProcessors })
     if (!es && !asked['insecure-unmeasured-cpu-state'])
         throw sevError('ERR_SEV_POLICY_WEAK', 'without ES (0x4) nothing of the processors is measured', {
             hint: 'take a policy with ES; insecure-unmeasured-cpu-state accepts it as it is',
+        })
+    const risk = migrationRisk(policy)
+    if (risk && !asked['insecure-migration'])
+        throw sevError('ERR_SEV_POLICY_WEAK', `the policy has ${risk}`, {
+            hint: 'take 0xf, or 0xb without ES; insecure-migration accepts it as it is',
         })
     const firmware =
         asked.firmware === undefined ? null : readFirmware(fromBase64(asked.firmware, 'firmware'), 'the firmware')
@@ -159,6 +165,7 @@ function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: In
 
 // Of a guest that gets a key: also what the floor of the broker has against it, or it would get nothing and nobody knew why.
 function weaknessesOf({ es, policy, roots, chips }: Terms, hasKey: boolean): readonly string[] {
+    const risk = migrationRisk(readPolicy(policy))
     const doubts: readonly { found: boolean; text: string; floor: `insecure${string}` }[] = [
         {
             found: !es,
@@ -171,8 +178,8 @@ function weaknessesOf({ es, policy, roots, chips }: Terms, hasKey: boolean): rea
             floor: 'insecureCustomRoot',
         },
         {
-            found: hasKey && !readPolicy(policy).noSend,
-            text: 'the policy has no NOSEND (0x8): the host may send the guest, with its key, to another platform',
+            found: risk !== null,
+            text: `the policy has ${risk}`,
             floor: 'insecureMigration',
         },
         {

@@ -53,9 +53,9 @@ export const MEMBERS = {
         judge(permitted, noSend): Outcome {
             if (noSend === true) return { detail: 'migration is off' }
             if (permitted) return { detail: 'migration is ON, and the policy allows it' }
-            throw sevError('ERR_SEV_POLICY_MIGRATION', 'the guest may be sent to another platform (no NOSEND)')
+            throw sevError('ERR_SEV_POLICY_MIGRATION', 'the host may send the guest away, and so read it (no NOSEND)')
         },
-        says: 'May the guest be sent to another platform (a launch policy without NOSEND, 0x8)?',
+        says: 'May the host send the guest away, and so read its memory (a launch policy without NOSEND, 0x8)?',
         strictest: (noSend) => noSend !== true,
     }),
     minimumApi: member({

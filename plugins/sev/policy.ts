@@ -9,7 +9,7 @@ export const POLICY = bitTable('POLICY', {
     noDebug: { bits: 0, means: 'the host may not read and write its memory by debugging (NODBG)' },
     noKeySharing: { bits: 1, means: 'its memory key may not be shared with another guest (NOKS)' },
     es: { bits: 2, means: 'its registers are encrypted, and measured: SEV-ES' },
-    noSend: { bits: 3, means: 'it may not be sent to another platform (NOSEND)' },
+    noSend: { bits: 3, means: 'it may not be sent away, to where its host could read it (NOSEND)' },
     domain: { bits: 4, means: 'it may be sent within its domain alone (DOMAIN)' },
     sev: { bits: 5, means: 'it may be sent to platforms with SEV alone (SEV)' },
     apiMajor: { bits: [23, 16], means: 'least API of the firmware, major' },
@@ -41,6 +41,18 @@ export function requirePolicy(policy: number, { es }: PolicyDemand): void {
         ...(has.es || !es ? [] : ['ES (0x4): the state of its processors would not be measured']),
     ]
     if (lacks.length > 0) throw sevError('ERR_SEV_POLICY_WEAK', `policy ${hex(policy)} lacks ${lacks.join('; ')}`)
+}
+
+/**
+ * Who else can read a guest that its host may send away, or null where it may not. Asked to send, the firmware verifies the
+ * receiver's certificates up to AMD's with SEV, up to the owner of the platform with DOMAIN, and none without: then any key
+ * will do that the host makes. The owner of the platform is the host.
+ */
+export function migrationRisk({ noSend, sev }: { readonly noSend: boolean; readonly sev: boolean }): string | null {
+    if (noSend) return null
+    return sev
+        ? 'no NOSEND (0x8): whoever has the key of one of AMD’s chips can read its memory, the host may send it there'
+        : 'no NOSEND (0x8): the host can read its memory, it may send the guest to a key of its own'
 }
 
 const hex = (policy: number): string => `0x${policy.toString(16)}`

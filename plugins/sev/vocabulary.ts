@@ -7,5 +7,5 @@ export { SEV_CLAIMS as claims } from './claims.ts'
 export const switches = {
     insecureUnmeasuredCpuState:
         'a guest without ES: nothing of its processors was measured, the host chose where they started',
-    insecureMigration: 'a guest that its host may send to another platform',
+    insecureMigration: 'a guest without NOSEND: its host can send it away, and so read its memory',
 } as const satisfies Record<`insecure${string}`, string>

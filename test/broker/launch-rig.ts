@@ -30,7 +30,7 @@ const CPUS = 2
 /** What an owner says of a guest of SEV-ES, with members changed. */
 export const registration = ({ certificates }: Platform, changed: object = {}) => ({
     scheme: 'amd-sev',
-    policy: 7,
+    policy: 15,
     firmware: toBase64(IMAGE),
     'cpu-count': CPUS,
     cpus: [MILAN],

@@ -247,10 +247,20 @@ for (const { name, changed, code, says } of [
     { name: 'processors, and no ES', changed: { policy: 3 }, code: 'ERR_SEV_POLICY_WEAK', says: /ES/ },
     {
         name: 'no ES, and nobody said so',
-        changed: { policy: 3, 'cpu-count': undefined, cpus: undefined, profiles: undefined },
+        changed: { policy: 11, 'cpu-count': undefined, cpus: undefined, profiles: undefined },
         code: 'ERR_SEV_POLICY_WEAK',
         says: /nothing of the processors/,
     },
+    ...[
+        { policy: 0x7, says: /no NOSEND .*the host can read its memory/ },
+        { policy: 0x17, says: /no NOSEND .*the host can read its memory/ },
+        { policy: 0x27, says: /no NOSEND .*the key of one of AMD’s chips/ },
+    ].map(({ policy, says }) => ({
+        name: `the policy 0x${policy.toString(16)}, which lets it be sent, and nobody said so`,
+        changed: { policy },
+        code: 'ERR_SEV_POLICY_WEAK',
+        says,
+    })),
     { name: 'reserved bits', changed: { policy: 0x47 }, code: 'ERR_SEV_POLICY' },
     { name: 'one GUID twice', changed: { secrets: [secret(DISK_GUID), secret(DISK_GUID)] }, code: 'ERR_SEV_SECRET' },
     {
@@ -317,7 +327,7 @@ test('one UUID, one guest', async (t) => {
 test('plain SEV, by the hash of its firmware', async (t) => {
     const hash = createHash('sha256').update(IMAGE).digest('hex')
     const broker = await registered(t, {
-        policy: 3,
+        policy: 11,
         firmware: undefined,
         'firmware-hashes': [hash],
         'cpu-count': undefined,

@@ -161,7 +161,16 @@ for (const { name, words, says } of [
         words: ['--policy', '3', '--firmware', firmware, ...PROCESSORS],
         says: /has no ES/,
     },
-    { name: 'plain SEV, unsaid', words: ['--policy', '3', '--firmware', firmware], says: /nothing of the processors/ },
+    {
+        name: 'plain SEV, unsaid',
+        words: ['--policy', '0xb', '--firmware', firmware],
+        says: /nothing of the processors/,
+    },
+    {
+        name: 'a guest that may be sent away, unsaid',
+        words: ['--policy', '7', '--firmware', firmware, ...PROCESSORS],
+        says: /no NOSEND .*: the host can read its memory.*\n.*insecure-migration/,
+    },
     {
         name: 'a firmware without an area',
         words: ['--firmware', file('no.fd', makeFirmware(0)), ...PROCESSORS],
@@ -175,7 +184,13 @@ for (const { name, words, says } of [
     })
 
 for (const { name, words, policy, says } of [
-    { name: 'without a broker', words: ['--secret', `luks-key:${key}`], policy: 7, says: /SEVered/ },
+    { name: 'without a broker', words: ['--secret', `luks-key:${key}`], policy: 15, says: /SEVered/ },
+    {
+        name: 'that may be sent away',
+        words: ['--secret', `luks-key:${key}`, '--policy', '7', '--insecure-migration'],
+        policy: 7,
+        says: /hint: the policy has no NOSEND .*: the host can read its memory/,
+    },
     {
         name: 'for a broker',
         words: ['--broker-url', broker.url, '--allow-path', 'web/*/*'],
@@ -184,9 +199,9 @@ for (const { name, words, policy, says } of [
     },
     {
         name: 'for a broker, by a policy that lets it be sent',
-        words: ['--broker-url', broker.url, '--allow-path', 'web/*/*', '--policy', '7'],
-        policy: 7,
-        says: /hint: the policy has no NOSEND .*; it gets nothing unless a rule says @insecureMigration/,
+        words: ['--broker-url', broker.url, '--allow-path', 'web/*/*', '--policy', '0x27', '--insecure-migration'],
+        policy: 0x27,
+        says: /hint: the policy has no NOSEND .*one of AMD’s chips.*; it gets nothing unless a rule says @insecureMigration/,
     },
 ])
     test(`register: the policy of a guest ${name}`, async (t) => {

@@ -116,9 +116,10 @@ serial('chain verify: AMD’s service is asked for the chip’s key, which is ke
 
 serial('session, inject: files for the host, and for the owner alone', async (t) => {
     const name = path('web-1')
-    const made = await guestAttest(['sev', 'session', ...HOST, ...ROOT, ...CEK, '--policy', '3', '--name', name])
+    const made = await guestAttest(['sev', 'session', ...HOST, ...ROOT, ...CEK, '--policy', '0xb', '--name', name])
     t.is(made.code, 0, made.stderr)
     t.is(made.stdout, '')
+    t.notRegex(made.stderr, /NOSEND/)
     t.deepEqual(
         ['_godh.b64', '_session.b64', '_tek.bin', '_tik.bin'].map((end) =>
             (statSync(name + end).mode & 0o777).toString(8),
@@ -131,7 +132,7 @@ serial('session, inject: files for the host, and for the owner alone', async (t)
 
     // The host's processor.
     const base64 = (from: string): Buffer => Buffer.from(readFileSync(from, 'latin1'), 'base64')
-    const parts = { godh: base64(`${name}_godh.b64`), session: base64(`${name}_session.b64`), policy: 3 }
+    const parts = { godh: base64(`${name}_godh.b64`), session: base64(`${name}_session.b64`), policy: 0xb }
     const processor = new EmulatedLaunch(keys, FIRMWARE, parts)
     const firmware = makeFirmware()
     processor.update(firmware)
@@ -142,7 +143,7 @@ serial('session, inject: files for the host, and for the owner alone', async (t)
     const inject = (out: string, ...args: string[]) =>
         guestAttest([
             ...['sev', 'inject', '--tek', `${name}_tek.bin`, '--tik', `${name}_tik.bin`],
-            ...['--measurement', measurement.toString('base64'), '--policy', '3'],
+            ...['--measurement', measurement.toString('base64'), '--policy', '0xb'],
             ...['--api-major', '1', '--api-minor', '55', '--build-id', '21'],
             ...['--header', path(`${out}.h`), '--payload', path(`${out}.p`), ...args],
         ])
@@ -205,6 +206,49 @@ serial('session, inject: files for the host, and for the owner alone', async (t)
     t.is(blind.code, 0)
     t.regex(blind.stderr, /nobody looked at the launch/)
     t.is((await inject('good', '--launch-digest', digest, '--secret', DISK)).code, 2, 'nothing is overwritten')
+})
+
+serial('a policy that lets the host read the guest is warned of, once, where nothing else is wrong', async (t) => {
+    const firmware = makeFirmware()
+    const image = file('sent.fd', firmware)
+    for (const { policy, says } of [
+        { policy: 0x3, says: /^guest-attest: warning: the policy has no NOSEND .*the host can read its memory/m },
+        { policy: 0x23, says: /^guest-attest: warning: the policy has no NOSEND .*one of AMD’s chips/m },
+        { policy: 0xb, says: null },
+    ]) {
+        const name = path(`sent-${policy}`)
+        const words = ['--policy', String(policy)]
+        const made = await guestAttest(['sev', 'session', ...HOST, ...ROOT, ...CEK, ...words, '--name', name])
+        const base64 = (end: string): Buffer => Buffer.from(readFileSync(name + end, 'latin1'), 'base64')
+        const processor = new EmulatedLaunch(keys, FIRMWARE, {
+            godh: base64('_godh.b64'),
+            session: base64('_session.b64'),
+            policy,
+        })
+        processor.update(firmware)
+        const launch = [
+            ...['--tek', `${name}_tek.bin`, '--tik', `${name}_tik.bin`, ...words],
+            ...['--measurement', processor.measure().toString('base64')],
+            ...['--api-major', '1', '--api-minor', '55', '--build-id', '21'],
+        ]
+        const packet = [
+            '--secret',
+            `luks-key:${file('sent.key', 'correct horse')}`,
+            '--header',
+            `${name}.h`,
+            '--payload',
+            `${name}.p`,
+        ]
+        const validate = ['sev', 'validate', ...launch, '--firmware', image]
+        const inject = ['sev', 'inject', ...launch, ...packet, '--launch-digest', sha256(firmware)]
+        for (const ran of [made, await guestAttest(validate), await guestAttest(inject)]) {
+            t.is(ran.code, 0, ran.stderr)
+            t.is(ran.stderr.split('NOSEND').length, says ? 2 : 1, ran.stderr)
+            if (says) t.regex(ran.stderr, says)
+        }
+        const quiet = await guestAttest([...validate, '--quiet'])
+        t.deepEqual([quiet.code, quiet.stdout, quiet.stderr], [0, '', ''])
+    }
 })
 
 for (const { name, args, code, says } of [

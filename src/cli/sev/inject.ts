@@ -48,7 +48,7 @@ export const command = define({
     options: OPTIONS,
     examples: [
         [
-            '--tek vm_tek.bin --tik vm_tik.bin --measurement Zerx… --api-major 1 --api-minor 55 --build-id 21 --policy 3 --launch-digest 07f7ab… --secret luks-key:disk.key --header header.b64 --payload payload.b64',
+            '--tek vm_tek.bin --tik vm_tik.bin --measurement Zerx… --api-major 1 --api-minor 55 --build-id 21 --policy 0xb --launch-digest 07f7ab… --secret luks-key:disk.key --header header.b64 --payload payload.b64',
             'a passphrase, for the guest that measures so',
         ],
     ],
@@ -57,7 +57,7 @@ export const command = define({
         'alone. A secret that GRUB is to read ends with a zero byte.\n' +
         'Exit status: 0 written, 1 the launch is not the one that is expected, 2 usage.',
     async run(args) {
-        const { validateLaunch, packSecrets, LAUNCH_MEASURE, DIGEST_SIZE } = await sevOwner()
+        const { validateLaunch, packSecrets, LAUNCH_MEASURE, DIGEST_SIZE, migrationRisk, readPolicy } = await sevOwner()
         const claim = { ...args, measurement: readBase64(args.measurement, '--measurement', 48) }
         const digests = args.launchDigest.map((text) => readSized(text, '--launch-digest', DIGEST_SIZE))
         if (digests.length > 0 === args.insecureUnvalidated)
@@ -77,6 +77,8 @@ export const command = define({
         })
         createFile(args.payload, toBase64(packet.payload), 0o644)
         createFile(args.header, toBase64(packet.header), 0o644)
+        const risk = migrationRisk(readPolicy(args.policy))
+        if (risk) note(`warning: the policy has ${risk}`)
         if (args.insecureUnvalidated)
             note('nobody looked at the launch: the packet may be for a guest of the host’s making')
         note(`${args.secret.length} secrets in ${args.payload}, its head in ${args.header}`)

@@ -18,24 +18,25 @@ export const command = define({
     options: {
         pdh: { type: 'string', describe: 'the platform’s key, of QMP query-sev-capabilities' },
         ...PLATFORM_OPTIONS,
-        policy: { type: 'number', demandOption: true, describe: 'the policy of the launch: 3, or 7 for SEV-ES' },
+        policy: { type: 'number', demandOption: true, describe: 'the policy of the launch: 0xf for SEV-ES, or 0xb' },
         es: { type: 'boolean', default: false, describe: 'it is a guest of SEV-ES: the policy must say so' },
         name: { type: 'string', default: 'vm', describe: 'what the files are called, up to _godh.b64 and so on' },
     },
     examples: [
         [
-            '--pdh pdh.b64 --cert-chain chain.b64 --cek cek.cert --policy 3',
+            '--pdh pdh.b64 --cert-chain chain.b64 --cek cek.cert --policy 0xb',
             'vm_godh.b64, vm_session.b64 for QEMU; the keys',
         ],
-        ['--pdh pdh.b64 --cert-chain chain.b64 --chip-id @id --policy 7 --es --name web-1', 'for a guest of SEV-ES'],
+        ['--pdh pdh.b64 --cert-chain chain.b64 --chip-id @id --policy 0xf --es --name web-1', 'for a guest of SEV-ES'],
     ],
     details:
         'Writes NAME_godh.b64 and NAME_session.b64, which the host may have (QEMU: dh-cert-file, session-file), and NAME_tek.bin ' +
         'and NAME_tik.bin, which it may not: the keys of this one launch. Never launch two guests with them.\n' +
-        'The platform is verified first, as by `sev chain verify`. A policy must have NODBG and NOKS.\n' +
+        'The platform is verified first, as by `sev chain verify`. A policy must have NODBG and NOKS; one ' +
+        'without NOSEND is warned of: the host can read such a guest.\n' +
         'Exit status: 0 written, 1 the platform is not AMD’s, 2 usage, 3 undecided.',
     async run(args) {
-        const { openLaunch, CHAIN_CHECKS } = await sevOwner()
+        const { openLaunch, CHAIN_CHECKS, migrationRisk, readPolicy } = await sevOwner()
         const path = (file: keyof typeof FILES): string => `${args.name}${FILES[file]}`
         for (const file of Object.keys(FILES) as (keyof typeof FILES)[]) requireNewFile(path(file), '--name')
         libc().forbidCoreDumps()
@@ -51,6 +52,8 @@ export const command = define({
         }
         const { line, chip } = launch.platform
         note(`a session for the ${line ?? 'UNKNOWN'} chip ${chip.slice(0, 16)}…: ${path('godh')}, ${path('session')}`)
+        const risk = migrationRisk(readPolicy(args.policy))
+        if (risk) note(`warning: the policy has ${risk}`)
         if (line === null) note('its root is none of AMD’s: this says nothing of hardware')
         return 0
     },

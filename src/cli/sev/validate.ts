@@ -47,11 +47,11 @@ export const command = define({
     options: OPTIONS,
     examples: [
         [
-            '-f OVMF.fd --tk vm_tk.bin -m Zerx… --api-major 1 --api-minor 55 --build-id 21 --policy 3',
+            '-f OVMF.fd --tk vm_tk.bin -m Zerx… --api-major 1 --api-minor 55 --build-id 21 --policy 0xb',
             'is it that firmware?',
         ],
         [
-            '-f AmdSev.fd -k vmlinuz -r initrd -e "root=/dev/vda" --tek vm_tek.bin --tik vm_tik.bin -m Zerx… --api-major 1 --api-minor 55 --build-id 21 --policy 7 -n 4 --cpu-family 25 --cpu-model 1 --cpu-stepping 1 -s luks-key:disk.key --secret-header header.b64 --secret-payload payload.b64',
+            '-f AmdSev.fd -k vmlinuz -r initrd -e "root=/dev/vda" --tek vm_tek.bin --tik vm_tik.bin -m Zerx… --api-major 1 --api-minor 55 --build-id 21 --policy 0xf -n 4 --cpu-family 25 --cpu-model 1 --cpu-stepping 1 -s luks-key:disk.key --secret-header header.b64 --secret-payload payload.b64',
             'and that kernel, on four processors? If so, its packet of secrets',
         ],
     ],
@@ -71,19 +71,23 @@ export const command = define({
 })
 
 async function validate(args: Options): Promise<number> {
-    const { readPolicy, requirePolicy, requireFirmware, LEAST_API, validateLaunch, packSecrets } = await sevOwner()
+    const { migrationRisk, readPolicy, requirePolicy, requireFirmware, LEAST_API, validateLaunch, packSecrets } =
+        await sevOwner()
     if (args.domain !== undefined || args.connect !== undefined || args.ignoreConfig)
         throw coreError('ERR_USAGE', '--domain, --connect and --ignore-config ask the host’s libvirt: not supported', {
             hint: 'the host’s word goes into --measurement, --api-major, --api-minor, --build-id and --policy',
         })
     const claim = readClaim(args)
-    const es = readPolicy(claim.policy).es
+    const policy = readPolicy(claim.policy)
+    const { es } = policy
     checkExpected(args, es)
     if (args.injectSecret.length > 0 && (args.secretHeader === undefined || args.secretPayload === undefined))
         throw coreError('ERR_USAGE', '--inject-secret: --secret-header and --secret-payload say where the packet goes')
     requireFirmware(claim, LEAST_API)
     const demand = { es: namesProcessors(args) }
     if (!args.insecure) requirePolicy(claim.policy, demand)
+    const risk = migrationRisk(policy)
+    if (risk && !args.quiet) note(`warning: the policy has ${risk}`)
     libc().forbidCoreDumps()
     const { firmware, digest } = await readExpected(args, es, args.insecure)
     return withKeys(args, async (keys) => {

@@ -26,7 +26,7 @@ const pages = (cpu: typeof MILAN | typeof GENOA, profile: 'kvm-legacy' | 'kvm-in
     vmsaPages({ profile, signature: signature(cpu), features: 0n }, resetAddress(readFirmware(IMAGE, 'image')), count)
 
 const base = (changed: object) => ({
-    policy: 7,
+    policy: 15,
     firmware: toBase64(IMAGE),
     'cpu-count': 2,
     secrets: [{ guid: GUID, data: toBase64(Buffer.from('a key')) }],

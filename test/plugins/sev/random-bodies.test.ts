@@ -19,7 +19,7 @@ const image = makeFirmware(0xc00, 4096)
 const page = toBase64(Buffer.alloc(4096, 7))
 
 const REGISTRATION: Json = {
-    policy: 7,
+    policy: 15,
     firmware: toBase64(image),
     'cpu-count': 2,
     cpus: [MILAN],
@@ -57,6 +57,7 @@ const MEMBERS: readonly (readonly [string, () => unknown])[] = [
     ['cloud-cert', () => toBase64(spoilt(c.oca))],
     ['insecure-trust-roots', () => [toBase64(spoilt(c.ark))]],
     ['insecure-unmeasured-cpu-state', () => randomInt(2) === 0],
+    ['insecure-migration', () => randomInt(2) === 0],
 ]
 
 const STRANGE: readonly unknown[] = [
@@ -95,7 +96,7 @@ const CLAIM: Json = {
     'api-major': 1,
     'api-minor': 55,
     'build-id': 21,
-    policy: 7,
+    policy: 15,
     measurement: toBase64(Buffer.alloc(48)),
 }
 

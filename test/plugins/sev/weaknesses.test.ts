@@ -27,14 +27,15 @@ for (const { line, chips, want } of [
 
 const BROKER = { url: 'https://kbs.example', pins: [`sha256/${'A'.repeat(43)}=`], allowPaths: ['web/*/*'] }
 const CHIPS = { chips: ['ab'.repeat(32)] }
-const WITHOUT_ES = { policy: 3, 'insecure-unmeasured-cpu-state': true }
+const SENT = { 'insecure-migration': true }
+const WITHOUT_ES = { policy: 3, 'insecure-unmeasured-cpu-state': true, ...SENT }
 const SECRETS = { secrets: [{ type: 'luks-passphrase', passphrase: 'correct horse' }] }
 
 // What the floor of its broker would have against it: each switch once, and none for a guest that asks no broker.
 for (const { name, asked, broker, want } of [
     { name: 'without a key, nothing', asked: { ...WITHOUT_ES, ...SECRETS }, broker: null, want: [] },
     { name: 'with NOSEND and a chip, nothing', asked: { policy: 15, ...CHIPS }, broker: BROKER, want: [] },
-    { name: 'without NOSEND', asked: { policy: 7, ...CHIPS }, broker: BROKER, want: ['insecureMigration'] },
+    { name: 'without NOSEND', asked: { policy: 7, ...SENT, ...CHIPS }, broker: BROKER, want: ['insecureMigration'] },
     { name: 'on any chip', asked: { policy: 15 }, broker: BROKER, want: ['insecureNoRevocation'] },
     {
         name: 'without ES and NOSEND, on any chip',
@@ -50,6 +51,24 @@ for (const { name, asked, broker, want } of [
             want,
         )
     })
+
+// What is said of a guest that its host may send away, whether or not a broker has anything against it.
+for (const { policy, want } of [
+    { policy: 0x7, want: /the host can read its memory/ },
+    { policy: 0x17, want: /the host can read its memory/ },
+    { policy: 0x27, want: /whoever has the key of one of AMD’s chips can read its memory/ },
+    { policy: 0xf, want: null },
+])
+    for (const broker of [null, BROKER])
+        test(`a registration with the policy 0x${policy.toString(16)}, ${broker ? 'with' : 'without'} a key`, (t) => {
+            const { weaknesses } = sevLaunch.register(
+                { 'launch-digests': ['ab'.repeat(32)], policy, ...SENT, ...SECRETS },
+                broker,
+            )
+            const said = weaknesses.filter((text) => text.includes('NOSEND'))
+            t.is(said.length, want ? 1 : 0)
+            if (want) t.regex(said.join(), want)
+        })
 
 test('weaknesses: each has a date and a source', (t) => {
     for (const { name, published, source } of WEAKNESSES) {

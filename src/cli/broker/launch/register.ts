@@ -25,8 +25,8 @@ const OPTIONS = {
     ...DATA_OPTION,
     policy: {
         type: 'number',
-        describe:
-            'the policy of the launch: 7 for SEV-ES, 3 for SEV; 15 and 11 where the host may not send the guest to another platform either [7; with --broker-url 15]',
+        default: 15,
+        describe: 'the policy of the launch: 15 (0xf) for SEV-ES, 11 (0xb) for SEV',
     },
     secret: {
         type: 'array',
@@ -63,6 +63,11 @@ const OPTIONS = {
         type: 'boolean',
         default: false,
         describe: 'accept a policy without ES: the host chooses where the processors start',
+    },
+    'insecure-migration': {
+        type: 'boolean',
+        default: false,
+        describe: 'accept a policy without NOSEND (0x8): the host can read the guest’s memory',
     },
     ...JSON_OPTION,
 } as const
@@ -136,7 +141,7 @@ function checkBroker({ brokerUrl, allowPath, clientSeconds, secret }: Args<typeo
 /** The digests: computed here, of the owner's own files, or given. */
 async function readGuest(args: Args<typeof OPTIONS>) {
     const { DIGEST_SIZE, readPolicy } = await sevOwner()
-    const { policy = policyOf(args), launchDigest, firmware, areaSize } = args
+    const { policy, launchDigest, firmware, areaSize } = args
     if (launchDigest.length > 0 === (firmware !== undefined))
         throw coreError('ERR_USAGE', 'say which guest it must be: --firmware and what goes with it, or --launch-digest')
     if (firmware === undefined) {
@@ -157,9 +162,6 @@ async function readGuest(args: Args<typeof OPTIONS>) {
     return { policy, 'launch-digests': [toHex(digest)], 'secret-area': area.size }
 }
 
-// The broker's floor has something against a guest that may be sent elsewhere: such a key would open nothing.
-const policyOf = ({ brokerUrl }: Args<typeof OPTIONS>): number => (brokerUrl === undefined ? 7 : 15)
-
 function settings(args: Args<typeof OPTIONS>): Record<string, unknown> {
     const blobs = (paths: readonly string[]) =>
         paths.length > 0 ? paths.map((path) => toBase64(readBlob(path))) : undefined
@@ -179,6 +181,7 @@ function settings(args: Args<typeof OPTIONS>): Record<string, unknown> {
         'broker-allow-paths': args.allowPath.length > 0 ? args.allowPath : undefined,
         'client-seconds': args.clientSeconds,
         'insecure-unmeasured-cpu-state': args.insecureUnmeasuredCpuState || undefined,
+        'insecure-migration': args.insecureMigration || undefined,
     }
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
 }
