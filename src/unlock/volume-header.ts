@@ -12,7 +12,7 @@ import { checkHeader } from '#luks/check.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { unlockError } from './errors.ts'
 import { type BoundHeader, boundTo } from './key-slot.ts'
-import type { BootVolume, Volume } from './volumes.ts'
+import { type BootVolume, opensBySecret, type Volume } from './volumes.ts'
 
 /** Where udev puts a volume: the host chooses what carries this UUID, so it only says where to look. */
 export const deviceOf = ({ uuid }: Pick<BootVolume, 'uuid'>): string => `/dev/disk/by-uuid/${uuid}`
@@ -52,7 +52,9 @@ export function readSoundHeader(volume: BootVolume, device: string): Buffer {
     if (!found) throw refuse(checks.find(({ result }) => result === 'fail')?.detail)
     const other = found.tokens.find(({ type }) => !OPENS_WITH_US_ALONE.includes(type))
     if (volume.profile === 'strict' && other)
-        throw refuse(`token ${other.id}: ${other.type} may open it without the broker`)
+        throw refuse(
+            `token ${other.id}: ${other.type} may open it without the ${opensBySecret(volume) ? 'secret' : 'broker'}`,
+        )
     return copy
 }
 

@@ -13,6 +13,7 @@ import { GUEST_NEEDS, GUEST_TIMEOUT_MS, type Inside, insideCommand, readInside }
 import { guestAttest, type Ran } from '../cli/run.ts'
 import { temporaryFolder } from '../folder.ts'
 import { CHEAP, must } from '../luks/cryptsetup.ts'
+import { protectedFor } from '../luks/forge.ts'
 import { programs, ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 
@@ -45,7 +46,7 @@ const guest = (command: readonly string[]): Promise<Ran> =>
     })
 
 /** A disk with the passphrase and the key, a crypttab, an empty configuration, and a script in the place of dracut. */
-function machine(name: string, dracut = 'echo built "$@"') {
+function machine(name: string, dracut = 'echo built "$@"', token?: object) {
     const own = join(folder, name)
     const file = (path: string): string => join(own, path)
     mkdirSync(file('etc'), { recursive: true })
@@ -66,6 +67,10 @@ function machine(name: string, dracut = 'echo built "$@"') {
     must('cryptsetup', ...format, file('image'), file('passphrase'))
     const added = [...CHEAP, '--key-file', file('passphrase'), file('image'), join(folder, 'key')]
     must('cryptsetup', 'luksAddKey', '--batch-mode', ...added)
+    if (token) {
+        writeFileSync(file('token'), JSON.stringify(token))
+        must('cryptsetup', 'token', 'import', '--json-file', file('token'), file('image'))
+    }
     writeFileSync(file('crypttab'), `# a comment\nvol ${file('image')} none luks,discard\n`, { mode: 0o644 })
     writeFileSync(file('etc/config.toml'), '[drivers]\nspacingMs = 0\n', { mode: 0o644 })
     writeFileSync(file('bin/dracut'), `#!/bin/sh\n${dracut}\n`)
@@ -180,7 +185,31 @@ e2e('other front ends, another secret, an initrd that is not built', async (t) =
     t.is(readVolumes(failing.config).length, 1)
 })
 
-const REFUSED: readonly { name: string; words: readonly string[]; code?: number; says: RegExp }[] = [
+const KEYRING = { type: 'luks2-keyring', keyslots: ['0'], key_description: 'x' }
+const TANG = { type: 'clevis', keyslots: ['0'], jwe: { protected: protectedFor('tang') } }
+
+const REFUSED: readonly {
+    name: string
+    words: readonly string[]
+    /** Of the disk. */
+    token?: object
+    code?: number
+    says: RegExp
+}[] = [
+    {
+        name: 'a header that somebody else can open',
+        words: ['--secret', 'luks-key'],
+        token: TANG,
+        code: 1,
+        says: /may not be opened: tokens: .*got tang \(ERR_LUKS_UNSOUND\)/,
+    },
+    {
+        name: 'a header that something else may open, strict',
+        words: ['--secret', 'luks-key'],
+        token: KEYRING,
+        code: 1,
+        says: /may not be opened: token 0: luks2-keyring may open it without the secret \(ERR_UNLOCK_HEADER/,
+    },
     {
         name: 'it does not open the disk',
         words: ['--secret', STRAY_GUID],
@@ -231,7 +260,7 @@ const REFUSED: readonly { name: string; words: readonly string[]; code?: number;
 let refusals: Promise<{ ran: Ran; on: ReturnType<typeof machine> }[]> | undefined
 
 async function refuseAll() {
-    const machines = REFUSED.map((_, i) => machine(`refused-${i}`))
+    const machines = REFUSED.map(({ token }, i) => machine(`refused-${i}`, 'exit 0', token))
     const ran = await inGuest(...REFUSED.map(({ words }, i) => (machines[i] as (typeof machines)[0]).enroll(...words)))
     return ran.map((one, i) => ({ ran: one, on: machines[i] as (typeof machines)[0] }))
 }

@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path'
 import test from 'ava'
 import { readVolumes } from '#unlock/volumes.ts'
 import { MAIN, type Ran, run } from '../cli/run.ts'
+import { protectedFor } from '../luks/forge.ts'
 import { FUSE, programs, ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 import { openStage, type Stage } from '../stage.ts'
@@ -218,6 +219,22 @@ for (const { name, dracut, words, because } of [
         t.is(ran.code, 1, ran.stderr)
         t.regex(ran.stdout, because)
     })
+
+e2e('the next boot does not open it: a pin that was accepted here, and is by nobody at boot', async (t) => {
+    const { options, guest, image, path } = await machine('pin', 'exit 0')
+    await stage.broker('put', path, '--random')
+    const token = { type: 'clevis', keyslots: ['0'], jwe: { protected: protectedFor('tang') } }
+    const file = join(stage.folder, 'token')
+    writeFileSync(file, JSON.stringify(token))
+    const made = await run('cryptsetup', ['token', 'import', '--json-file', file, image], { env: stage.env })
+    t.is(made.code, 0, made.stderr)
+    const ran = await guest('enroll', ...options, ...trust(), '--root', '--insecure-pin', 'tang')
+    t.is(ran.code, 1, ran.stderr)
+    t.regex(
+        ran.stdout,
+        /no, because the header of \S+ may not be opened: .*clevis pin kbs, sev, got tang \(ERR_UNLOCK_HEADER\)/,
+    )
+})
 
 e2e('on a machine that is no guest: the key is made here, the binding is there, and nobody has tried', async (t) => {
     const { options, guest, outside, image } = await machine('built', 'exit 0')

@@ -79,10 +79,11 @@ export const command = define({
         ['/dev/vda3 --secret luks-key', 'in a guest of SEV: the passphrase that its owner injects at each launch'],
     ],
     details:
-        'It asks for a passphrase that opens the volume; keep that one in a safe place: it is the recovery. With --secret\n' +
-        'nobody is asked: what is injected opens it already, and stays in memory; that is tried before anything is written.\n' +
-        'The last line says whether the next boot opens the volume, and why not. Exit status: 0 it does, 1 it does not,\n' +
-        '2 usage, 3 a step could not be done now: do it again.',
+        'It asks for a passphrase that opens the volume; keep that one in a safe place: it is the recovery.\n' +
+        'With --secret nobody is asked, and no key slot is added: what is injected opens the volume already, which is ' +
+        'tried before anything is written, and it is not wiped.\n' +
+        'The last line says whether the next boot opens the volume, and why not. ' +
+        'Exit status: 0 it does, 1 it does not, 2 usage, 3 a step could not be done now: do it again.',
     async run(args) {
         const device = String(args['device'])
         if (args.secret !== undefined) refuseBesideSecret(args)
