@@ -126,9 +126,9 @@ const CLAIMS: readonly (readonly [name: string, changed: object, owner: string |
     ['a measurement without end', { measurement: 'A'.repeat(4000) }, null],
 ]
 
-async function guestOf(broker: Rig): Promise<string> {
+async function guestOf(broker: Rig, changed: object = {}): Promise<string> {
     const at = `/v1/vm/${newUuid()}`
-    const { status, body } = await broker.adminJson('POST', at, registration(platform))
+    const { status, body } = await broker.adminJson('POST', at, registration(platform, changed))
     if (status !== 200) throw new Error(body.toString())
     return at
 }
@@ -164,4 +164,22 @@ for (const [name, changed, owner] of CLAIMS)
         )
         const again = await broker.ask('POST', `${at}/validate`, good)
         t.is(again.status, owner === null ? 200 : 403, 'what is of no form touches no launch; what is wrong ends it')
+    })
+
+// The platform says API 1.55, build 21.
+for (const { least, accepted } of [
+    { least: { 'min-api-major': 1, 'min-api-minor': 55, 'min-build-id': 21 }, accepted: true },
+    { least: { 'min-api-major': 1 }, accepted: true },
+    { least: { 'min-api-major': 1, 'min-api-minor': 55, 'min-build-id': 22 }, accepted: false },
+    { least: { 'min-api-major': 1, 'min-api-minor': 56 }, accepted: false },
+    { least: { 'min-api-major': 2 }, accepted: false },
+])
+    test(`the least firmware: ${JSON.stringify(least)}`, async (t) => {
+        const broker = await rig(t, { serve: { launched: LAUNCHED } })
+        const at = await guestOf(broker, least)
+        const session = await broker.ask('POST', `${at}/launch`, capabilities(platform))
+        const good = claim(started(platform, session), session.json['launch-id'])
+        t.is((await broker.ask('POST', `${at}/validate`, good)).status, accepted ? 200 : 403)
+        const [end] = (await records(broker)).filter(({ kind }) => kind === 'launch-end').map(({ data }) => data)
+        t.is(end.code, accepted ? null : 'ERR_SEV_API')
     })
