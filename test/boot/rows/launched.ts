@@ -119,7 +119,12 @@ export const LAUNCHED: readonly Row[] = [
                 const injected = { guid: PIN_GUID, key: randomBytes(32) }
                 const { files } = await kit.boot.launch({ secrets: { [PIN_GUID]: injected.key } }, kit.secrets)
                 const disk = await kit.disk(this.name, { injected })
-                return { drives: [fileDrive(disk)], volume: { secret: PIN_GUID }, files }
+                return {
+                    drives: [fileDrive(disk)],
+                    volume: { secret: PIN_GUID },
+                    // Where the firmware tells of an area, udev loads it; clevis has no unit of ours that would.
+                    files: { ...files, 'etc/guest-attest-emulator/also': { bytes: 'modprobe efi_secret\n' } },
+                }
             },
         }),
     ),
