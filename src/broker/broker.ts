@@ -12,6 +12,7 @@ import type { BrokerSettings } from './config.ts'
 import { type Data, type MadeKey, openData } from './data.ts'
 import { type Technology, technologiesOf } from './decision/schema.ts'
 import { type Clients, openClients } from './launch-clients.ts'
+import { endExpiredClient } from './launch-ends.ts'
 import type { HostRefusal } from './launch-hosts.ts'
 import { type Metrics, metrics } from './metrics.ts'
 import { openRules, type Rules } from './rules.ts'
@@ -86,7 +87,15 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
             named: options.collateral !== undefined,
         }
         const listener: Broker['listener'] = { pin: null }
-        const clients = await openClients({ data, clock, pin: () => listener.pin })
+        const clients = await openClients({
+            data,
+            clock,
+            pin: () => listener.pin,
+            expired: (uuid, id) =>
+                void endExpiredClient(broker, uuid, id).catch((error: unknown) =>
+                    log.error('the end of a key was not recorded', { error }),
+                ),
+        })
         const verifiers = await openVerifiers({ plugins, roots, collateral, log, launches: clients })
         const technologies = await technologiesOf(plugins)
         const rules = openRules({ state: data.state, technologies, verifiers: () => verifiers.current, log })
@@ -95,7 +104,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
         }
         const counters = { noise: noise(append, clock.now), denials: denials(append, clock) }
         let last: Promise<unknown> = Promise.resolve()
-        return {
+        const broker: Broker = {
             build,
             settings,
             plugins,
@@ -127,6 +136,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
                 rules.policies.close()
             },
         }
+        return broker
     } catch (error) {
         await data.close()
         throw error

@@ -21,6 +21,13 @@ export async function endExpired(broker: Broker): Promise<void> {
         if (client && hasExpired(client, broker.clock)) await endClient(broker, uuid, client, 'expired')
 }
 
+/** The same for one key, of which somebody has found that. */
+export const endExpiredClient = (broker: Broker, uuid: string, id: string): Promise<void> =>
+    broker.change(async () => {
+        const client = broker.data.state.vms.get(uuid)?.client
+        if (client?.id === id) await endClient(broker, uuid, client, 'expired')
+    })
+
 /** What it proved ends with it. */
 export async function endClient(
     broker: Broker,

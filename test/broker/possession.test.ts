@@ -256,6 +256,23 @@ for (const { name, end, outcome } of [
         t.is(again.status, 404)
     })
 
+test('a key whose time was over once: a clock that is put back gives it no more', async (t) => {
+    const broker = await world(t, { 'client-seconds': 60 })
+    const launch = await open(broker, broker.uuid)
+    const guest = await run(launch)
+    using session = await attested(guest)
+    broker.later(61_000)
+    t.is((await handshake(broker, guest)).status, 403)
+    broker.later(-61_000)
+    t.is((await handshake(broker, guest)).status, 403)
+    await t.throwsAsync(session.resource(KEY), { code: 'ERR_KBS_DENIED' })
+    const ended = (await records(broker)).filter(({ kind }) => kind === 'client-end').map(({ data }) => data)
+    t.deepEqual(ended, [{ id: launch.id, outcome: 'expired' }])
+    await broker.stop()
+    const next = await launcher(t, broker.folder)
+    t.is((await handshake(next, guest)).status, 403)
+})
+
 test('a key whose time is over when the broker starts again is erased', async (t) => {
     const broker = await world(t, { 'client-seconds': 60 })
     const launch = await open(broker, broker.uuid)
