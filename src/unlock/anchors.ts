@@ -20,7 +20,13 @@ export interface Anchor {
     /** Null for plain http on loopback, which the file says in so many words. */
     readonly trust: ServerTrust | null
     readonly allowPaths: readonly string[]
-    readonly file: string
+    /** Where it stands: in a file, or in the guest's memory, into which its owner had it put before it ran. */
+    readonly source: { readonly file: string } | 'injected'
+}
+
+/** One that stands in a file. */
+export interface FileAnchor extends Anchor {
+    readonly source: { readonly file: string }
 }
 
 /** What is written; the origin's own text is the key that anchors are found by. */
@@ -49,13 +55,16 @@ export const ANCHOR_FILE = z.strictObject({
 })
 
 /** @throws AttestError ERR_UNLOCK_ANCHOR_FILE, ERR_UNTRUSTED_FILE, ERR_CONFIG */
-export function readAnchors(configFolder: string): Anchor[] {
-    const anchors: Anchor[] = []
+export function readAnchors(configFolder: string): FileAnchor[] {
+    const anchors: FileAnchor[] = []
     for (const file of tomlFiles(join(configFolder, TRUST_FOLDER))) {
         const anchor = parseAnchor(readToml(file), file)
         const other = findAnchor(anchors, anchor.origin.origin)
         if (other)
-            throw malformed(file, `${anchor.origin.origin} is in ${other.file} already: only one of them can hold`)
+            throw malformed(
+                file,
+                `${anchor.origin.origin} is in ${other.source.file} already: only one of them can hold`,
+            )
         anchors.push(anchor)
     }
     return anchors
@@ -65,28 +74,34 @@ export function readAnchors(configFolder: string): Anchor[] {
  * The anchor of the broker that the guest's owner injected: beside it nobody is trusted.
  * @throws AttestError ERR_UNLOCK_ANCHOR_FILE
  */
-export const injectedAnchor = ({ url, pins, allowPaths }: InjectedBroker): Anchor =>
-    parseAnchor({ url, pins, allowPaths }, INJECTED)
+export const injectedAnchor = ({ url, pins, allowPaths }: InjectedBroker): Anchor => ({
+    ...parse({ url, pins, allowPaths }, INJECTED),
+    source: 'injected',
+})
 
-/** What stands in the place of its file. */
-export const INJECTED = 'injected at the launch'
+const INJECTED = 'injected at the launch'
+
+/** Where an anchor stands, for a person. */
+export const sourceOf = ({ source }: Anchor): string => (source === 'injected' ? INJECTED : source.file)
 
 /** The anchor of a broker, named by its origin. */
-export const findAnchor = (anchors: readonly Anchor[], origin: string): Anchor | undefined =>
+export const findAnchor = <A extends Anchor>(anchors: readonly A[], origin: string): A | undefined =>
     anchors.find((anchor) => anchor.origin.origin === origin)
 
 /** @throws AttestError ERR_UNLOCK_ANCHOR_FILE */
-export function parseAnchor(value: unknown, file: string): Anchor {
+export const parseAnchor = (value: unknown, file: string): FileAnchor => ({ ...parse(value, file), source: { file } })
+
+function parse(value: unknown, title: string): Omit<Anchor, 'source'> {
     const result = ANCHOR_FILE.safeParse(value)
-    if (!result.success) throw malformed(file, issues(result.error))
+    if (!result.success) throw malformed(title, issues(result.error))
     const { url, pins, ca, allowPaths, insecureHttp } = result.data
     const origin = parseOrigin(url, { insecureHttp: insecureHttp ?? false })
-    if (origin.protocol === 'http:') return { origin, trust: null, allowPaths, file }
+    if (origin.protocol === 'http:') return { origin, trust: null, allowPaths }
     if (ca !== undefined && isNameless(origin))
-        throw malformed(file, `${origin.origin} has no name that a CA could vouch for: expected pins`)
-    if (pins && ca === undefined) return { origin, trust: { pins }, allowPaths, file }
-    if (ca !== undefined && !pins) return { origin, trust: { ca }, allowPaths, file }
-    throw malformed(file, 'expected either pins or ca')
+        throw malformed(title, `${origin.origin} has no name that a CA could vouch for: expected pins`)
+    if (pins && ca === undefined) return { origin, trust: { pins }, allowPaths }
+    if (ca !== undefined && !pins) return { origin, trust: { ca }, allowPaths }
+    throw malformed(title, 'expected either pins or ca')
 }
 
 /** The text of an anchor's file. */
@@ -113,7 +128,7 @@ export function requireTrusted(anchors: readonly Anchor[], origin: string): Anch
         `${origin} is no broker that this guest trusts: nothing was sent to it`,
         {
             hint:
-                anchors[0]?.file === INJECTED
+                anchors[0]?.source === 'injected'
                     ? `this guest’s owner injected another broker, the only one that it trusts: ${anchors[0].origin.origin}`
                     : `if it should be: guest-attest trust add ${origin} --pin … --allow-path …, and rebuild the initrd`,
         },
@@ -130,8 +145,8 @@ export function requireAnchor(anchors: readonly Anchor[], server: string, path: 
     const wanted = formatResourcePath(path)
     if (anchor.allowPaths.some((pattern) => matchesPath(pattern, wanted))) return anchor
     throw unlockError('ERR_UNLOCK_PATH', `${origin} is not trusted for ${wanted}: nothing was sent to it`, {
-        hint: `allowed: ${anchor.allowPaths.join(', ')} (${anchor.file})`,
+        hint: `allowed: ${anchor.allowPaths.join(', ')} (${sourceOf(anchor)})`,
     })
 }
 
-const malformed = (file: string, what: string) => unlockError('ERR_UNLOCK_ANCHOR_FILE', `${file}: ${what}`)
+const malformed = (title: string, what: string) => unlockError('ERR_UNLOCK_ANCHOR_FILE', `${title}: ${what}`)

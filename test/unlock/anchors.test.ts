@@ -8,7 +8,7 @@ import type { AttestError } from '#core/errors.ts'
 import { parseResourcePath } from '#kbs/messages.ts'
 import { matchesPath } from '#kbs/patterns.ts'
 import { temporaryFolder } from '#test/folder.ts'
-import { formatAnchor, injectedAnchor, parseAnchor, readAnchors, requireAnchor } from '#unlock/anchors.ts'
+import { formatAnchor, injectedAnchor, parseAnchor, readAnchors, requireAnchor, sourceOf } from '#unlock/anchors.ts'
 import { ROOT } from '../machine.ts'
 import { needs } from '../needs.ts'
 
@@ -120,10 +120,9 @@ for (const { name, server, path, code } of [
         void t.throws(() => requireAnchor(anchors, server, parseResourcePath(path)), { code }))
 
 test('an anchor that agrees', (t) =>
-    t.is(
-        requireAnchor(anchors, 'https://KBS.example:8443/', parseResourcePath('default/luks/web-1')).file,
-        'good.toml',
-    ))
+    t.deepEqual(requireAnchor(anchors, 'https://KBS.example:8443/', parseResourcePath('default/luks/web-1')).source, {
+        file: 'good.toml',
+    }))
 
 for (const { name, spoil } of [
     { name: 'a file that others may write', spoil: (path: string) => chmodSync(join(path, 'trust.d/a.toml'), 0o666) },
@@ -159,6 +158,11 @@ test('the broker that the owner injected, and no other', (t) => {
     const own = [anchor]
     const path = (text: string) => parseResourcePath(text)
     t.is(requireAnchor(own, 'https://kbs.example:8443', path('web/disk/root')), anchor)
+    t.is(anchor.source, 'injected')
+    // A file of that name is a file.
+    const file = parseAnchor({ ...GOOD, url: 'https://kbs.example:8443' }, sourceOf(anchor))
+    const strange = t.throws<AttestError>(() => requireAnchor([file], 'https://other.example', path('web/disk/root')))
+    t.regex(strange?.hint ?? '', /guest-attest trust add/)
     t.throws(() => requireAnchor(own, 'https://kbs.example:8443', path('a/disk/root')), { code: 'ERR_UNLOCK_PATH' })
     const other = t.throws<AttestError>(() => requireAnchor(own, 'https://other.example', path('web/disk/root')), {
         code: 'ERR_UNLOCK_NOT_ANCHORED',

@@ -10,7 +10,7 @@ import { deadline } from '#core/wait.ts'
 import { localCid } from '#drivers/linux/vsock.ts'
 import { attest } from '#kbs/client.ts'
 import { formatResourcePath, LUKS_KEY, parseResourcePath } from '#kbs/messages.ts'
-import { type Anchor, requireAnchor, requireTrusted } from '#unlock/anchors.ts'
+import { type Anchor, requireAnchor, requireTrusted, sourceOf } from '#unlock/anchors.ts'
 import { UNLOCK_CONFIG } from '#unlock/release.ts'
 import { guestAnchors } from '../anchors.ts'
 import { dial } from '../dial.ts'
@@ -38,7 +38,7 @@ export async function examineBroker(url: string, path: string | undefined, note:
         note,
         'anchor',
         async () => requireTrusted(await guestAnchors(readConfig()), origin.origin),
-        ({ file, allowPaths }) => `${file}: ${allowPaths.join(', ')}`,
+        (found) => `${sourceOf(found)}: ${found.allowPaths.join(', ')}`,
     )
     if (!anchor) return
     const date = await examine(

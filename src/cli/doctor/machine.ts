@@ -146,8 +146,9 @@ async function examineTrust(note: Note): Promise<void> {
                 detail: 'no broker is trusted',
                 todo: 'guest-attest trust add URL --pin … --allow-path …',
             })
-        for (const { origin, allowPaths, file } of anchors) {
-            const { known, text } = inInitrd(file)
+        for (const anchor of anchors) {
+            const { origin, allowPaths } = anchor
+            const { known, text } = inInitrd(anchor)
             const state = known === false ? 'bad' : 'good'
             note({ state, what: 'trust', detail: `${origin.origin} for ${allowPaths.join(', ')}; initrd: ${text}` })
         }

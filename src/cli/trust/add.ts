@@ -81,11 +81,11 @@ export function addAnchor(args: AddArgs, origin: Origin, replace: boolean): void
     parseAnchor(JSON.parse(JSON.stringify(anchor)), file)
     const known = findAnchor(readAnchors(CONFIG_FOLDER), origin.origin)
     if (known && !replace)
-        throw coreError('ERR_USAGE', `${origin.origin} is trusted already (${known.file})`, {
+        throw coreError('ERR_USAGE', `${origin.origin} is trusted already (${known.source.file})`, {
             hint: '--replace writes it anew',
         })
     makeFolder(folder, 0o755)
-    if (known) writeFileAtomic(known.file, formatAnchor(anchor), 0o644)
+    if (known) writeFileAtomic(known.source.file, formatAnchor(anchor), 0o644)
     else createFile(file, formatAnchor(anchor), 0o644)
     note(`${origin.origin} is trusted for ${anchor.allowPaths.join(', ')}`)
 }

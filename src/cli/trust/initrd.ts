@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { INJECTED } from '#unlock/anchors.ts'
+import type { Anchor } from '#unlock/anchors.ts'
 
 export interface InitrdState {
     /** Null where nobody can tell. */
@@ -17,9 +17,10 @@ const BUILDERS = [
     { image: (kernel: string) => `/boot/initramfs-${kernel}.img`, list: 'lsinitrd', rebuild: 'dracut -f' },
 ] as const
 
-/** Whether the initrd holds a file, and is not older than it. */
-export function inInitrd(file: string): InitrdState {
-    if (file === INJECTED) return { known: true, text: 'finds it by itself' }
+/** Whether the initrd holds the file of an anchor, and is not older than it. */
+export function inInitrd({ source }: Anchor): InitrdState {
+    if (source === 'injected') return { known: true, text: 'finds it by itself' }
+    const { file } = source
     const found = currentInitrd()
     if (!found) return { known: null, text: 'no initrd of the running kernel was found' }
     const { image, list, rebuild } = found

@@ -1,7 +1,7 @@
 // `trust list`: the brokers that are trusted, and whether the initrd knows them.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Anchor } from '#unlock/anchors.ts'
+import { type Anchor, sourceOf } from '#unlock/anchors.ts'
 import { guestAnchors } from '../anchors.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { readConfig } from '../settings.ts'
@@ -12,14 +12,14 @@ export const command = define({
     options: JSON_OPTION,
     examples: [['', 'each broker, by what it is known, its paths, and whether the initrd has it']],
     async run({ json }) {
-        const rows = (await guestAnchors(readConfig())).map((anchor) => ({ anchor, initrd: inInitrd(anchor.file) }))
+        const rows = (await guestAnchors(readConfig())).map((anchor) => ({ anchor, initrd: inInitrd(anchor) }))
         if (json)
             printJson(
                 rows.map(({ anchor, initrd }) => ({
                     url: anchor.origin.origin,
                     by: describeTrust(anchor),
                     allowPaths: anchor.allowPaths,
-                    file: anchor.file,
+                    file: anchor.source === 'injected' ? null : anchor.source.file,
                     initrd,
                 })),
             )
@@ -30,7 +30,7 @@ export const command = define({
                 const fields = [
                     ['known by', describeTrust(anchor)],
                     ['paths', anchor.allowPaths.join(', ')],
-                    ['file', anchor.file],
+                    ['file', sourceOf(anchor)],
                     ['initrd', initrd.text],
                 ]
                 for (const line of columns(fields, '  ')) print(line)

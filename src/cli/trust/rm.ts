@@ -26,9 +26,9 @@ export const command = define({
                 hint: '`guest-attest trust list` shows those that are; one that was injected, its owner ends: broker launch revoke',
             })
         try {
-            rmSync(known.file)
+            rmSync(known.source.file)
         } catch (cause) {
-            throw fileError(known.file, cause)
+            throw fileError(known.source.file, cause)
         }
         note(`${origin} is trusted no more`)
         hint(initrdHint())
