@@ -6,10 +6,9 @@ import { section, setting, type Values } from '#core/config.ts'
 import { RUN_FOLDER } from '#core/role.ts'
 import { type TsmReports, tsmReports } from './configfs-tsm.ts'
 import { deviceLock } from './device-lock.ts'
-import { type EfiSecrets, efiSecrets } from './efi-secret.ts'
-import { keyring } from './keyring.ts'
 import { libc } from './libc.ts'
-import { type SealedKeyring, sealedKeyring } from './sealed-keyring.ts'
+import { type SecretArea, secretArea } from './secret-area.ts'
+import type { SecretDoors } from './secret-doors.ts'
 import { type SevDevice, sevDevice } from './sev-device.ts'
 import type { SevGuest } from './sev-guest.ts'
 import { type System, system } from './system.ts'
@@ -21,11 +20,11 @@ export interface Doors {
     readonly tsm: TsmReports
     readonly sevDevice: SevDevice
     readonly tdxDevice: TdxDevice
-    readonly efiSecrets: EfiSecrets
-    readonly keyring: SealedKeyring
+    readonly secretArea: SecretArea
     /** What follows is loaded by whoever has found that the guest is of that kind. */
     sevGuest(): Promise<SevGuest>
     tdx(): Promise<TdxDoors>
+    secrets(): Promise<SecretDoors>
 }
 
 export const DRIVERS_CONFIG = section('drivers', {
@@ -44,9 +43,9 @@ export function linuxDoors({ spacingMs }: Values<typeof DRIVERS_CONFIG>): Doors 
         tsm: tsmReports(kernel, lock),
         sevDevice: sevDevice(),
         tdxDevice: tdxDevice(),
-        efiSecrets: efiSecrets(kernel),
-        keyring: sealedKeyring(keyring(), RUN_FOLDER),
+        secretArea: secretArea(kernel),
         sevGuest: async () => (await import('./sev-guest.ts')).sevGuest(libc, lock),
         tdx: async () => (await import('./tdx-doors.ts')).tdxDoors(kernel, libc, lock),
+        secrets: async () => (await import('./secret-doors.ts')).secretDoors(kernel),
     }
 }

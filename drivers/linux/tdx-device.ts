@@ -13,6 +13,9 @@ export interface TdxDevice {
 /** Of upstream kernels since 6.2, and of Intel's before that. */
 export const TDX_DEVICES = ['/dev/tdx_guest', '/dev/tdx-guest', '/dev/tdx-attest'] as const
 
+/** The kernel sets it on every processor of a TD, whether the module that serves the device is there or not. */
+export const TDX_CPU_FLAG = 'tdx_guest'
+
 /** The name of its lock, for whoever reaches the same driver through another door. */
 export const TDX_GUEST_LOCK = 'tdx-guest'
 

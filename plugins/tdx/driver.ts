@@ -10,16 +10,13 @@ import type { Attempt, Driver, Evidence, EvidenceOptions, Guest, Probe, Via } fr
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
 import { moduleHint } from '#drivers/linux/system.ts'
-import { TDX_GUEST_LOCK } from '#drivers/linux/tdx-device.ts'
+import { TDX_CPU_FLAG, TDX_GUEST_LOCK } from '#drivers/linux/tdx-device.ts'
 import type { TdxDoors } from '#drivers/linux/tdx-doors.ts'
 import { tdxError } from './errors.ts'
 import { TEE } from './tee.ts'
 
 /** The name under which the kernel's TDX driver serves configfs-tsm. */
 const PROVIDER = 'tdx_guest'
-
-/** The kernel sets it on every processor of a TD, whether the module that serves it is there or not. */
-const CPU_FLAG = 'tdx_guest'
 
 const SERVICE_HINT =
     "the host's quoting service is down, not set up, or cannot reach Intel's: tell the operator of the host"
@@ -48,7 +45,7 @@ export const tdxDriver: Driver = {
         if (provider === PROVIDER)
             return guest(doors, await doors.tdx(), { via: 'configfs', path: doors.tsm.path, tried })
         const device = doors.tdxDevice.find()
-        if (device === null && !doors.system.hasCpuFlag(CPU_FLAG)) return null
+        if (device === null && !doors.system.hasCpuFlag(TDX_CPU_FLAG)) return null
         if (provider !== null)
             throw driverError(
                 'ERR_TSM_PROVIDER',

@@ -31,7 +31,7 @@ export async function withLaunchSecrets<T>(
 ): Promise<T> {
     const found = await findGuest(args, config)
     // Who asks for secrets is told what of them is missing.
-    if (!found) linuxDoors(config.get(DRIVERS_CONFIG)).efiSecrets.requireShown()
+    if (!found) (await linuxDoors(config.get(DRIVERS_CONFIG)).secrets()).efiSecrets.requireShown()
     const guest = found ?? (await openGuest(args, config))
     try {
         if (guest.secrets) return use(guest.secrets)

@@ -8,6 +8,7 @@ import { silent } from '#core/log.ts'
 import type { Guest } from '#drivers/driver.ts'
 import { driverError } from '#drivers/errors.ts'
 import type { Doors } from '#drivers/linux/doors.ts'
+import type { SecretDoors } from '#drivers/linux/secret-doors.ts'
 import { runtimeDigest } from '#evidence/binding.ts'
 import { type AttestedSession, attest } from '#kbs/client.ts'
 import { sevDriver } from '#plugins/sev/driver.ts'
@@ -92,17 +93,8 @@ export async function run(launch: Launched): Promise<Machine> {
 export function machine(secrets: Map<string, Buffer>, system: Partial<Doors['system']> = {}): Machine {
     const keys = new Map<string, Buffer>()
     const missing = (guid: string) => driverError('ERR_SECRET_MISSING', `there is no secret ${guid}`)
-    const doors: Doors = {
-        system: {
-            kernelRelease: '6.12.0',
-            exists: () => false,
-            hasCpuFlag: () => false,
-            requireFilesystem: () => undefined,
-            ...system,
-        },
+    const kept: SecretDoors = {
         efiSecrets: {
-            path: '/secrets',
-            exists: () => true,
             requireShown: () => undefined,
             list: () => [...secrets.keys()],
             read(guid) {
@@ -122,6 +114,17 @@ export function machine(secrets: Map<string, Buffer>, system: Partial<Doors['sys
             },
             put: (name, bytes) => void keys.set(name, Buffer.from(bytes)),
         },
+    }
+    const doors: Doors = {
+        system: {
+            kernelRelease: '6.12.0',
+            exists: () => false,
+            hasCpuFlag: () => false,
+            requireFilesystem: () => undefined,
+            ...system,
+        },
+        secretArea: { path: '/secrets', exists: () => true },
+        secrets: async () => kept,
         ...foreignDoors('tsm', 'sevDevice', 'sevGuest', 'tdxDevice', 'tdx'),
     }
     return {
@@ -135,6 +138,15 @@ export function machine(secrets: Map<string, Buffer>, system: Partial<Doors['sys
         },
     }
 }
+
+/** The same doors, with a keyring that does something else. */
+export const withKeyring = (doors: Doors, changed: Partial<SecretDoors['keyring']>): Doors => ({
+    ...doors,
+    async secrets() {
+        const { efiSecrets, keyring } = await doors.secrets()
+        return { efiSecrets, keyring: { ...keyring, ...changed } }
+    },
+})
 
 /** A session of the real client with the broker that the guest trusts. */
 export async function attested({ guest: find }: Machine): Promise<AttestedSession> {

@@ -9,12 +9,24 @@ import test from 'ava'
 import { runtimeDigest } from '#evidence/binding.ts'
 import { padReportData } from '#evidence/judge.ts'
 import { parseResourcePath } from '#kbs/messages.ts'
+import { KEYRING_NAME } from '#plugins/sev/client.ts'
 import { CLIENT_GUID, parseClient } from '#plugins/sev/client-secret.ts'
-import { KEYRING_NAME, sevDriver } from '#plugins/sev/driver.ts'
+import { sevDriver } from '#plugins/sev/driver.ts'
 import { sev } from '#plugins/sev/index.ts'
 import { LAUNCHED } from '#plugins.ts'
 import { PASSPHRASE } from './launch-rig.ts'
-import { attested, handshake, launcher, type Machine, machine, open, POLICY, register, run } from './possession-rig.ts'
+import {
+    attested,
+    handshake,
+    launcher,
+    type Machine,
+    machine,
+    open,
+    POLICY,
+    register,
+    run,
+    withKeyring,
+} from './possession-rig.ts'
 import { type Rig, records, rig, teeKey } from './rig.ts'
 
 const KEY = parseResourcePath('web/files/key')
@@ -208,8 +220,7 @@ test('what cannot be kept is not wiped', async (t) => {
     const put = () => {
         throw new Error('no keyrings')
     }
-    const failing = { ...own.doors, keyring: { ...own.doors.keyring, put } }
-    const guest = await sevDriver.open(failing)
+    const guest = await sevDriver.open(withKeyring(own.doors, { put }))
     t.throws(() => guest?.handOver?.(), { message: 'no keyrings' })
     t.true(own.secrets.has(CLIENT_GUID))
 })

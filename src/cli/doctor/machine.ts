@@ -119,8 +119,8 @@ async function examineGuest(note: Note): Promise<void> {
 }
 
 function noGuest(): Omit<Finding, 'what'> {
-    const { tsm, sevDevice, tdxDevice, efiSecrets } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
-    const paths = [tsm, sevDevice, tdxDevice, efiSecrets].map(({ path }) => path)
+    const { tsm, sevDevice, tdxDevice, secretArea } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
+    const paths = [tsm, sevDevice, tdxDevice, secretArea].map(({ path }) => path)
     const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',

@@ -20,7 +20,7 @@ import { readConfig } from '../settings.ts'
 export async function wipeSecrets(args: readonly string[]): Promise<number> {
     if (args.length > 0) throw coreError('ERR_USAGE', `wipe-secrets: unexpected ${args.join(' ')}`)
     const config = readConfig()
-    const { efiSecrets } = linuxDoors(config.get(DRIVERS_CONFIG))
+    const { efiSecrets } = await linuxDoors(config.get(DRIVERS_CONFIG)).secrets()
     const isOpen = (name: string) => existsSync(`/dev/mapper/${name}`)
     const status = bootStatus(SECRETS_SUBJECT)
     // What the guest proves itself with comes first: nothing that is wiped can be it any more.

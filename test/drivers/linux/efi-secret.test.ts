@@ -6,14 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import type { AttestError } from '#core/errors.ts'
-import {
-    efiSecrets,
-    realSecretFs,
-    SECRETS_DEVICE,
-    SECRETS_DRIVER,
-    SECRETS_FOLDER,
-    type SecretFs,
-} from '#drivers/linux/efi-secret.ts'
+import { efiSecrets, realSecretFs, type SecretFs } from '#drivers/linux/efi-secret.ts'
+import { type KernelWords, realKernelWords, SECRETS_DRIVER } from '#drivers/linux/no-secrets.ts'
+import { SECRETS_DEVICE, SECRETS_FOLDER, secretArea } from '#drivers/linux/secret-area.ts'
 import type { System } from '#drivers/linux/system.ts'
 
 const DISK = '736869e5-84f0-4973-92ec-06879ce3da0b'
@@ -46,10 +41,9 @@ function kernel({ paths = [SECRETS_FOLDER], files = new Map(), log = [], config 
             if (fails !== undefined) throw failure(fails)
             if (!files.delete(path.slice(SECRETS_FOLDER.length + 1))) throw failure('ENOENT')
         },
-        kernelLog: () => log,
-        kernelConfig: () => config,
     }
-    return efiSecrets(system, fs)
+    const words: KernelWords = { kernelLog: () => log, kernelConfig: () => config }
+    return { ...secretArea(system), ...efiSecrets(system, fs, words) }
 }
 
 test('listed in their order, without what is no secret; read and left; wiped once', (t) => {
@@ -163,6 +157,6 @@ test('the real file operations: a file is read to its end, whatever it says of i
     t.true(realSecretFs.read('/proc/self/status', 0x4000).length > 100)
     realSecretFs.unlink(path)
     t.deepEqual(realSecretFs.list(folder), [])
-    const log = realSecretFs.kernelLog()
+    const log = realKernelWords.kernelLog()
     t.true(log === null || log.every((line) => !line.includes('\n')))
 })

@@ -8,7 +8,8 @@ import { CLIENT_GUID, formatClient } from '#plugins/sev/client-secret.ts'
 import { sevDriver } from '#plugins/sev/driver.ts'
 import { parsePossession } from '#plugins/sev/possession.ts'
 import { DISK_GUID } from '#plugins/sev/secret-table.ts'
-import { machine } from '#test/broker/possession-rig.ts'
+import { machine, withKeyring } from '#test/broker/possession-rig.ts'
+import { foreignDoors } from '#test/drivers/doors.ts'
 
 const BROKER = { url: 'https://kbs.example:8443', pins: [`sha256/${'A'.repeat(43)}=`], allowPaths: ['web/*/*'] }
 const ID = Buffer.alloc(16, 7)
@@ -66,7 +67,7 @@ for (const code of ['ERR_KEYRING', 'ERR_KEYRING_ALTERED', 'ERR_DEVICE_IO'] as co
         const read = () => {
             throw driverError(code, 'lost')
         }
-        const guest = await sevDriver.open({ ...own.doors, keyring: { ...own.doors.keyring, read } })
+        const guest = await sevDriver.open(withKeyring(own.doors, { read }))
         t.throws(() => guest?.broker?.(), { code })
         await t.throwsAsync(async () => guest?.evidence?.(Buffer.alloc(48)), { code })
         t.deepEqual(guest?.secrets?.list(), [])
@@ -75,7 +76,7 @@ for (const code of ['ERR_KEYRING', 'ERR_KEYRING_ALTERED', 'ERR_DEVICE_IO'] as co
 test('never handed over: the keyring is not asked', async (t) => {
     const { doors } = machine(new Map([[DISK_GUID, Buffer.from('x')]]))
     const read = () => t.fail() as never
-    const guest = await sevDriver.open({ ...doors, keyring: { ...doors.keyring, read } })
+    const guest = await sevDriver.open(withKeyring(doors, { read }))
     t.is(guest?.evidence, undefined)
     t.is(guest?.broker, undefined)
 })
@@ -86,7 +87,7 @@ for (const { name, system } of [
 ])
     test(`a guest of ${name} is none of SEV, whatever its memory holds`, async (t) => {
         const { doors } = machine(new Map([[CLIENT_GUID, client()]]), system)
-        t.is(await sevDriver.open(doors), null)
+        t.is(await sevDriver.open({ ...doors, ...foreignDoors('secrets') }), null)
     })
 
 test('another interface that is named', async (t) => {

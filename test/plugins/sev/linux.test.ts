@@ -4,7 +4,7 @@
 
 import { hash } from 'node:crypto'
 import { guidBytes } from '#core/guid.ts'
-import { SECRETS_FOLDER } from '#drivers/linux/efi-secret.ts'
+import { SECRETS_FOLDER } from '#drivers/linux/secret-area.ts'
 import { shown } from '#plugins/sev/emulated/model.ts'
 import { DISK_GUID, encodeSecretTable, HEAD_SIZE, USUAL_AREA } from '#plugins/sev/secret-table.ts'
 import { vectors } from '../../machine.ts'

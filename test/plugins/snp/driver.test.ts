@@ -57,7 +57,7 @@ function doors({ provider = null, device = false, platformDevice = false, releas
                 throw driverError('ERR_DEVICE_IO', 'not here')
             },
         }),
-        ...foreignDoors('tdxDevice', 'tdx', 'efiSecrets', 'keyring'),
+        ...foreignDoors('tdxDevice', 'tdx', 'secretArea', 'secrets'),
     }
 }
 

@@ -45,7 +45,7 @@ function doors(kernel: Kernel): Doors {
             hasCpuFlag: (name) => flag && name === 'tdx_guest',
             requireFilesystem: () => undefined,
         },
-        ...foreignDoors('sevDevice', 'sevGuest', 'efiSecrets', 'keyring'),
+        ...foreignDoors('sevDevice', 'sevGuest', 'secretArea', 'secrets'),
         tsm: {
             path: '/tsm',
             provider: async () => provider,
