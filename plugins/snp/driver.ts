@@ -36,18 +36,18 @@ export const snpDriver: Driver = {
         const { kernelRelease } = doors.system
         const what = via ? `does not answer through ${via}` : 'its kernel offers no device'
         throw driverError(via ? 'ERR_VIA' : 'ERR_DEVICE_MISSING', `this is an SNP guest, and ${what}`, {
-            hint: HINTS[via ?? 'ioctl'](kernelRelease),
+            hint: (HINTS[via ?? 'ioctl'] ?? otherWay)(kernelRelease),
         })
     },
 }
 
-const HINTS: Readonly<Record<Via, (kernelRelease: string) => string>> = {
+const HINTS: Readonly<Partial<Record<Via, (kernelRelease: string) => string>>> = {
     configfs: (kernelRelease) =>
         `configfs-tsm needs Linux 6.7 (this is ${kernelRelease}) and configfs mounted: --via ioctl works on older kernels`,
     ioctl: (kernelRelease) => moduleHint(kernelRelease, 'sev-guest', '5.19'),
-    vsock: () => 'an SNP guest has its report from the processor, and needs no service of the host: leave --via out',
-    securityfs: () => 'there are secrets that were injected, and no reports: leave --via out',
 }
+
+const otherWay = () => 'an SNP guest has its report from the processor, through configfs or ioctl: leave --via out'
 
 async function servesConfigfs({ tsm }: Doors, tried: Attempt[]): Promise<boolean> {
     const provider = await tsm.provider()
@@ -85,7 +85,7 @@ interface Answer {
 }
 
 /** The kernel interfaces that serve SNP. */
-type SnpVia = 'configfs' | 'ioctl'
+type SnpVia = Extract<Via, 'configfs' | 'ioctl'>
 
 const REQUESTS: Readonly<
     Record<SnpVia, (doors: Doors, reportData: Buffer, options: EvidenceOptions) => Promise<Answer>>

@@ -87,20 +87,21 @@ function namesService({ quotingService }: TdxDoors, device: string | null, tried
     return port !== null && device !== null
 }
 
+const OTHER_WAY = 'a TDX guest has its quote through configfs, ioctl or vsock: leave --via out'
+
 function noWay(doors: Doors, serviceFile: string, via: Via | undefined, device: string | null) {
     const { kernelRelease } = doors.system
     const { code, what } = via
         ? { code: 'ERR_VIA' as const, what: `does not answer through ${via}` }
         : { code: 'ERR_DEVICE_MISSING' as const, what: 'its kernel offers no way to a quote' }
     const configfs = `configfs-tsm needs Linux 6.7 (this is ${kernelRelease}) and configfs mounted, with the module tdx_guest`
-    const hints: Readonly<Record<Via, string>> = {
+    const hints: Readonly<Partial<Record<Via, string>>> = {
         configfs,
         ioctl: `no upstream kernel makes quotes through its device; ${configfs}`,
-        securityfs: 'there are secrets that were injected, and no quotes: leave --via out',
         vsock: `the port of the host's quoting service stands in ${serviceFile}, as \`port=4050\``,
     }
     const missing = device === null ? moduleHint(kernelRelease, 'tdx_guest', '6.2') : configfs
-    const hint = via && (via !== 'vsock' || device !== null) ? hints[via] : missing
+    const hint = via && (via !== 'vsock' || device !== null) ? (hints[via] ?? OTHER_WAY) : missing
     return driverError(code, `this is a TDX guest, and ${what}`, { hint })
 }
 
@@ -128,7 +129,7 @@ function guest(doors: Doors, tdx: TdxDoors, probe: Probe & { readonly via: TdxVi
 }
 
 /** The kernel interfaces that serve TDX. */
-type TdxVia = Exclude<Via, 'securityfs'>
+type TdxVia = Extract<Via, 'configfs' | 'ioctl' | 'vsock'>
 
 type Request = (doors: TdxDoors & Pick<Doors, 'tsm'>, reportData: Buffer, options: EvidenceOptions) => Promise<Buffer>
 

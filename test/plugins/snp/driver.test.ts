@@ -119,13 +119,13 @@ for (const { name, kernel, via, code, hint } of [
         code: 'ERR_VIA',
         hint: /sev-guest/,
     },
-    {
-        name: 'vsock was named, which is of another technology',
+    ...(['vsock', 'securityfs'] as const).map((via) => ({
+        name: `${via} was named, which is of another technology`,
         kernel: { platformDevice: true, provider: 'sev_guest', device: true },
-        via: 'vsock',
+        via,
         code: 'ERR_VIA',
-        hint: /leave --via out/,
-    },
+        hint: /configfs or ioctl: leave --via out/,
+    })),
 ] as { name: string; kernel: Kernel; via?: Via; code: string; hint: RegExp }[])
     test(`mine, and broken: ${name}`, async (t) => {
         const error = await t.throwsAsync(snpDriver.open(doors(kernel), via ? { via } : {}), { code })

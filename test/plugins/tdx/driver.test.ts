@@ -182,6 +182,13 @@ for (const { name, kernel, via, code, hint } of [
         hint: /modprobe tdx_guest/,
     },
     {
+        name: 'securityfs was named, which is of another technology',
+        kernel: { provider: 'tdx_guest', device: 'quotes', port: 4050 },
+        via: 'securityfs',
+        code: 'ERR_VIA',
+        hint: /configfs, ioctl or vsock: leave --via out/,
+    },
+    {
         name: 'SNP’s provider answers beside the device',
         kernel: { provider: 'sev_guest', device: 'quotes' },
         code: 'ERR_TSM_PROVIDER',
