@@ -8,6 +8,7 @@ import type { AlgorithmName } from './algorithms.ts'
 import { type AmdCertificate, isIssuedBy, parseAmdCertificate } from './amd-certs.ts'
 import { CERT_SIZE, isSignedBy, parseCertificate, peekUsage, type SevCertificate } from './certs.ts'
 import { sevError } from './errors.ts'
+import { type FirmwareVersion, orderOf } from './launch-measure.ts'
 import { AMD_KEYS, type AmdKey, amdKey } from './roots.ts'
 
 /** Certificates as they were found in files; which are needed depends on the question. */
@@ -27,6 +28,9 @@ export interface ChainTrust {
     readonly owner?: SevCertificate
 }
 
+/** What certificates say of the firmware that made them: they have no build. */
+export type Api = Pick<FirmwareVersion, 'apiMajor' | 'apiMinor'>
+
 /** What a verified chain says. */
 export interface Platform {
     /** The generation of AMD's keys, or null where another root is trusted. */
@@ -38,6 +42,8 @@ export interface Platform {
     readonly owner: string
     /** The key that a session is made with. */
     readonly pdh: KeyObject | null
+    /** The older API of the firmware that made PEK and PDH: no update of the firmware renews them by itself. */
+    readonly madeBy: Api
     /** SHA-256 of the chip's, the owner's and the platform's certificates: what a launch is bound to. */
     readonly fingerprint: string
 }
@@ -88,9 +94,12 @@ export function verifyChain(files: ChainFiles, trust: ChainTrust, checks: Checks
         chip: digestOf(cek),
         owner: digestOf(oca),
         pdh: pdh?.publicKey ?? null,
+        madeBy: pdh && orderOf(pdh) < orderOf(pek) ? apiOf(pdh) : apiOf(pek),
         fingerprint: hash('sha256', [cek, oca, pek, ...(pdh ? [pdh] : [])].map(digestOf).join(), 'hex'),
     }
 }
+
+const apiOf = ({ apiMajor, apiMinor }: SevCertificate): Api => ({ apiMajor, apiMinor })
 
 /** A key that may have signed a chip's, and whose it is. */
 interface Issuer {

@@ -7,6 +7,7 @@ import { toHex } from '#core/bytes.ts'
 import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
 import type { LaunchedGuest } from '#evidence/launch.ts'
 import type { Claims } from '#evidence/verdict.ts'
+import type { Api } from './chain.ts'
 import { measuredOf, termsOf } from './launched.ts'
 import { POLICY, readPolicy } from './policy.ts'
 
@@ -73,6 +74,9 @@ export function claimsOf(launched: LaunchedGuest, reportData: Buffer): Claims {
 
 /** Whether roots of the owner vouch for the platform, instead of AMD's. */
 export const hasOwnRoots = ({ terms }: LaunchedGuest): boolean => termsOf(terms).roots !== null
+
+/** What the firmware that made the platform's keys was at least. */
+export const leastApi = ({ terms }: LaunchedGuest): Api => termsOf(terms).least
 
 /** Whether its owner has named the chips that it may be launched on. */
 export const namesChips = ({ terms }: LaunchedGuest): boolean => termsOf(terms).chips !== null

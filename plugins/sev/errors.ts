@@ -16,7 +16,10 @@ export const SEV_ERRORS = {
     ERR_SEV_LAUNCH: { exit: 2, means: 'a guest cannot be registered as it is described' },
     ERR_SEV_POLICY: { exit: 2, means: 'the policy of the launch is malformed' },
     ERR_SEV_POLICY_WEAK: { exit: 2, means: 'the policy of the launch lacks a protection that is required' },
-    ERR_SEV_API: { exit: 1, means: "the platform's firmware is older than is accepted" },
+    ERR_SEV_API: {
+        exit: 1,
+        means: 'the firmware of the platform, or that which made its keys, is older than is accepted',
+    },
     ERR_SEV_MEASUREMENT: { exit: 1, means: 'the launch measurement is not the one that was expected' },
     ERR_SEV_SESSION: { exit: 1, means: 'a session does not open with this key, or is for another policy' },
     ERR_SEV_SECRET: { exit: 2, means: 'the secrets cannot be injected as they are: a GUID, a size' },

@@ -79,5 +79,10 @@ export function measuredDigest(
 
 const textOf = ({ apiMajor, apiMinor, buildId }: FirmwareVersion): string => `${apiMajor}.${apiMinor} build ${buildId}`
 
-const orderOf = ({ apiMajor, apiMinor, buildId }: FirmwareVersion): number =>
+/** The later the greater; of an API alone, its first build. */
+export const orderOf = ({
+    apiMajor,
+    apiMinor,
+    buildId = 0,
+}: Pick<FirmwareVersion, 'apiMajor' | 'apiMinor'> & Partial<FirmwareVersion>): number =>
     apiMajor * 0x10000 + apiMinor * 0x100 + buildId

@@ -42,7 +42,7 @@ function open(said: LaunchTerms, request: unknown): OpenLaunch {
         { ...files, ...signedCek(files, terms) },
         trustOf(terms),
         terms.policy,
-        terms,
+        { es: terms.es, leastFirmware: terms.least },
         new Checks(CHAIN_CHECKS),
     )
     try {

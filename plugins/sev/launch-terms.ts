@@ -164,7 +164,7 @@ function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: In
 }
 
 // Of a guest that gets a key: also what the floor of the broker has against it, or it would get nothing and nobody knew why.
-function weaknessesOf({ es, policy, roots, chips }: Terms, hasKey: boolean): readonly string[] {
+function weaknessesOf({ es, policy, roots, chips, least }: Terms, hasKey: boolean): readonly string[] {
     const risk = migrationRisk(readPolicy(policy))
     const doubts: readonly { found: boolean; text: string; floor: `insecure${string}` }[] = [
         {
@@ -192,7 +192,7 @@ function weaknessesOf({ es, policy, roots, chips }: Terms, hasKey: boolean): rea
         ...doubts.flatMap(({ found, text, floor }) =>
             found ? `${text}${hasKey ? `; it gets nothing unless a rule says @${floor}` : ''}` : [],
         ),
-        ...attacksOn({ line: null, chips: chips !== null }).map(
+        ...attacksOn({ line: null, chips: chips !== null, madeBy: least }).map(
             ({ name, means, published, source }) => `${name} (${published}, ${source}): ${means}`,
         ),
     ]

@@ -4,7 +4,7 @@
 
 import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
-import { CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, verifyChain } from './chain.ts'
+import { type Api, CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, verifyChain } from './chain.ts'
 import { sevError } from './errors.ts'
 import {
     DIGEST_SIZE,
@@ -12,6 +12,7 @@ import {
     LAUNCH_MEASURE,
     LEAST_API,
     measuredDigest,
+    orderOf,
     requireFirmware,
 } from './launch-measure.ts'
 import { type SecretPacket, sealPacket } from './packet.ts'
@@ -19,25 +20,42 @@ import { type PolicyDemand, requirePolicy } from './policy.ts'
 import { encodeSecretTable, type LaunchSecret } from './secret-table.ts'
 import { newSession, type Session, type TransportKeys } from './session.ts'
 
+/** What is demanded of a platform before it gets a session. */
+export interface LaunchDemand extends PolicyDemand {
+    /** Its keys were made by firmware of that API or later, whatever the build: API 0.17 unless told. */
+    readonly leastFirmware?: FirmwareVersion
+}
+
 export interface OpenedLaunch extends Session {
     readonly platform: Platform
 }
 
 /**
  * A fresh session for the platform of these certificates.
- * @throws AttestError what chain.ts and policy.ts throw
+ * @throws AttestError what chain.ts and policy.ts throw, ERR_SEV_API
  */
 export function openLaunch(
     files: ChainFiles,
     trust: ChainTrust,
     policy: number,
-    demand: PolicyDemand,
+    demand: LaunchDemand,
     checks = new Checks(CHAIN_CHECKS),
 ): OpenedLaunch {
     requirePolicy(policy, demand)
     const platform = verifyChain(files, trust, checks)
     if (!platform.pdh) throw sevError('ERR_SEV_CERTIFICATE', 'PDH is missing: a session is made with its key')
+    requireMadeBy(platform.madeBy, demand.leastFirmware ?? LEAST_API)
     return { platform, ...newSession(platform.pdh, policy) }
+}
+
+// Firmware of old gave out its keys (CVE-2019-9836), and an update leaves them and their certificates as they are.
+function requireMadeBy(madeBy: Api, { apiMajor, apiMinor }: FirmwareVersion): void {
+    if (orderOf(madeBy) >= orderOf({ apiMajor, apiMinor })) return
+    throw sevError(
+        'ERR_SEV_API',
+        `PEK or PDH was made by firmware ${madeBy.apiMajor}.${madeBy.apiMinor}, expected at least ${apiMajor}.${apiMinor}`,
+        { hint: 'a host whose firmware was updated makes new ones: PEK_GEN, PDH_GEN' },
+    )
 }
 
 /** What a host says of a launch. The measurement covers all of it. */

@@ -8,7 +8,7 @@ import { claimAt } from '#core/policy-table.ts'
 import type { Evidence } from '#drivers/driver.ts'
 import type { LaunchedGuest, LaunchedGuests } from '#evidence/launch.ts'
 import type { Authentic } from '#evidence/verifier.ts'
-import { claimsOf, hasOwnRoots, namesChips } from './claims.ts'
+import { claimsOf, hasOwnRoots, leastApi, namesChips } from './claims.ts'
 import { sevError } from './errors.ts'
 import { isMadeWith, parsePossession } from './possession.ts'
 import { TEE } from './tee.ts'
@@ -44,7 +44,7 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         // AMD publishes no list of these chips' certificates: an owner who names the chips needs none.
         revocationChecked: chips,
         emulated: false,
-        weaknesses: weaknessesOf({ line: typeof line === 'string' ? line : null, chips }),
+        weaknesses: weaknessesOf({ line: typeof line === 'string' ? line : null, chips, madeBy: leastApi(launched) }),
         allowPaths: launched.allowPaths,
     }
 }

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Weakness } from '#evidence/verdict.ts'
+import type { Api } from './chain.ts'
+import { orderOf } from './launch-measure.ts'
 import type { AmdKey } from './roots.ts'
 
 type Line = AmdKey['line']
@@ -12,6 +14,8 @@ interface Row extends Weakness {
     readonly lines?: readonly Line[]
     /** Where the owner names the chips that a guest may be launched on, another chip's keys are worth nothing. */
     readonly answeredByChips?: true
+    /** Where the keys of a platform were made by firmware of that API or later. */
+    readonly answeredByApi?: Api
 }
 
 export const WEAKNESSES: readonly Row[] = [
@@ -22,6 +26,15 @@ export const WEAKNESSES: readonly Row[] = [
         source: 'arXiv:2108.04575',
         lines: ['Naples', 'Rome', 'Milan'],
         answeredByChips: true,
+    },
+    {
+        // Up to build 11 of API 0.17; certificates have no build.
+        name: 'invalid curve points',
+        means: 'firmware up to API 0.17 gave its host the key that sessions are made with (PDH), and with it the secrets of each launch: demand an API of 0.18 or later, which its keys must have been made by',
+        published: '2019-06-25',
+        source: 'CVE-2019-9836',
+        lines: ['Naples'],
+        answeredByApi: { apiMajor: 0, apiMinor: 18 },
     },
     {
         name: 'undeSErVed trust',
@@ -37,9 +50,20 @@ export const WEAKNESSES: readonly Row[] = [
     },
 ]
 
-/** The rows that a platform is open to. Where its line is not known, it may be any; `chips`: its owner names them. */
-export const weaknessesOf = ({ line, chips }: { readonly line: string | null; readonly chips: boolean }): Weakness[] =>
+export interface Platform {
+    /** Not known: it may be any. */
+    readonly line: string | null
+    /** Its owner names the chips. */
+    readonly chips: boolean
+    /** The least API that its keys were made by. */
+    readonly madeBy: Api
+}
+
+/** The rows that a platform is open to. */
+export const weaknessesOf = ({ line, chips, madeBy }: Platform): Weakness[] =>
     WEAKNESSES.filter(
-        ({ lines, answeredByChips }) =>
-            !(answeredByChips && chips) && (!lines || line === null || lines.some((one) => one === line)),
+        ({ lines, answeredByChips, answeredByApi }) =>
+            !(answeredByChips && chips) &&
+            !(answeredByApi && orderOf(madeBy) >= orderOf(answeredByApi)) &&
+            (!lines || line === null || lines.some((one) => one === line)),
     ).map(({ name, means, published, source }) => ({ name, means, published, source }))

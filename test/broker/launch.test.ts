@@ -9,8 +9,10 @@ import { DatabaseSync } from 'node:sqlite'
 import test from 'ava'
 import { toBase64 } from '#core/bytes.ts'
 import { encodeAebEvidence } from '#plugins/sev/aeb-evidence.ts'
+import { mintPlatform } from '#plugins/sev/mint.ts'
 import { DISK_GUID } from '#plugins/sev/secret-table.ts'
 import { LAUNCHED } from '#plugins.ts'
+import { FIRMWARE } from '#test/plugins/sev/minted.ts'
 import { makeFirmware } from '#test/plugins/sev/rig.ts'
 import { guestAttest } from '../cli/run.ts'
 import {
@@ -237,6 +239,21 @@ test('a host that AMD knows nothing of', async (t) => {
     const broker = await registered(t, { 'insecure-trust-roots': undefined })
     t.is((await broker.launch()).status, 403)
     t.is((await broker.show()).lastRefusal.code, 'ERR_SEV_ROOT')
+})
+
+test('a host whose keys were made by older firmware than is asked for', async (t) => {
+    const { keys } = await thePlatform()
+    const old = { keys, certificates: mintPlatform(keys, { ...FIRMWARE, apiMajor: 0, apiMinor: 24 }) }
+    const least = { 'min-api-major': 1, 'min-api-minor': 55, 'min-build-id': 21 }
+    for (const { asked, platform, status } of [
+        { asked: least, platform: old, status: 403 },
+        { asked: least, platform: await thePlatform(), status: 200 },
+        { asked: {}, platform: old, status: 200 },
+    ]) {
+        const broker = await registered(t, asked)
+        t.is((await broker.ask('POST', `${broker.at}/launch`, capabilities(platform))).status, status)
+        if (status === 403) t.like((await broker.show()).lastRefusal, { code: 'ERR_SEV_API' })
+    }
 })
 
 const secret = (guid: string) => ({ guid, data: 'AAAA' })

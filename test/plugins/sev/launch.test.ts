@@ -14,6 +14,8 @@ import {
     packSecrets,
     validateLaunch,
 } from '#plugins/sev/launch.ts'
+import type { FirmwareVersion } from '#plugins/sev/launch-measure.ts'
+import { mintPlatform } from '#plugins/sev/mint.ts'
 import { parseReport, verifyReport } from '#plugins/sev/report.ts'
 import {
     DISK_GUID,
@@ -176,6 +178,32 @@ for (const { name, code, policy, es } of [
 ])
     test(`no session: ${name}`, (t) => {
         t.throws(() => openLaunch(files, trust, policy, { es }), { code })
+    })
+
+const api = (apiMajor: number, apiMinor: number): FirmwareVersion => ({ apiMajor, apiMinor, buildId: 0 })
+
+// FIRMWARE is 1.55 build 21; certificates have no build.
+for (const { name, pek = FIRMWARE, pdh = FIRMWARE, least, says } of [
+    { name: 'of the firmware that it has', least: FIRMWARE },
+    { name: 'whatever the build', least: { ...FIRMWARE, buildId: 255 } },
+    { name: 'of API 0.17, which is what is asked unless told', pek: api(0, 17), pdh: api(0, 17) },
+    { name: 'a PDH of 0.16', pdh: api(0, 16), says: /made by firmware 0\.16, expected at least 0\.17/ },
+    { name: 'a PEK of 0.16', pek: api(0, 16), says: /made by firmware 0\.16, expected at least 0\.17/ },
+    { name: 'a PDH of before', pdh: api(1, 54), least: FIRMWARE, says: /1\.54, expected at least 1\.55/ },
+    { name: 'a PEK of before', pek: api(0, 255), least: FIRMWARE, says: /0\.255, expected at least 1\.55/ },
+    { name: 'a later API than they have', least: api(1, 56), says: /1\.55, expected at least 1\.56/ },
+] as { name: string; pek?: FirmwareVersion; pdh?: FirmwareVersion; least?: FirmwareVersion; says?: RegExp }[])
+    test(`the keys of a platform: ${name}`, (t) => {
+        const made = (version: FirmwareVersion) => mintPlatform(keys, version)
+        const others = { pek: made(pek).pek, pdh: made(pdh).pdh }
+        const named = Object.entries(others).map(([file, bytes]) => ({ name: file, bytes }))
+        const open = () =>
+            openLaunch({ ...files, ...readChain(named) }, trust, 3, {
+                es: false,
+                ...(least ? { leastFirmware: least } : {}),
+            })
+        if (says) t.throws(open, { code: 'ERR_SEV_API', message: says })
+        else t.notThrows(open)
     })
 
 test('no session: no PDH', (t) => {

@@ -23,7 +23,7 @@ const BROKER = { url: 'https://kbs.example:8443', pins: [`sha256/${'A'.repeat(43
 const launched: LaunchedGuest = {
     id: ID.toString('base64url'),
     vm: '7c9e6679-7425-40de-944b-e07fc1f90ae7',
-    terms: { roots: null, chips: ['ab'.repeat(32)] },
+    terms: { roots: null, chips: ['ab'.repeat(32)], least: { apiMajor: 1, apiMinor: 55, buildId: 0 } },
     platform: { line: 'Milan', chip: 'ab'.repeat(32), owner: 'cd'.repeat(32), fingerprint: 'ef'.repeat(32) },
     measured: { digest: '22'.repeat(32), apiMajor: 1, apiMinor: 55, buildId: 21, policy: 15 },
     time: '2026-11-20T12:00:00.000Z',

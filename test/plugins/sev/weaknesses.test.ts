@@ -5,11 +5,16 @@ import test from 'ava'
 import { sevLaunch } from '#plugins/sev/launch-service.ts'
 import { WEAKNESSES, weaknessesOf } from '#plugins/sev/weaknesses.ts'
 
+const CURVE = 'invalid curve points'
 const GLITCH = 'One Glitch to Rule Them All'
 const ALWAYS = ['undeSErVed trust', 'SEVered']
 
-for (const { line, chips, want } of [
+for (const { line, chips, api = [1, 55] as const, want } of [
     { line: 'Naples', chips: false, want: [GLITCH, ...ALWAYS] },
+    { line: 'Naples', chips: false, api: [0, 17], want: [GLITCH, CURVE, ...ALWAYS] },
+    { line: 'Naples', chips: true, api: [0, 18], want: ALWAYS },
+    { line: 'Rome', chips: false, api: [0, 17], want: [GLITCH, ...ALWAYS] },
+    { line: null, chips: true, api: [0, 17], want: [CURVE, ...ALWAYS] },
     { line: 'Rome', chips: false, want: [GLITCH, ...ALWAYS] },
     { line: 'Milan', chips: false, want: [GLITCH, ...ALWAYS] },
     { line: 'Milan', chips: true, want: ALWAYS },
@@ -17,10 +22,10 @@ for (const { line, chips, want } of [
     { line: 'Turin', chips: false, want: ALWAYS },
     { line: null, chips: false, want: [GLITCH, ...ALWAYS] },
     { line: null, chips: true, want: ALWAYS },
-])
-    test(`weaknesses: ${line ?? 'any line'}${chips ? ', its chips are named' : ''}`, (t) => {
+] as { line: string | null; chips: boolean; api?: readonly [number, number]; want: string[] }[])
+    test(`weaknesses: ${line ?? 'any line'}, API ${api.join('.')}${chips ? ', its chips are named' : ''}`, (t) => {
         t.deepEqual(
-            weaknessesOf({ line, chips }).map(({ name }) => name),
+            weaknessesOf({ line, chips, madeBy: { apiMajor: api[0], apiMinor: api[1] } }).map(({ name }) => name),
             want,
         )
     })
