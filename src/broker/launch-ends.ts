@@ -13,15 +13,20 @@ import type { Change } from './store/store.ts'
 export const openOf = ({ launches }: VmEntry): readonly LaunchEntry[] => launches.filter(({ end }) => end === null)
 
 /** Launches under way and keys of launches, where their time is over. Call it within a change of the broker. */
-export async function endExpired(broker: Broker): Promise<void> {
-    for (const vm of broker.data.state.vms.values())
-        for (const launch of openOf(vm))
-            if (hasExpired(launch, broker.clock)) await endLaunch(broker, vm.uuid, launch, { outcome: 'expired' })
-    for (const { uuid, client } of broker.data.state.vms.values())
-        if (client && hasExpired(client, broker.clock)) await endClient(broker, uuid, client, 'expired')
+export async function endAllExpired(broker: Broker): Promise<void> {
+    for (const uuid of broker.data.state.vms.keys()) await endExpired(broker, uuid)
 }
 
-/** The same for one key, of which somebody has found that. */
+/** The same of one guest. */
+export async function endExpired(broker: Broker, uuid: string): Promise<void> {
+    const vm = broker.data.state.vms.get(uuid)
+    if (!vm) return
+    for (const launch of openOf(vm))
+        if (hasExpired(launch, broker.clock)) await endLaunch(broker, uuid, launch, { outcome: 'expired' })
+    if (vm.client && hasExpired(vm.client, broker.clock)) await endClient(broker, uuid, vm.client, 'expired')
+}
+
+/** A key that somebody has found to be over, whatever the time is since. */
 export const endExpiredClient = (broker: Broker, uuid: string, id: string): Promise<void> =>
     broker.change(async () => {
         const client = broker.data.state.vms.get(uuid)?.client

@@ -122,39 +122,46 @@ function pick(open: readonly LaunchEntry[], id: string | undefined): LaunchEntry
     )
 }
 
-// One after the other: limits hold, however many ask at once. A guest that nobody knows is refused like any other.
-function refusing<T>(broker: Broker, uuid: string, host: Host, act: (vm: VmEntry) => Promise<T>): Promise<T> {
-    return broker.change(async () => {
-        try {
-            await endExpired(broker)
-            const vm = broker.data.state.vms.get(uuid)
-            requireToken(vm?.hostToken ?? null, host.token)
-            if (!vm) throw refused('no guest of that UUID is registered')
-            return await act(vm)
-        } catch (error) {
-            if (!(error instanceof AttestError) || isFailure(error)) throw error
-            const refusal = { time: broker.clock.now().toISOString(), peer: host.peer, ...reasonOf(error) }
-            if (broker.data.state.vms.has(uuid)) broker.launchRefusals.set(uuid, refusal)
+// Who is no host of the guest is refused before anything else, and waits for nobody. Then one after the other: limits hold,
+// however many ask at once.
+async function refusing<T>(broker: Broker, uuid: string, host: Host, act: (vm: VmEntry) => Promise<T>): Promise<T> {
+    let admitted: VmEntry | null = null
+    try {
+        admitted = admit(broker, uuid, host.token)
+        return await broker.change(async () => {
+            await endExpired(broker, uuid)
+            return act(admit(broker, uuid, host.token))
+        })
+    } catch (error) {
+        if (!(error instanceof AttestError) || isFailure(error)) throw error
+        const refusal = { time: broker.clock.now().toISOString(), peer: host.peer, ...reasonOf(error) }
+        // What strangers do is no word on a host, and fills no log.
+        if (admitted && broker.data.state.vms.has(uuid)) broker.launchRefusals.set(uuid, refusal)
+        if (admitted?.hostToken || broker.noise.count(error.code))
             broker.log.warn('a launch is denied', { vm: uuid, ...refusal, correlation: host.correlation })
-            throw brokerError('ERR_BROKER_LAUNCH_DENIED', 'the launch is denied: its owner can see why', {
-                cause: error,
-            })
-        }
-    })
+        throw brokerError('ERR_BROKER_LAUNCH_DENIED', 'the launch is denied: its owner can see why', {
+            cause: error,
+        })
+    }
 }
 
 const refused = (text: string) => brokerError('ERR_BROKER_LAUNCH', text)
 
 const reasonOf = (error: AttestError) => ({ code: error.code, detail: messageOf(error) })
 
-function requireToken(hash: string | null, token: string | undefined): void {
-    if (hash === null) return
+// The same work for a guest that nobody knows as for one with a token.
+function admit({ data }: Broker, uuid: string, token: string | undefined): VmEntry {
+    const vm = data.state.vms.get(uuid)
     const shown = createHash('sha256')
         .update(token ?? '')
         .digest()
-    if (token === undefined || !equalBytes(shown, fromHex(hash, 'hash')))
-        throw refused(token === undefined ? 'the host shows no token' : 'the host shows another token')
+    const is = equalBytes(shown, vm?.hostToken ? fromHex(vm.hostToken, 'hash') : NO_HASH)
+    if (!vm) throw refused('no guest of that UUID is registered')
+    if (vm.hostToken === null || (is && token !== undefined)) return vm
+    throw refused(token === undefined ? 'the host shows no token' : 'the host shows another token')
 }
+
+const NO_HASH = Buffer.alloc(32)
 
 async function readRow({ data }: Broker, { path, version }: ResourceName, digest: string): Promise<Secret> {
     return openRecorded(data.masterKey, { path, version, digest }, await data.store.resource(path, version))

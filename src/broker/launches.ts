@@ -8,7 +8,7 @@ import { demand, record } from './admin.ts'
 import type { Broker } from './broker.ts'
 import { brokerError } from './errors.ts'
 import { requirePin } from './launch-clients.ts'
-import { endClient, endExpired, endLaunch, openOf, secretsName } from './launch-ends.ts'
+import { endAllExpired, endClient, endLaunch, openOf, secretsName } from './launch-ends.ts'
 import type { HostRefusal } from './launch-hosts.ts'
 import type { ClientEntry, GuestBroker, LaunchEntry, VmEntry, VmLimits } from './launch-state.ts'
 import { digestResource, sealResource } from './store/seal.ts'
@@ -84,7 +84,7 @@ export const revokeVm = (broker: Broker, uuid: string): Promise<VmView> =>
     })
 
 /** Ends what is over: launches under way, and keys of launches. */
-export const sweepVms = (broker: Broker): Promise<void> => broker.change(() => endExpired(broker))
+export const sweepVms = (broker: Broker): Promise<void> => broker.change(() => endAllExpired(broker))
 
 /** Forgets a guest; what is open ends, and the key of its last launch. @throws AttestError ERR_BROKER_NOT_FOUND */
 export const removeVm = (broker: Broker, uuid: string): Promise<void> =>

@@ -121,6 +121,46 @@ test('what is denied looks the same to a host, whatever it was', async (t) => {
     t.regex((await broker.show()).lastRefusal.detail, /no launch of that id is open/)
 })
 
+test('those who show no token tell the owner nothing, and fill no log', async (t) => {
+    const broker = await registered(t, { 'host-token-hash': createHash('sha256').update('sesame').digest('hex') })
+    const token = { authorization: 'Bearer sesame' }
+    const spoilt = { pdh: 'AAAA', 'cert-chain': 'AAAA' }
+    await broker.ask('POST', `${broker.at}/launch`, spoilt, token)
+    const { lastRefusal } = await broker.show()
+    for (let i = 0; i < 50; i++) {
+        const at = i % 2 ? broker.at : `/v1/vm/${newUuid()}`
+        await broker.ask('POST', `${at}/launch`, spoilt, i % 3 ? undefined : { authorization: 'Bearer other' })
+    }
+    t.deepEqual((await broker.show()).lastRefusal, lastRefusal)
+    const lines = () => broker.log.filter((line) => /a launch is denied|refused/.test(line)).length
+    t.true(lines() <= 61, `${lines()} lines`)
+    const before = lines()
+    await broker.ask('POST', `${broker.at}/launch`, spoilt, token)
+    t.is(lines(), before + 1, 'its own host is heard all the same')
+    broker.serving.broker.noise.flush()
+    const noise = (await records(broker)).filter(({ kind }) => kind === 'noise').map(({ data }) => data)
+    t.is(noise.at(-1).counts.ERR_BROKER_LAUNCH, 50)
+})
+
+test('who shows no token waits for nobody, and makes the broker write nothing', async (t) => {
+    const broker = await registered(t, { 'host-token-hash': createHash('sha256').update('sesame').digest('hex') })
+    const token = { authorization: 'Bearer sesame' }
+    await broker.launch(token)
+    broker.later(601_000)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const busy = broker.serving.broker.change(() => promise)
+    for (const at of [broker.at, `/v1/vm/${newUuid()}`])
+        t.is((await broker.ask('POST', `${at}/launch`, capabilities(broker.platform))).status, 403)
+    resolve()
+    await busy
+    t.deepEqual(await ends(broker), [])
+    t.is((await broker.launch(token)).status, 200)
+    t.deepEqual(
+        (await ends(broker)).map(({ outcome }) => outcome),
+        ['expired'],
+    )
+})
+
 for (const { name, spoil, code } of [
     {
         name: 'another firmware',

@@ -125,7 +125,7 @@ test('a host without the token starts nothing', async (t) => {
     const { said, ended } = host(uuid)
     t.is((await ended).code, 1)
     t.deepEqual(said(), [])
-    t.regex((await launch('show', uuid)).stdout, /last refused .*: the host shows no token/)
+    t.notRegex((await launch('show', uuid)).stdout, /last refused/, 'anybody can do that')
 })
 
 test('through a relay, over a socket', async (t) => {
