@@ -16,7 +16,7 @@ import { requireRoom } from './client-entry.ts'
 import { sevError } from './errors.ts'
 import { REGISTRATION, type Registration } from './launch-bodies.ts'
 import { launchDigest } from './launch-digest.ts'
-import { LEAST_API, requireFirmware } from './launch-measure.ts'
+import { type FirmwareVersion, LEAST_API, requireFirmware } from './launch-measure.ts'
 import type { Terms } from './launched.ts'
 import { migrationRisk, readPolicy, requirePolicy } from './policy.ts'
 import { DISK_GUID, encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
@@ -55,17 +55,24 @@ function readTerms(asked: Registration, es: boolean, firmware: Firmware | null):
         policy: asked.policy,
         es,
         digests: readDigests(asked, es, firmware),
-        least: {
-            apiMajor: asked['min-api-major'] ?? LEAST_API.apiMajor,
-            apiMinor: asked['min-api-minor'] ?? (asked['min-api-major'] ? 0 : LEAST_API.apiMinor),
-            buildId: asked['min-build-id'] ?? 0,
-        },
+        least: readLeast(asked),
         chips: asked.chips ?? null,
         ceks: asked.ceks ?? [],
         owner: asked['cloud-cert'] ?? null,
         roots: asked['insecure-trust-roots'] ?? null,
         area: readArea(asked, firmware),
     }
+}
+
+// Each number counts where those before it are the same: alone it would demand less than it seems to.
+function readLeast(asked: Registration): FirmwareVersion {
+    const { 'min-api-major': apiMajor, 'min-api-minor': apiMinor, 'min-build-id': buildId } = asked
+    if (apiMajor === undefined) {
+        refuse(asked, ['min-api-minor', 'min-build-id'], 'min-api-major')
+        return LEAST_API
+    }
+    if (apiMinor === undefined) refuse(asked, ['min-build-id'], 'min-api-minor')
+    return { apiMajor, apiMinor: apiMinor ?? 0, buildId: buildId ?? 0 }
 }
 
 /** Three sources, one of which it has to be. @throws AttestError ERR_SEV_LAUNCH, ERR_FIRMWARE, ERR_VMSA, ERR_VCPU */

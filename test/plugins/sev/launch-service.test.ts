@@ -78,3 +78,16 @@ test('the table of secrets is what is sealed', (t) => {
         [[GUID, 'a key']],
     )
 })
+
+for (const { asked, least } of [
+    { asked: {}, least: [0, 17, 0] },
+    { asked: { 'min-api-major': 1 }, least: [1, 0, 0] },
+    { asked: { 'min-api-major': 1, 'min-api-minor': 55 }, least: [1, 55, 0] },
+    { asked: { 'min-api-major': 1, 'min-api-minor': 55, 'min-build-id': 21 }, least: [1, 55, 21] },
+    { asked: { 'min-api-major': 1, 'min-api-minor': 0, 'min-build-id': 21 }, least: [1, 0, 21] },
+])
+    test(`the least firmware of ${JSON.stringify(asked)}`, (t) => {
+        const { terms } = sevLaunch.register(base({ cpus: [MILAN], profiles: ['kvm-legacy'], ...asked }), null)
+        const [apiMajor, apiMinor, buildId] = least
+        t.deepEqual(terms['least'], { apiMajor, apiMinor, buildId })
+    })

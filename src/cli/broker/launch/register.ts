@@ -42,7 +42,7 @@ const OPTIONS = {
     },
     'min-api-major': { type: 'number', describe: 'the least API of the platform’s firmware, major …' },
     'min-api-minor': { type: 'number', describe: '… and minor' },
-    'min-build-id': { type: 'number', describe: 'its least build' },
+    'min-build-id': { type: 'number', describe: 'its least build; with both of the API' },
     chip: files('the chip that it must be, as `sev chain verify` names it; may be repeated'),
     cek: files('a chip’s certificate with AMD’s signature, for hosts that have none; may be repeated'),
     owner: { type: 'string', describe: 'the certificate (OCA) of whoever must own the platform' },
