@@ -84,7 +84,7 @@ export async function launched(scene: Scene): Promise<void> {
     note('a guest whose processors start where the host likes: a policy without ES')
     await run({
         place: 'owner',
-        command: `guest-attest broker launch register ${DB} --policy 3 ${measured} --cmdline ${CMDLINE} --secret luks-key:passphrase --data broker`,
+        command: `guest-attest broker launch register ${DB} --policy ${POLICY & ~4} ${measured} --cmdline ${CMDLINE} --secret luks-key:passphrase --data broker`,
         code: 2,
         says: /insecure-unmeasured-cpu-state/,
         show: 2,
