@@ -98,7 +98,10 @@ const EXITS = [
 const FILES = [
     ['/etc/guest-attest/config.toml', 'the configuration; config.d/*.toml is read after it'],
     ['/etc/guest-attest/trust.d/', 'the brokers that this guest trusts'],
-    ['/run/guest-attest/', 'what must not outlive the boot: the lock of the device, denials'],
+    [
+        '/run/guest-attest/',
+        'what must not outlive the boot: the lock of the device, denials, the key to what the kernel’s keyring keeps',
+    ],
     ['/var/lib/guest-attest/', "the broker's data and keys"],
 ] as const
 
