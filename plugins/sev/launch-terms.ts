@@ -4,10 +4,9 @@
 
 import { fromBase64, fromHex, type Secret, toHex, wipe } from '#core/bytes.ts'
 import { hashCmdline, type KernelHashes, NO_INITRD } from '#core/launch/kernel-hashes.ts'
-import { vmsaPages } from '#core/launch/options.ts'
 import { type Firmware, readFirmware, resetAddress, secretArea } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
-import { profileRow, wantVmsa } from '#core/launch/vmsa.ts'
+import { repeated, stateOf, vmsaPages, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
 import type { InjectedBroker } from '#drivers/driver.ts'
 import type { RegisteredGuest } from '#evidence/launch.ts'
@@ -131,9 +130,7 @@ function processorsOf(asked: Registration, es: boolean, firmware: Firmware): rea
         if (cpus ?? profiles)
             throw sevError('ERR_SEV_LAUNCH', 'vmsa says all of the processors: neither cpus nor profiles may')
         const [first, other] = vmsa.map((page) => wantVmsa(fromBase64(page, 'vmsa'), 'vmsa'))
-        if (!first || (count > 1 && !other))
-            throw sevError('ERR_SEV_LAUNCH', 'vmsa: the page of the first processor, and that of the others')
-        return [Array.from({ length: count }, (_, at) => (at === 0 ? first : (other ?? first)))]
+        return first ? [repeated(first, other, count)] : []
     }
     if (!cpus || !profiles)
         throw sevError(
@@ -141,10 +138,7 @@ function processorsOf(asked: Registration, es: boolean, firmware: Firmware): rea
             'a guest of SEV-ES: cpus and profiles say what its processors start as, or vmsa',
         )
     return cpus.flatMap((cpu) =>
-        profiles.map((profile) => {
-            const state = { profile, signature: signature(cpu), features: profileRow(profile).features ?? 0n }
-            return vmsaPages(state, resetAddress(firmware), count)
-        }),
+        profiles.map((profile) => vmsaPages(stateOf(profile, signature(cpu)), resetAddress(firmware), count)),
     )
 }
 

@@ -4,9 +4,9 @@
 
 import { randomUUID } from 'node:crypto'
 import { toBase64 } from '#core/bytes.ts'
-import { vmsaPages } from '#core/launch/options.ts'
 import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
+import { vmsaPages } from '#core/launch/vmsa.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
 import { parseSecretTable } from '#plugins/sev/secret-table.ts'
 import { FIRMWARE, minted } from '#test/plugins/sev/minted.ts'

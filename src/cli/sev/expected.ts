@@ -1,16 +1,13 @@
-// What `sev validate` expects of a launch: the digest of the firmware, the kernel and the processors that the owner has
-// copies of. The options are those of virt-qemu-sev-validate.
+// What `sev validate` and `broker launch register` expect of a launch: the digest of the firmware, the kernel and the
+// processors that the owner has copies of. The options are those of virt-qemu-sev-validate.
 // SPDX-License-Identifier: Apache-2.0
 
 import { createHash } from 'node:crypto'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
-import { launchError } from '#core/launch/errors.ts'
-import { hashTable } from '#core/launch/kernel-hashes.ts'
-import { type KernelValues, KVM_PROFILES, MAX_VCPUS, readKernel, vmsaPages } from '#core/launch/options.ts'
-import { type Firmware, hashArea, readFirmware, resetAddress } from '#core/launch/ovmf.ts'
-import { signature } from '#core/launch/vcpu.ts'
-import { profileName, profileRow, wantVmsa } from '#core/launch/vmsa.ts'
+import { type KernelValues, KVM_PROFILES, readKernel, readSignature, wantCount } from '#core/launch/options.ts'
+import { type Firmware, readFirmware, resetAddress } from '#core/launch/ovmf.ts'
+import { profileName, repeated, stateOf, vmsaPages, wantVmsa } from '#core/launch/vmsa.ts'
 import { sevOwner } from '#plugins.ts'
 
 export const MAX_FIRMWARE = 64 * 1024 * 1024
@@ -61,20 +58,17 @@ export function checkExpected(args: ExpectedArgs, es: boolean): asserts args is 
     if (args.firmware === undefined) throw coreError('ERR_USAGE', '--firmware is missing')
     if (kernel === undefined && (initrd !== undefined || cmdline !== undefined))
         throw coreError('ERR_USAGE', '--initrd and --cmdline are nothing without --kernel')
-    const model = [args.cpuFamily, args.cpuModel, args.cpuStepping].filter((part) => part !== undefined)
-    if (model.length > 0 && (vmsaCpu0 !== undefined || vmsaCpu1 !== undefined))
+    const model = readSignature(args)
+    if (model !== null && (vmsaCpu0 !== undefined || vmsaCpu1 !== undefined))
         throw coreError('ERR_USAGE', 'the state of the processors is given, or made for a model: not both')
-    if (model.length > 0 && model.length < 3)
-        throw coreError('ERR_USAGE', '--cpu-family, --cpu-model and --cpu-stepping stand together')
     if (vmsaCpu1 !== undefined && vmsaCpu0 === undefined)
         throw coreError('ERR_USAGE', '--vmsa-cpu1 is nothing without --vmsa-cpu0')
     if (!es) return
     if (numCpus === undefined) throw coreError('ERR_USAGE', 'a guest of SEV-ES: --num-cpus is missing')
-    if (numCpus < 1 || numCpus > MAX_VCPUS)
-        throw coreError('ERR_USAGE', `--num-cpus ${numCpus}: expected 1 to ${MAX_VCPUS}`)
-    if (model.length === 0 && vmsaCpu0 === undefined)
+    wantCount(numCpus, '--num-cpus')
+    if (model === null && vmsaCpu0 === undefined)
         throw coreError('ERR_USAGE', 'a guest of SEV-ES: say what its processors are, by --cpu-family … or --vmsa-cpu0')
-    if (model.length === 0 && vmsaCpu1 === undefined && numCpus > 1)
+    if (model === null && vmsaCpu1 === undefined && numCpus > 1)
         throw coreError('ERR_USAGE', 'a guest of more than one processor: --vmsa-cpu1 is missing')
 }
 
@@ -93,14 +87,11 @@ export async function readExpected(
     es: boolean,
     insecure: boolean,
 ): Promise<Expected> {
-    const { memoryHash, launchDigest } = await sevOwner()
+    const { launchDigest } = await sevOwner()
     const firmware = readFirmware(readInput(args.firmware, MAX_FIRMWARE), args.firmware)
     const hashes = readKernel(kernelOf(args))
     const pages = es ? readPages(args, firmware) : []
-    if (!hashes || hashArea(firmware) || !insecure) return { firmware, digest: launchDigest(firmware, hashes, pages) }
-    const all = memoryHash(firmware, null).update(hashTable(hashes))
-    for (const page of pages) all.update(page)
-    return { firmware, digest: all.digest() }
+    return { firmware, digest: launchDigest(firmware, hashes, pages, insecure ? 'unchecked' : 'checked') }
 }
 
 function kernelOf({ kernel, initrd, cmdline }: ExpectedArgs): KernelValues {
@@ -113,19 +104,11 @@ function kernelOf({ kernel, initrd, cmdline }: ExpectedArgs): KernelValues {
 }
 
 function readPages(args: ExpectedArgs, firmware: Firmware): readonly Buffer[] {
-    const { numCpus = 1, cpuFamily: family, cpuModel: model, cpuStepping: stepping } = args
-    if (family !== undefined && model !== undefined && stepping !== undefined) {
-        const profile = profileName(args.profile)
-        const features = profileRow(profile).features ?? 0n
-        const state = { profile, signature: signature({ family, model, stepping }), features }
-        return vmsaPages(state, resetAddress(firmware), numCpus)
-    }
-    const page = (path: string | undefined): Buffer[] => (path === undefined ? [] : [wantVmsa(readInput(path), path)])
-    const [first] = page(args.vmsaCpu0)
-    const [other] = page(args.vmsaCpu1)
-    const pages = Array.from({ length: numCpus }, (_, at) => (at === 0 ? first : other)).filter(
-        (one) => one !== undefined,
-    )
-    if (pages.length === numCpus) return pages
-    throw launchError('ERR_VMSA', `${pages.length} pages of processor state for ${numCpus} processors`)
+    const { numCpus = 1, vmsaCpu0, vmsaCpu1 } = args
+    const model = readSignature(args)
+    if (model !== null) return vmsaPages(stateOf(profileName(args.profile), model), resetAddress(firmware), numCpus)
+    const page = (path: string): Buffer => wantVmsa(readInput(path), path)
+    return vmsaCpu0 === undefined
+        ? []
+        : repeated(page(vmsaCpu0), vmsaCpu1 === undefined ? undefined : page(vmsaCpu1), numCpus)
 }

@@ -8,13 +8,14 @@ import { hashCmdline, type KernelHashes, NO_INITRD } from './kernel-hashes.ts'
 import { type Firmware, resetAddress } from './ovmf.ts'
 import { signature, typeSignature } from './vcpu.ts'
 import {
-    applicationVmsa,
-    bootVmsa,
     PROFILES,
     type ProfileName,
     profileName,
     profileRow,
+    repeated,
+    stateOf,
     type VcpuState,
+    vmsaPages,
     wantVmsa,
 } from './vmsa.ts'
 
@@ -72,13 +73,17 @@ export const VCPU_OPTIONS = {
     dumpVmsa: { type: 'text', describe: 'a folder that the pages are written to: vmsa0.bin, vmsa1.bin …' },
 } as const
 
-export interface VcpuValues {
+/** What the processors are, said in one of three ways. */
+export interface SignatureValues {
+    readonly vcpuType?: string | undefined
+    readonly vcpuSig?: bigint | undefined
+    readonly cpuFamily?: number | undefined
+    readonly cpuModel?: number | undefined
+    readonly cpuStepping?: number | undefined
+}
+
+export interface VcpuValues extends SignatureValues {
     readonly vcpus?: number
-    readonly vcpuType?: string
-    readonly vcpuSig?: bigint
-    readonly cpuFamily?: number
-    readonly cpuModel?: number
-    readonly cpuStepping?: number
     readonly vmm: string
     readonly guestFeatures?: bigint
     readonly profile?: string
@@ -101,18 +106,16 @@ export interface Vcpus {
  */
 export function readVcpus(values: VcpuValues, firmware: Firmware, defaultFeatures: bigint): Vcpus {
     const { vmsa = [] } = values
-    const count = values.vcpus ?? (vmsa.length || 1)
-    if (count < 1 || count > MAX_VCPUS)
-        throw coreError('ERR_USAGE', `--vcpus ${count}: expected 1 to ${MAX_VCPUS} processors`)
+    const count = wantCount(values.vcpus ?? (vmsa.length || 1), '--vcpus')
     if (vmsa.length > 0) return { pages: givenPages(values, vmsa, count), state: null }
     const state = readState(values, defaultFeatures)
     return { pages: vmsaPages(state, resetAddress(firmware), count), state }
 }
 
-/** The first processor and its like, which share one page. */
-export function vmsaPages(state: VcpuState, reset: number, count: number): Buffer[] {
-    const application = applicationVmsa(state, reset)
-    return [bootVmsa(state), ...Array.from({ length: count - 1 }, () => application)]
+/** @throws AttestError ERR_USAGE */
+export function wantCount(count: number, option: string): number {
+    if (count >= 1 && count <= MAX_VCPUS) return count
+    throw coreError('ERR_USAGE', `${option} ${count}: expected 1 to ${MAX_VCPUS} processors`)
 }
 
 function givenPages(values: VcpuValues, files: readonly Named[], count: number): Buffer[] {
@@ -122,8 +125,7 @@ function givenPages(values: VcpuValues, files: readonly Named[], count: number):
     const pages = files.map(({ name, bytes }) => wantVmsa(bytes, name))
     if (pages.length === count) return pages
     const [first, other] = pages
-    if (pages.length === 2 && first && other && count > 2)
-        return [first, ...Array.from({ length: count - 1 }, () => other)]
+    if (pages.length === 2 && first && count > 2) return repeated(first, other, count)
     throw launchError('ERR_VMSA', `${pages.length} pages for ${count} processors: expected two, or one for each`)
 }
 
@@ -133,15 +135,12 @@ function readState(values: VcpuValues, defaultFeatures: bigint): VcpuState {
     const profile = vmm === 'QEMU' ? profileName(named ?? 'kvm-init2') : profileName(vmm)
     if (vmm === 'QEMU' && !KVM_PROFILES.includes(profile))
         throw coreError('ERR_USAGE', `--profile ${profile}: say --vmm ${profile}`)
-    return {
-        profile,
-        signature: wantSignature(values, profile),
-        features: guestFeatures ?? defaultFeatures | (profileRow(profile).features ?? 0n),
-    }
+    const state = stateOf(profile, wantSignature(values, profile), defaultFeatures)
+    return guestFeatures === undefined ? state : { ...state, features: guestFeatures }
 }
 
 /** Null: nothing is said of it. @throws AttestError ERR_USAGE, ERR_VCPU */
-export function readSignature({ vcpuType, vcpuSig, cpuFamily, cpuModel, cpuStepping }: VcpuValues): number | null {
+export function readSignature({ vcpuType, vcpuSig, cpuFamily, cpuModel, cpuStepping }: SignatureValues): number | null {
     const parts = [cpuFamily, cpuModel, cpuStepping].filter((part) => part !== undefined)
     const given = [vcpuType, vcpuSig, parts.length > 0 ? parts : undefined].filter((value) => value !== undefined)
     if (given.length > 1)

@@ -109,12 +109,30 @@ export interface VcpuState {
     readonly features: bigint
 }
 
+/** As hosts of the profile prepare a processor: with the features that are asked for, and those that they turn on. */
+export const stateOf = (profile: ProfileName, signature: number, features = 0n): VcpuState => ({
+    profile,
+    signature,
+    features: features | (profileRow(profile).features ?? 0n),
+})
+
 /** Where the first processor starts. */
 const BOOT_ADDRESS = 0xffff_fff0
 
 /** The page of the first processor, and that of each other one, which starts where the firmware says. */
 export const bootVmsa = (state: VcpuState): Buffer => page(state, BOOT_ADDRESS)
 export const applicationVmsa = (state: VcpuState, resetAddress: number): Buffer => page(state, resetAddress)
+
+/** The pages of a guest’s processors in their order: that of the first, and that of each other one. */
+export const vmsaPages = (state: VcpuState, resetAddress: number, count: number): Buffer[] =>
+    repeated(bootVmsa(state), applicationVmsa(state, resetAddress), count)
+
+/** The same of pages that somebody else made. @throws AttestError ERR_VMSA */
+export function repeated(first: Buffer, other: Buffer | undefined, count: number): Buffer[] {
+    if (count === 1) return [first]
+    if (!other) throw launchError('ERR_VMSA', `${count} processors: the page of all but the first is missing`)
+    return [first, ...Array.from({ length: count - 1 }, () => other)]
+}
 
 function page({ profile, signature, features }: VcpuState, address: number): Buffer {
     const row = profileRow(profile)

@@ -5,9 +5,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import test from 'ava'
 import { toBase64, toHex } from '#core/bytes.ts'
 import { hashCmdline, hashTable, NO_INITRD } from '#core/launch/kernel-hashes.ts'
-import { vmsaPages } from '#core/launch/options.ts'
 import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
+import { stateOf, vmsaPages } from '#core/launch/vmsa.ts'
 import { sevLaunch } from '#plugins/sev/launch-service.ts'
 import { parseSecretTable } from '#plugins/sev/secret-table.ts'
 import { MILAN, makeFirmware } from './rig.ts'
@@ -23,7 +23,7 @@ const sha256 = (...parts: readonly Uint8Array[]): string => {
 }
 
 const pages = (cpu: typeof MILAN | typeof GENOA, profile: 'kvm-legacy' | 'kvm-init2', count: number) =>
-    vmsaPages({ profile, signature: signature(cpu), features: 0n }, resetAddress(readFirmware(IMAGE, 'image')), count)
+    vmsaPages(stateOf(profile, signature(cpu)), resetAddress(readFirmware(IMAGE, 'image')), count)
 
 const base = (changed: object) => ({
     policy: 15,
@@ -48,7 +48,7 @@ test('pages that somebody else made', (t) => {
     const own = pages(GENOA, 'kvm-legacy', 3)
     const vmsa = own.slice(0, 2).map(toBase64)
     t.deepEqual(digestsOf({ 'cpu-count': 3, vmsa }), [sha256(IMAGE, ...own)])
-    t.throws(() => digestsOf({ 'cpu-count': 3, vmsa: vmsa.slice(0, 1) }), { code: 'ERR_SEV_LAUNCH' })
+    t.throws(() => digestsOf({ 'cpu-count': 3, vmsa: vmsa.slice(0, 1) }), { code: 'ERR_VMSA' })
     t.throws(() => digestsOf({ vmsa, cpus: [MILAN] }), { code: 'ERR_SEV_LAUNCH', message: /neither cpus nor profiles/ })
     t.throws(() => digestsOf({ vmsa: ['AAAA', 'AAAA'] }), { code: 'ERR_VMSA' })
 })
