@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { randomUUID } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:https'
 import { join } from 'node:path'
 import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
@@ -61,8 +61,8 @@ export async function openLaunchStage(config?: string) {
     await broker('reference', 'add', write('web.toml', referenceOf(predicted.stdout.trim())))
     const agent = new Agent({ keepAlive: true, rejectUnauthorized: false })
     const ask = asker(url, agent)
-    const post = async (path: string, body: unknown): Promise<Answer> => {
-        const answer = await ask('POST', path, body)
+    const post = async (path: string, body: unknown, shown: Record<string, string>): Promise<Answer> => {
+        const answer = await ask('POST', path, body, shown)
         if (answer.status !== 200) throw new Error(`${path}: ${answer.status} ${answer.body}`)
         return answer
     }
@@ -70,16 +70,20 @@ export async function openLaunchStage(config?: string) {
     const launch: Launch = async ({ secrets = {}, brokerUrl }, hidden) => {
         const uuid = randomUUID()
         const given = Object.entries(secrets).map(([guid, bytes], i) => `${guid}:${write(`${uuid}-${i}`, bytes)}`)
+        const token = join(folder, `${uuid}.token`)
+        const tokenFile = join(folder, `${uuid}.token`)
         const key = brokerUrl === undefined ? [] : ['--broker-url', brokerUrl, '--allow-path', 'default/luks/*']
         await broker(
             ...['launch', 'register', uuid, '--policy', POLICY, '--trust-root', root],
             ...['--firmware', firmware, '--num-cpus', '2', ...PROCESSORS],
             ...given.flatMap((secret) => ['--secret', secret]),
             ...key,
+            ...['--host-token', token],
         )
-        const session = await post(`/v1/vm/${uuid}/launch`, capabilities(platform))
+        const shown = { authorization: `Bearer ${readFileSync(token, 'utf8').trim()}` }
+        const session = await post(`/v1/vm/${uuid}/launch`, capabilities(platform), shown)
         const processor = started(platform, session)
-        const { json } = await post(`/v1/vm/${uuid}/validate`, claim(processor, session.json['launch-id']))
+        const { json } = await post(`/v1/vm/${uuid}/validate`, claim(processor, session.json['launch-id']), shown)
         const [header, payload] = ['secret-header', 'secret-payload'].map((name) => Buffer.from(json[name], 'base64'))
         if (!header || !payload) throw new TypeError(`${uuid}: no packet`)
         const table = processor.inject({ header, payload })
