@@ -71,7 +71,6 @@ export async function openLaunchStage(config?: string) {
         const uuid = randomUUID()
         const given = Object.entries(secrets).map(([guid, bytes], i) => `${guid}:${write(`${uuid}-${i}`, bytes)}`)
         const token = join(folder, `${uuid}.token`)
-        const tokenFile = join(folder, `${uuid}.token`)
         const key = brokerUrl === undefined ? [] : ['--broker-url', brokerUrl, '--allow-path', 'default/luks/*']
         await broker(
             ...['launch', 'register', uuid, '--policy', POLICY, '--trust-root', root],
