@@ -12,7 +12,18 @@ import { sqliteStore } from '#broker/store/sqlite.ts'
 import { DISK_GUID } from '#plugins/sev/secret-table.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { variable } from '../machine.ts'
-import { capabilities, claim, injected, newUuid, PASSPHRASE, registration, started, thePlatform } from './launch-rig.ts'
+import {
+    capabilities,
+    claim,
+    injected,
+    newUuid,
+    PASSPHRASE,
+    registration,
+    SHOWN,
+    started,
+    TOKEN,
+    thePlatform,
+} from './launch-rig.ts'
 import { startBroker } from './process.ts'
 import { type Answer, adminRequest, asker, theVendor } from './rig.ts'
 
@@ -35,7 +46,7 @@ async function open(t: Context) {
     const ask = (step: string, body: unknown): Promise<Answer> => {
         const agent = new Agent({ rejectUnauthorized: false })
         agents.push(agent)
-        return asker(broker.url, agent)('POST', `${at}/${step}`, body)
+        return asker(broker.url, agent)('POST', `${at}/${step}`, body, SHOWN)
     }
     return {
         folder,
@@ -76,7 +87,7 @@ test('killed after each step', async (t) => {
 test(`${KILLS} kills while a launch is validated: none is answered twice`, async (t) => {
     t.timeout(170_000)
     const broker = await open(t)
-    const told = { 'broker-url': 'https://kbs.example', 'broker-allow-paths': ['web/*/*'] }
+    const told = { 'broker-url': 'https://kbs.example', 'broker-allow-paths': ['web/*/*'], ...TOKEN }
     t.is((await broker.register({ 'max-launches': 1000, 'max-open': 64, ...told })).status, 200)
     let received = 0
     for (let kill = 0; kill < KILLS; kill++) {

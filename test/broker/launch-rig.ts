@@ -2,7 +2,7 @@
 // vendor of our own.
 // SPDX-License-Identifier: Apache-2.0
 
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { toBase64 } from '#core/bytes.ts'
 import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
@@ -26,6 +26,11 @@ export const thePlatform = (): Promise<Platform> => {
 export const IMAGE = makeFirmware()
 export const PASSPHRASE = 'correct horse battery staple'
 const CPUS = 2
+
+/** A token that a host has to show, for its registration. */
+export const TOKEN = { 'host-token-hash': createHash('sha256').update('sesame').digest('hex') }
+/** The headers of a host that shows it. */
+export const SHOWN = { authorization: 'Bearer sesame' }
 
 /** What an owner says of a guest of SEV-ES, with members changed. */
 export const registration = ({ certificates }: Platform, changed: object = {}) => ({

@@ -7,7 +7,7 @@ import { cpSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test from 'ava'
-import { claim } from './launch-rig.ts'
+import { claim, SHOWN } from './launch-rig.ts'
 import { handshake, launcher, type Machine, open, register, run } from './possession-rig.ts'
 
 type Broker = Awaited<ReturnType<typeof launcher>>
@@ -74,7 +74,7 @@ test('each step', async (t) => {
     t.is((await broker.admin('POST', `/v1/vm/${uuid}/confirm`)).status, 200)
     await start(launches[1])
     const wrong = { ...claim(launches[2].processor, launches[2].id), 'build-id': 1 }
-    t.is((await broker.ask('POST', `/v1/vm/${uuid}/validate`, wrong)).status, 403)
+    t.is((await broker.ask('POST', `/v1/vm/${uuid}/validate`, wrong, SHOWN)).status, 403)
     t.is((await broker.admin('POST', `/v1/vm/${uuid}/revoke`)).status, 200)
     const last = [await open(broker, uuid), await open(broker, uuid)] as const
     t.is((await broker.admin('POST', `/v1/vm/${uuid}/confirm`)).status, 200)
@@ -104,13 +104,13 @@ test('each step', async (t) => {
             t.is((await handshake(again, guest)).status, id === vm?.client ? 200 : 403, `${step}: the key of ${id}`)
         const isOpen = (id: string) => vm?.launches.some((one) => one.id === id && one.outcome === null)
         for (const { id, processor } of all.filter((one) => vm && !isOpen(one.id))) {
-            const { status } = await again.ask('POST', `/v1/vm/${uuid}/validate`, claim(processor, id))
+            const { status } = await again.ask('POST', `/v1/vm/${uuid}/validate`, claim(processor, id), SHOWN)
             t.is(status, 403, `${step}: ${id} is over`)
         }
         const next = all.find(({ id }) => isOpen(id))
         if (vm && next) {
             t.is((await again.admin('POST', `/v1/vm/${uuid}/confirm`)).status, 200)
-            const ask = () => again.ask('POST', `/v1/vm/${uuid}/validate`, claim(next.processor, next.id))
+            const ask = () => again.ask('POST', `/v1/vm/${uuid}/validate`, claim(next.processor, next.id), SHOWN)
             t.is((await ask()).status, 200, `${step}: ${next.id} goes on`)
             t.is((await ask()).status, 403, `${step}: ${next.id} is answered once`)
             t.is(again.serving.broker.data.state.vms.get(uuid)?.client?.id, next.id, step)

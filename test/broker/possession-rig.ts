@@ -18,7 +18,7 @@ import { sev } from '#plugins/sev/index.ts'
 import { parseSecretTable } from '#plugins/sev/secret-table.ts'
 import { LAUNCHED } from '#plugins.ts'
 import { foreignDoors } from '#test/drivers/doors.ts'
-import { capabilities, claim, newUuid, registration, started, thePlatform } from './launch-rig.ts'
+import { capabilities, claim, newUuid, registration, SHOWN, started, TOKEN, thePlatform } from './launch-rig.ts'
 import { type Answer, clock, cookieOf, type Rig, rig, teeKey } from './rig.ts'
 
 type Context = Parameters<typeof rig>[0]
@@ -50,6 +50,7 @@ export async function register({ adminJson, serving }: Rig, changed: object = {}
         'max-launches': 9,
         'broker-url': serving.url,
         'broker-allow-paths': ['web/*/*'],
+        ...TOKEN,
         ...changed,
     })
     return { uuid, answer: await adminJson('POST', `/v1/vm/${uuid}`, body) }
@@ -62,13 +63,13 @@ export interface Launched {
 }
 
 /** A launch that waits for its secrets. */
-export async function open({ ask }: Rig, uuid: string): Promise<Launched> {
+export async function open({ ask }: Rig, uuid: string, shown: Record<string, string> = SHOWN): Promise<Launched> {
     const platform = await thePlatform()
-    const session = await ask('POST', `/v1/vm/${uuid}/launch`, capabilities(platform))
+    const session = await ask('POST', `/v1/vm/${uuid}/launch`, capabilities(platform), shown)
     if (session.status !== 200) throw new Error(session.body.toString())
     const processor = started(platform, session)
     const id = session.json['launch-id']
-    return { id, processor, validate: () => ask('POST', `/v1/vm/${uuid}/validate`, claim(processor, id)) }
+    return { id, processor, validate: () => ask('POST', `/v1/vm/${uuid}/validate`, claim(processor, id), shown) }
 }
 
 /** The memory of a guest, as its kernel shows it. */

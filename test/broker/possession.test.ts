@@ -14,7 +14,7 @@ import { CLIENT_GUID, parseClient } from '#plugins/sev/client-secret.ts'
 import { sevDriver } from '#plugins/sev/driver.ts'
 import { sev } from '#plugins/sev/index.ts'
 import { LAUNCHED } from '#plugins.ts'
-import { PASSPHRASE } from './launch-rig.ts'
+import { PASSPHRASE, SHOWN } from './launch-rig.ts'
 import {
     attested,
     handshake,
@@ -259,7 +259,7 @@ for (const { name, end, outcome } of [
         t.is(denial.code, 'ERR_BROKER_DENIED_ENDED')
         t.deepEqual(denial.findings, ['insecureCustomRoot', 'insecureNoRevocation'])
         if (outcome === null)
-            await broker.ask('POST', `/v1/vm/${broker.uuid}/launch`, { pdh: 'AAAA', 'cert-chain': 'AAAA' })
+            await broker.ask('POST', `/v1/vm/${broker.uuid}/launch`, { pdh: 'AAAA', 'cert-chain': 'AAAA' }, SHOWN)
         const ended = (await records(broker)).filter(({ kind }) => kind === 'client-end').map(({ data }) => data)
         t.deepEqual(ended, [{ id: launch.id, outcome: outcome ?? 'expired' }])
         t.is(await broker.serving.broker.data.store.resource(`client:${launch.id}`, 1), null)
@@ -412,8 +412,14 @@ test('a broker that guests could not know by its key launches none of these', as
     t.is(answer.json.code, 'ERR_BROKER_LAUNCH', answer.body.toString())
 })
 
-for (const { name, changed, code } of [
+for (const { name, changed, code, says = /./ } of [
     { name: 'no paths', changed: { 'broker-allow-paths': undefined }, code: 'ERR_BROKER_REQUEST' },
+    {
+        name: 'no token for its host',
+        changed: { 'host-token-hash': undefined },
+        code: 'ERR_BROKER_REQUEST',
+        says: /who knows the UUID could launch the guest/,
+    },
     { name: 'no address', changed: { 'broker-url': undefined }, code: 'ERR_BROKER_REQUEST' },
     {
         name: 'how long a key lasts, and none is made',
@@ -438,4 +444,5 @@ for (const { name, changed, code } of [
         const { answer } = await register(broker, { policy: POLICY, ...changed })
         t.true(answer.status >= 400)
         t.is(answer.json.code, code, answer.body.toString())
+        t.regex(answer.json.detail, says)
     })

@@ -172,6 +172,11 @@ for (const { name, words, says } of [
         says: /no NOSEND .*: the host can read its memory.*\n.*insecure-migration/,
     },
     {
+        name: 'a key that anybody could end',
+        words: ['--firmware', firmware, ...PROCESSORS, '--broker-url', broker.url, '--allow-path', 'web/*/*'],
+        says: /its host shows a token, --host-token writes it/,
+    },
+    {
         name: 'a firmware without an area',
         words: ['--firmware', file('no.fd', makeFirmware(0)), ...PROCESSORS],
         says: /no area/,
@@ -193,13 +198,23 @@ for (const { name, words, policy, says } of [
     },
     {
         name: 'for a broker',
-        words: ['--broker-url', broker.url, '--allow-path', 'web/*/*'],
+        words: ['--broker-url', broker.url, '--allow-path', 'web/*/*', '--host-token', join(folder, 'a.token')],
         policy: 15,
         says: /SEVered/,
     },
     {
         name: 'for a broker, by a policy that lets it be sent',
-        words: ['--broker-url', broker.url, '--allow-path', 'web/*/*', '--policy', '0x27', '--insecure-migration'],
+        words: [
+            '--broker-url',
+            broker.url,
+            '--allow-path',
+            'web/*/*',
+            '--policy',
+            '0x27',
+            '--insecure-migration',
+            '--host-token',
+            join(folder, 'b.token'),
+        ],
         policy: 0x27,
         says: /hint: the policy has no NOSEND .*one of AMD’s chips.*; it gets nothing unless a rule says @insecureMigration/,
     },

@@ -45,14 +45,27 @@ async function launched(t: ExecutionContext) {
     const uuid = newUuid()
     const processors = '--num-cpus 2 --cpu-family 25 --cpu-model 1 --cpu-stepping 1 --profile kvm-legacy'.split(' ')
     const told = ['--broker-url', broker.serving.url, '--allow-path', 'web/*/*', '--policy', String(POLICY)]
-    await owner('register', uuid, '--firmware', firmware, ...processors, '--trust-root', root, ...told)
+    const token = join(folder, 'web.token')
+    await owner(
+        'register',
+        uuid,
+        '--firmware',
+        firmware,
+        ...processors,
+        '--trust-root',
+        root,
+        ...told,
+        '--host-token',
+        token,
+    )
     const { terms } = JSON.parse(await owner('show', uuid, '--json'))
     const set = `name = "web"\ntee = "sev"\ncoverage = "firmware+kernel+initrd+cmdline"\n[policy]\nmeasurements = ["${terms.digests[0]}"]\n`
     t.true((await broker.admin('POST', '/v1/references', set)).status < 300)
     t.is((await broker.admin('PUT', '/v1/policies/main', RULE)).status, 200)
     await broker.admin('PUT', '/v1/resources/web/files/key', Buffer.from('a well known text'))
 
-    const launch = await open(broker, uuid)
+    const shown = { authorization: `Bearer ${readFileSync(token, 'utf8').trim()}` }
+    const launch = await open(broker, uuid, shown)
     const { json } = await launch.validate()
     const packet = (name: string): Buffer => Buffer.from(json[name], 'base64')
     const table = join(folder, 'table')

@@ -42,7 +42,7 @@ const LIMITS = {
     'confirm-after': z.optional(count(0, 1_000_000)),
     'max-open': z._default(count(1, 64), 4),
     'launch-seconds': z._default(count(10, 86_400), 600),
-    /** Where the guest finds this broker: then each launch gets a key that it proves itself with. */
+    /** Where the guest finds this broker: then each launch gets a key that it proves itself with, and its host shows a token. */
     'broker-url': z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
     /** What the guest asks it for. */
     'broker-allow-paths': z.optional(
@@ -129,6 +129,11 @@ function guestBroker(said: Limits): GuestBroker | null {
         throw brokerError(
             'ERR_BROKER_REQUEST',
             'broker-url and broker-allow-paths: neither is anything without the other, nor client-seconds without both',
+        )
+    if (said['host-token-hash'] === undefined)
+        throw brokerError(
+            'ERR_BROKER_REQUEST',
+            'broker-url: host-token-hash is missing, and who knows the UUID could launch the guest, and end the key of the one that runs',
         )
     return { url: parseOrigin(url).origin, allowPaths, seconds: seconds ?? CLIENT_SECONDS }
 }

@@ -58,7 +58,11 @@ const OPTIONS = {
     },
     'allow-path': files('with --broker-url: what the guest asks it for, REPOSITORY/TYPE/TAG; * within a name'),
     'client-seconds': { type: 'number', describe: 'how long the key of a launch lasts [30 days]' },
-    'host-token': { type: 'string', describe: 'write a token that the host has to show to this new file (mode 0600)' },
+    'host-token': {
+        type: 'string',
+        describe:
+            'write a token that the host has to show to this new file (mode 0600); with --broker-url there must be one',
+    },
     'insecure-unmeasured-cpu-state': {
         type: 'boolean',
         default: false,
@@ -85,7 +89,7 @@ export const command = define({
             'by what `measure sev-es` printed; from the fourth start on, you are asked',
         ],
         [
-            '7c9e6679-7425-40de-944b-e07fc1f90ae7 --launch-digest 07f7ab… --broker-url https://kbs.example:8443 --allow-path "web/*/*"',
+            '7c9e6679-7425-40de-944b-e07fc1f90ae7 --launch-digest 07f7ab… --broker-url https://kbs.example:8443 --allow-path "web/*/*" --host-token web.token',
             'with a key of each launch: the rest it gets from this broker, as other guests do',
         ],
     ],
@@ -129,13 +133,17 @@ export const command = define({
     },
 })
 
-function checkBroker({ brokerUrl, allowPath, clientSeconds, secret }: Args<typeof OPTIONS>): void {
+function checkBroker({ brokerUrl, allowPath, clientSeconds, secret, hostToken }: Args<typeof OPTIONS>): void {
     if (brokerUrl === undefined) {
         if (allowPath.length > 0 || clientSeconds !== undefined)
             throw coreError('ERR_USAGE', '--allow-path and --client-seconds are nothing without --broker-url')
         if (secret.length === 0) throw coreError('ERR_USAGE', 'say what the guest gets: --secret, or --broker-url')
     } else if (allowPath.length === 0)
         throw coreError('ERR_USAGE', '--broker-url: say what the guest asks it for, with --allow-path')
+    else if (hostToken === undefined)
+        throw coreError('ERR_USAGE', '--broker-url: its host shows a token, --host-token writes it', {
+            hint: 'without, who knows the UUID could launch the guest, and end the key of the one that runs',
+        })
 }
 
 /** The digests: computed here, of the owner's own files, or given. */
