@@ -23,7 +23,7 @@ import {
     vcpuStates,
     type Walk,
 } from '#core/launch/search.ts'
-import { describeState } from '#core/launch/vmsa.ts'
+import { DEBUG_SWAP, describeState, SNP_ACTIVE } from '#core/launch/vmsa.ts'
 import type { Fit, Measure, MeasureRows, MeasureValues, Prediction } from '#evidence/measure.ts'
 import { launchDigest, memoryHash } from './launch-digest.ts'
 import { DIGEST_SIZE } from './launch-measure.ts'
@@ -102,7 +102,7 @@ function measureEs(values: MeasureValues<typeof SEV_ES_OPTIONS>): Prediction {
 }
 
 function checked(values: MeasureValues<typeof SEV_ES_OPTIONS>): MeasureValues<typeof SEV_ES_OPTIONS> {
-    if ((values.guestFeatures ?? 0n) & 1n)
+    if ((values.guestFeatures ?? 0n) & SNP_ACTIVE)
         throw coreError('ERR_USAGE', '--guest-features: bit 0 is for guests of SEV-SNP: `measure snp`')
     return values
 }
@@ -137,7 +137,7 @@ function searchEs(values: MeasureValues<typeof SEV_ES_OPTIONS>, wanted: Buffer):
     const firmware = firmwareOf(checked(values))
     refuseVmsa(values)
     const fits: Fit[] = []
-    const features = [...new Set([values.guestFeatures ?? 0n, 0n, 1n << 5n])]
+    const features = [...new Set([values.guestFeatures ?? 0n, 0n, DEBUG_SWAP])]
     const states = vcpuStates(values, ['kvm-init2', 'kvm-legacy', 'ec2', 'gce'], features)
     for (const { hashes, differs, inputs } of kernelVariants(values)) {
         const memory = memoryHash(firmware, hashes)

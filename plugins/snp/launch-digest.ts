@@ -7,6 +7,7 @@ import { hash } from 'node:crypto'
 import { launchError } from '#core/launch/errors.ts'
 import { HASH_TABLE_SIZE, hashTable, type KernelHashes, wantHashArea } from '#core/launch/kernel-hashes.ts'
 import { type Firmware, PAGE_SIZE, type Section, type SectionType, sevMetadata } from '#core/launch/ovmf.ts'
+import type { Vmm } from '#core/launch/vmsa.ts'
 
 export const DIGEST_SIZE = 48
 
@@ -19,9 +20,6 @@ type PageType = keyof typeof PAGE_TYPES
 const VMSA_ADDRESS = 0xffff_ffff_f000
 
 const NO_CONTENTS = Buffer.alloc(DIGEST_SIZE)
-
-/** Who starts the guest. */
-export type Vmm = 'QEMU' | 'ec2' | 'gce'
 
 /** How each section of the firmware's metadata is added. */
 const SECTION_PAGES: Readonly<Record<SectionType, PageType>> = {

@@ -16,18 +16,10 @@ import {
     searchVcpus,
     vcpuStates,
 } from '#core/launch/search.ts'
-import { describeState, type ProfileName, SEV_FEATURES } from '#core/launch/vmsa.ts'
+import { DEBUG_SWAP, describeState, type ProfileName, SEV_FEATURES, SNP_ACTIVE, type Vmm } from '#core/launch/vmsa.ts'
 import type { Fit, Measure, MeasureRows, MeasureValues, Prediction } from '#evidence/measure.ts'
 import { ID_OPTIONS, makeId, readId } from './id-options.ts'
-import {
-    DIGEST_SIZE,
-    firmwareDigest,
-    LaunchDigest,
-    launchDigest,
-    memoryDigest,
-    pageHash,
-    type Vmm,
-} from './launch-digest.ts'
+import { DIGEST_SIZE, firmwareDigest, LaunchDigest, launchDigest, memoryDigest, pageHash } from './launch-digest.ts'
 import { parseReport, REPORT_SIZE } from './report.ts'
 
 const OPTIONS = {
@@ -45,8 +37,6 @@ const OPTIONS = {
 } as const satisfies MeasureRows
 
 type Values = MeasureValues<typeof OPTIONS>
-
-const SNP_ACTIVE = 1n
 
 /** Most processors that are tried with features that hardly anybody turns on. */
 const MOST_RARE_VCPUS = 64
@@ -161,7 +151,7 @@ const PROFILES_OF: Readonly<Record<Vmm, readonly ProfileName[]>> = {
 function search(values: Values, wanted: Buffer): readonly Fit[] {
     refuseVmsa(values)
     const firmware = firmwareOf(values)
-    const usual = [...new Set([values.guestFeatures ?? SNP_ACTIVE, SNP_ACTIVE, 0x21n])]
+    const usual = [...new Set([values.guestFeatures ?? SNP_ACTIVE, SNP_ACTIVE, SNP_ACTIVE | DEBUG_SWAP])]
     const variants = kernelVariants(values)
     const fits = searchWith(values, { firmware, wanted, variants, features: usual, most: MOST_VCPUS })
     if (fits.length > 0) return nearestFirst(fits)

@@ -69,7 +69,7 @@ for (const [name, measure, values, code, message] of [
         snpMeasure,
         { firmware: fw, ...MILAN, profile: 'kvm-init2', vmm: 'ec2' },
         'ERR_USAGE',
-        /its own/,
+        /for --vmm QEMU, not for ec2/,
     ],
     ['SNP features', sevEsMeasure, { firmware: fw, guestFeatures: 1n, ...MILAN }, 'ERR_USAGE', /bit 0/],
     [

@@ -8,13 +8,15 @@ import { hashCmdline, type KernelHashes, NO_INITRD } from './kernel-hashes.ts'
 import { type Firmware, resetAddress } from './ovmf.ts'
 import { signature, typeSignature } from './vcpu.ts'
 import {
-    PROFILES,
     type ProfileName,
     profileName,
     profileRow,
+    profilesOf,
     repeated,
     stateOf,
     type VcpuState,
+    VMMS,
+    type Vmm,
     vmsaPages,
     wantVmsa,
 } from './vmsa.ts'
@@ -50,7 +52,7 @@ export function readKernel({ kernel, initrd, append }: KernelValues): KernelHash
 }
 
 /** How QEMU’s KVM has prepared processors. */
-export const KVM_PROFILES = Object.keys(PROFILES).filter((name) => name.startsWith('kvm-'))
+export const KVM_PROFILES = profilesOf('QEMU')
 
 export const VCPU_OPTIONS = {
     vcpus: { type: 'number', describe: 'how many processors the guest has [1]' },
@@ -59,11 +61,11 @@ export const VCPU_OPTIONS = {
     cpuFamily: { type: 'number', describe: 'or their family …' },
     cpuModel: { type: 'number', describe: '… their model …' },
     cpuStepping: { type: 'number', describe: '… and their stepping' },
-    vmm: { type: 'choice', choices: ['QEMU', 'ec2', 'gce'], describe: 'who starts the guest' },
+    vmm: { type: 'choice', choices: Object.keys(VMMS), describe: 'who starts the guest' },
     guestFeatures: { type: 'word', describe: 'SEV_FEATURES in hex' },
     profile: {
         type: 'text',
-        describe: `how QEMU’s KVM prepares the processors: ${KVM_PROFILES.join(', ')} [kvm-init2]`,
+        describe: `how QEMU’s KVM prepares the processors: ${KVM_PROFILES.join(', ')} [${VMMS.QEMU}]`,
     },
     vmsa: {
         type: 'files',
@@ -130,11 +132,10 @@ function givenPages(values: VcpuValues, files: readonly Named[], count: number):
 }
 
 function readState(values: VcpuValues, defaultFeatures: bigint): VcpuState {
-    const { vmm, guestFeatures, profile: named } = values
-    if (vmm !== 'QEMU' && named !== undefined) throw coreError('ERR_USAGE', `--profile is QEMU’s: ${vmm} has its own`)
-    const profile = vmm === 'QEMU' ? profileName(named ?? 'kvm-init2') : profileName(vmm)
-    if (vmm === 'QEMU' && !KVM_PROFILES.includes(profile))
-        throw coreError('ERR_USAGE', `--profile ${profile}: say --vmm ${profile}`)
+    const { vmm, guestFeatures } = values
+    const profile = profileName(values.profile ?? VMMS[vmm as Vmm])
+    const owner = profileRow(profile).vmm
+    if (owner !== vmm) throw coreError('ERR_USAGE', `--profile ${profile} is for --vmm ${owner}, not for ${vmm}`)
     const state = stateOf(profile, wantSignature(values, profile), defaultFeatures)
     return guestFeatures === undefined ? state : { ...state, features: guestFeatures }
 }

@@ -5,7 +5,7 @@ import { coreError } from '../errors.ts'
 import { hashCmdline, type KernelHashes, NO_INITRD } from './kernel-hashes.ts'
 import { type KernelValues, readKernel, readSignature, type VcpuValues } from './options.ts'
 import { describeSignature, KNOWN_SIGNATURES } from './vcpu.ts'
-import { applicationVmsa, bootVmsa, type ProfileName, profileRow, type VcpuState } from './vmsa.ts'
+import { applicationVmsa, bootVmsa, type ProfileName, profileRow, profilesOf, type VcpuState } from './vmsa.ts'
 
 /** Most processors that a search tries. */
 export const MOST_VCPUS = 512
@@ -92,13 +92,13 @@ export function searchVcpus(
 /** A fit as it is told, and in what it differs from what the caller said. */
 export function fitOf(values: VcpuValues, { profile, signature, features }: VcpuState, count: number): Fit {
     const row = profileRow(profile)
-    const isKvm = profile.startsWith('kvm-')
+    const hasOthers = profilesOf(row.vmm).length > 1
     const given = readSignature(values)
     const differs = {
         vcpus: values.vcpus !== undefined && values.vcpus !== count,
         vcpuSig: given !== null && row.rdx === undefined && given !== signature,
-        vmm: values.vmm !== (isKvm ? 'QEMU' : profile),
-        profile: isKvm && values.profile !== undefined && values.profile !== profile,
+        vmm: values.vmm !== row.vmm,
+        profile: hasOthers && values.profile !== undefined && values.profile !== profile,
         guestFeatures: values.guestFeatures !== undefined && values.guestFeatures !== features,
     }
     return {
@@ -107,8 +107,8 @@ export function fitOf(values: VcpuValues, { profile, signature, features }: Vcpu
             ...(row.rdx === undefined
                 ? { vcpuSig: `0x${signature.toString(16)}`, processor: describeSignature(signature) }
                 : {}),
-            vmm: isKvm ? 'QEMU' : profile,
-            ...(isKvm ? { profile } : {}),
+            vmm: row.vmm,
+            ...(hasOthers ? { profile } : {}),
             guestFeatures: `0x${features.toString(16)}`,
         },
         differs: Object.entries(differs)

@@ -48,8 +48,35 @@ export const VMSA = layout('VMSA', PAGE_SIZE, {
     zero412: zero(0x412, 0xbee),
 })
 
+/** SEV_FEATURES. AMD APM volume 2, table B-4. */
+export const SEV_FEATURES = {
+    snpActive: { bits: 0, means: 'a guest of SEV-SNP' },
+    vTom: { bits: 1, means: 'virtual top of memory' },
+    reflectVc: { bits: 2, means: '#VC is reflected to a more privileged level' },
+    restrictedInjection: { bits: 3, means: 'the host injects #HV alone' },
+    alternateInjection: { bits: 4, means: 'interrupts are injected through the guest' },
+    debugSwap: { bits: 5, means: 'debug registers are swapped' },
+    preventHostIbs: { bits: 6, means: 'no instruction based sampling by the host' },
+    btbIsolation: { bits: 7, means: 'branch targets are isolated' },
+    vmplSss: { bits: 8, means: 'shadow stacks by privilege level' },
+    secureTsc: { bits: 9, means: 'a time stamp counter that the host does not set' },
+    vmgexitParameter: { bits: 10, means: 'VMGEXIT takes a parameter' },
+    ibsVirtualization: { bits: 12, means: 'virtual instruction based sampling' },
+    vmsaRegisterProtection: { bits: 14, means: 'registers of the VMSA are protected' },
+    smtProtection: { bits: 15, means: 'no sibling thread runs beside the guest' },
+} as const
+
+export const SNP_ACTIVE = 1n << BigInt(SEV_FEATURES.snpActive.bits)
+export const DEBUG_SWAP = 1n << BigInt(SEV_FEATURES.debugSwap.bits)
+
+/** Who starts guests, each with the profile that is meant where none is named. */
+export const VMMS = { QEMU: 'kvm-init2', ec2: 'ec2', gce: 'gce' } as const
+
+export type Vmm = keyof typeof VMMS
+
 /** How a host prepares the state, by the name of the interface or of the cloud. */
 export interface ProfileRow {
+    readonly vmm: Vmm
     readonly means: string
     readonly mxcsr: number
     readonly x87Fcw: number
@@ -62,35 +89,44 @@ export interface ProfileRow {
     readonly rdx?: number
 }
 
-export const DEBUG_SWAP = 1n << 5n
-
 export const PROFILES = {
     'kvm-legacy': {
+        vmm: 'QEMU',
         means: 'KVM_SEV_ES_INIT: QEMU up to 8.2, and later ones with legacy-vm-type=auto where SEV-ES is plain',
         mxcsr: 0,
         x87Fcw: 0,
     },
     'kvm-legacy+debugswap': {
+        vmm: 'QEMU',
         means: 'the same on Linux 6.6 to 6.8, where kvm_amd turns debug_swap on by itself',
         mxcsr: 0,
         x87Fcw: 0,
         features: DEBUG_SWAP,
     },
-    'kvm-init2': { means: 'KVM_SEV_INIT2: Linux from 6.10, and every SNP guest', mxcsr: 0x1f80, x87Fcw: 0x37f },
+    'kvm-init2': {
+        vmm: 'QEMU',
+        means: 'KVM_SEV_INIT2: Linux from 6.10, and every SNP guest',
+        mxcsr: 0x1f80,
+        x87Fcw: 0x37f,
+    },
     ec2: {
+        vmm: 'ec2',
         means: 'Amazon EC2',
         mxcsr: 0,
         x87Fcw: 0,
         attributes: { csBoot: 0x9a, ss: 0x92, tr: 0x83 },
         rdx: 0x600,
     },
-    gce: { means: 'Google Compute Engine', mxcsr: 0, x87Fcw: 0, gPat: 0x0007_0106n, rdx: 0x600 },
+    gce: { vmm: 'gce', means: 'Google Compute Engine', mxcsr: 0, x87Fcw: 0, gPat: 0x0007_0106n, rdx: 0x600 },
 } as const satisfies Readonly<Record<string, ProfileRow>>
 
 export type ProfileName = keyof typeof PROFILES
 
 /** What the profile writes. */
 export const profileRow = (name: ProfileName): ProfileRow => PROFILES[name]
+
+export const profilesOf = (vmm: Vmm): ProfileName[] =>
+    (Object.keys(PROFILES) as ProfileName[]).filter((name) => PROFILES[name].vmm === vmm)
 
 /** @throws AttestError ERR_VCPU */
 export function profileName(name: string): ProfileName {
@@ -168,24 +204,6 @@ function page({ profile, signature, features }: VcpuState, address: number): Buf
         x87Fcw: row.x87Fcw,
     })
 }
-
-/** SEV_FEATURES. AMD APM volume 2, table B-4. */
-export const SEV_FEATURES = {
-    snpActive: { bits: 0, means: 'a guest of SEV-SNP' },
-    vTom: { bits: 1, means: 'virtual top of memory' },
-    reflectVc: { bits: 2, means: '#VC is reflected to a more privileged level' },
-    restrictedInjection: { bits: 3, means: 'the host injects #HV alone' },
-    alternateInjection: { bits: 4, means: 'interrupts are injected through the guest' },
-    debugSwap: { bits: 5, means: 'debug registers are swapped' },
-    preventHostIbs: { bits: 6, means: 'no instruction based sampling by the host' },
-    btbIsolation: { bits: 7, means: 'branch targets are isolated' },
-    vmplSss: { bits: 8, means: 'shadow stacks by privilege level' },
-    secureTsc: { bits: 9, means: 'a time stamp counter that the host does not set' },
-    vmgexitParameter: { bits: 10, means: 'VMGEXIT takes a parameter' },
-    ibsVirtualization: { bits: 12, means: 'virtual instruction based sampling' },
-    vmsaRegisterProtection: { bits: 14, means: 'registers of the VMSA are protected' },
-    smtProtection: { bits: 15, means: 'no sibling thread runs beside the guest' },
-} as const
 
 /** A page that somebody else made. @throws AttestError ERR_VMSA */
 export function wantVmsa(bytes: Buffer, title: string): Buffer {
