@@ -10,7 +10,7 @@ import { repeated, stateOf, vmsaPages, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
 import type { InjectedBroker } from '#drivers/driver.ts'
 import type { RegisteredGuest } from '#evidence/launch.ts'
-import { type ChainFiles, readChain } from './chain.ts'
+import { type ChainFiles, type ChainTrust, digestOf, readChain } from './chain.ts'
 import { requireRoom } from './client-entry.ts'
 import { sevError } from './errors.ts'
 import { REGISTRATION, type Registration } from './launch-bodies.ts'
@@ -56,7 +56,7 @@ function readTerms(asked: Registration, es: boolean, firmware: Firmware | null):
         digests: readDigests(asked, es, firmware),
         least: readLeast(asked),
         chips: asked.chips ?? null,
-        ceks: asked.ceks ?? [],
+        ceks: Object.fromEntries((asked.ceks ?? []).map((text) => [digestOf(readOne('ceks', text, 'cek')), text])),
         owner: asked['cloud-cert'] ?? null,
         roots: asked['insecure-trust-roots'] ?? null,
         area: readArea(asked, firmware),
@@ -202,23 +202,18 @@ function weaknessesOf({ es, policy, roots, chips, least }: Terms, hasKey: boolea
 /** The owner's copy, where the host's has no signature. */
 export function signedCek({ cek }: ChainFiles, { ceks }: Terms): Pick<ChainFiles, 'cek'> {
     if (!cek || cek.signatures.length > 0) return {}
-    const known = ceks.flatMap((text) => readChain([{ name: 'ceks', bytes: fromBase64(text, 'ceks') }]).cek ?? [])
-    const found = known.find(({ publicKey }) => publicKey.equals(cek.publicKey))
-    return found ? { cek: found } : {}
+    const known = ceks[digestOf(cek)]
+    return known === undefined ? {} : { cek: readOne('ceks', known, 'cek') }
 }
 
 /** What a platform is judged by. @throws AttestError ERR_SEV_CERTIFICATE */
-export function trustOf({ roots, owner, ceks }: Terms) {
-    const files = (name: string, text: string) => readChain([{ name, bytes: fromBase64(text, name) }])
-    const need = <T>(name: string, found: T | undefined): T => {
-        if (found) return found
-        throw sevError('ERR_SEV_CERTIFICATE', `${name}: a certificate of another kind`)
-    }
-    for (const text of ceks) need('ceks', files('ceks', text).cek)
-    return {
-        ...(roots
-            ? { roots: roots.map((text) => need('insecure-trust-roots', files('insecure-trust-roots', text).ark)) }
-            : {}),
-        ...(owner ? { owner: need('cloud-cert', files('cloud-cert', owner).oca) } : {}),
-    }
+export const trustOf = ({ roots, owner }: Terms): ChainTrust => ({
+    ...(roots ? { roots: roots.map((text) => readOne('insecure-trust-roots', text, 'ark')) } : {}),
+    ...(owner ? { owner: readOne('cloud-cert', owner, 'oca') } : {}),
+})
+
+function readOne<Kind extends keyof ChainFiles>(name: string, text: string, kind: Kind): NonNullable<ChainFiles[Kind]> {
+    const found = readChain([{ name, bytes: fromBase64(text, name) }])[kind]
+    if (found) return found
+    throw sevError('ERR_SEV_CERTIFICATE', `${name}: a certificate of another kind`)
 }

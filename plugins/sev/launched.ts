@@ -12,7 +12,8 @@ export interface Terms {
     readonly digests: readonly string[]
     readonly least: FirmwareVersion
     readonly chips: readonly string[] | null
-    readonly ceks: readonly string[]
+    /** Signed certificates by the chip that they are of, as `chips` names it: a host's request finds one, and reads no other. */
+    readonly ceks: Readonly<Record<string, string>>
     readonly owner: string | null
     readonly roots: readonly string[] | null
     /** Room of the firmware for secrets. */

@@ -10,6 +10,7 @@ import { signature } from '#core/launch/vcpu.ts'
 import { stateOf, vmsaPages } from '#core/launch/vmsa.ts'
 import { sevLaunch } from '#plugins/sev/launch-service.ts'
 import { parseSecretTable } from '#plugins/sev/secret-table.ts'
+import { minted } from './minted.ts'
 import { MILAN, makeFirmware } from './rig.ts'
 
 const IMAGE = makeFirmware()
@@ -91,3 +92,41 @@ for (const { asked, least } of [
         const [apiMajor, apiMinor, buildId] = least
         t.deepEqual(terms['least'], { apiMajor, apiMinor, buildId })
     })
+
+test('the certificates of chips that the owner has: a host’s request finds its own, and reads no other', async (t) => {
+    const platforms = await Promise.all([minted(), minted(), minted()])
+    const register = (ceks: readonly Buffer[]) =>
+        sevLaunch.register(
+            base({
+                cpus: [MILAN],
+                profiles: ['kvm-legacy'],
+                ceks: ceks.map(toBase64),
+                'insecure-trust-roots': platforms.map(({ certificates }) => toBase64(certificates.ark)),
+            }),
+            null,
+        ).terms
+    const terms = register(platforms.slice(0, 2).map(({ certificates }) => certificates.cek))
+    const ceks = terms['ceks'] as Record<string, string>
+    const open = ({ certificates: c }: (typeof platforms)[number], known: object = ceks) =>
+        sevLaunch.open(
+            { ...terms, ceks: known },
+            {
+                pdh: toBase64(c.pdh),
+                'cert-chain': toBase64(Buffer.concat([c.pek, c.oca, c.unsignedCek, c.ask, c.ark])),
+            },
+        )
+    for (const platform of platforms.slice(0, 2)) {
+        const chip = String(open(platform).platform['chip'])
+        const others = Object.keys(ceks).filter((one) => one !== chip)
+        t.is(others.length, 1)
+        t.notThrows(() => open(platform, { ...ceks, ...Object.fromEntries(others.map((one) => [one, 'AAAA'])) }))
+        t.throws(() => open(platform, { ...ceks, [chip]: 'AAAA' }), { code: 'ERR_SEV_CERTIFICATE' })
+    }
+    for (const platform of platforms.slice(2))
+        t.throws(() => open(platform), { code: 'ERR_SEV_CEK_UNSIGNED' }, 'nobody has its certificate')
+    for (const other of ['pek', 'ask', 'ark'] as const)
+        t.throws(() => register(platforms.map(({ certificates }) => certificates[other])), {
+            code: 'ERR_SEV_CERTIFICATE',
+            message: /^ceks: /,
+        })
+})
