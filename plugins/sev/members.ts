@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
+import { LOWER_CASE_UUID } from '#core/guid.ts'
 import {
     type Claims,
     type ClaimValue,
@@ -76,7 +77,7 @@ export const MEMBERS = {
         example: (chip) => `["${String(chip)}"]`,
     }),
     guests: member({
-        schema: listOf(z.string().check(z.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'expected a UUID'))),
+        schema: listOf(z.string().check(z.regex(LOWER_CASE_UUID, 'expected a UUID'))),
         check: 'guests',
         claim: 'guest',
         judge: oneOf(refuse('ERR_SEV_POLICY_GUEST'), 'guest'),

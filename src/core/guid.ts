@@ -7,12 +7,13 @@ import { coreError } from './errors.ts'
 
 export const GUID_SIZE = 16
 
-/** Lower-case text: `736869e5-84f0-4973-92ec-06879ce3da0b`. */
 export const NULL_GUID = '00000000-0000-0000-0000-000000000000'
 
-const TEXT = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+/** The text of a GUID, and of any UUID: `736869e5-84f0-4973-92ec-06879ce3da0b`. */
+export const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+export const LOWER_CASE_UUID = new RegExp(UUID.source)
 
-export const isGuid = (text: string): boolean => TEXT.test(text)
+export const isGuid = (text: string): boolean => UUID.test(text)
 
 /** The 16 bytes of a GUID. @throws AttestError ERR_ENCODING */
 export function guidBytes(text: string, title = 'GUID'): Buffer {

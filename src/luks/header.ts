@@ -12,6 +12,7 @@
 
 import { createHash } from 'node:crypto'
 import { equalBytes, isZero, toHex } from '#core/bytes.ts'
+import { UUID } from '#core/guid.ts'
 import { bytes, type Field, layout, type Parsed, text, u16be, u64be, zero } from '#core/layout.ts'
 import { HASHES, hashSize } from './algorithms.ts'
 import { luksError } from './errors.ts'
@@ -58,8 +59,6 @@ const SIZES = [0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000, 0x2
 const MAX_METADATA = 2 * Math.max(...SIZES)
 
 const REPAIR = { hint: 'if you trust what the disk holds, `cryptsetup repair` writes one copy over the other' }
-
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** True for the text form of a UUID, in either case. */
 export const isUuid = (text: string): boolean => UUID.test(text)

@@ -7,6 +7,7 @@ import { basename, join } from 'node:path'
 import { stringify as stringifyToml } from 'smol-toml'
 import * as z from 'zod/mini'
 import { readToml, tomlFiles } from '#core/config.ts'
+import { LOWER_CASE_UUID } from '#core/guid.ts'
 import { parseOrigin } from '#core/http.ts'
 import { issues } from '#core/schema.ts'
 import { formatResourcePath, parseResourcePath, type ResourcePath } from '#kbs/messages.ts'
@@ -63,12 +64,10 @@ export const VOLUMES_FOLDER = 'volumes.d'
 /** What a mapping may be called; also a file, an instance of a systemd unit and a word in a shell script. */
 export const VOLUME_NAME = /^[A-Za-z0-9][A-Za-z0-9_.]{0,63}$/
 
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
 const DEFAULT_DEADLINE_S = 300
 
 const VOLUME_FILE = z.strictObject({
-    uuid: z.string().check(z.regex(UUID, 'expected a UUID in lower case')),
+    uuid: z.string().check(z.regex(LOWER_CASE_UUID, 'expected a UUID in lower case')),
     servers: z.optional(z.array(z.string()).check(z.minLength(1), z.maxLength(8))),
     path: z.optional(z.string()),
     secret: z.optional(SECRET_GUID),

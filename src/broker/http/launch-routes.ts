@@ -5,6 +5,7 @@
 import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import * as z from 'zod/mini'
+import { UUID } from '#core/guid.ts'
 import { parseOrigin } from '#core/http.ts'
 import { parseJson } from '#core/json.ts'
 import type { LaunchService } from '#evidence/launch.ts'
@@ -27,7 +28,7 @@ const MAX_REGISTRATION = 24 * 1024 * 1024
 
 const AT = z.object({
     uuid: z.pipe(
-        z.string().check(z.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i, 'expected a UUID')),
+        z.string().check(z.regex(UUID, 'expected a UUID')),
         z.transform((text) => text.toLowerCase()),
     ),
 })
