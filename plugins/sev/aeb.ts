@@ -4,7 +4,7 @@
 // be old, and releases nothing.
 // SPDX-License-Identifier: Apache-2.0
 
-import { errnoOf, messageOf } from '#core/errors.ts'
+import { errnoOf, excerpt, messageOf } from '#core/errors.ts'
 import { bytes, message, uint32 } from '#core/protobuf.ts'
 import { CODES, refused, type TtrpcAnswer, type TtrpcClient, type TtrpcRequest } from '#core/ttrpc.ts'
 import { EVIDENCE, MAX_AEB_EVIDENCE } from './aeb-evidence.ts'
@@ -95,7 +95,7 @@ function wantSuccess<T extends { readonly errorCode: number }>(
     { status, payload }: TtrpcAnswer,
     response: { parse(bytes: Uint8Array): T },
 ): T {
-    if (status) throw sevError('ERR_SEV_AEB_REFUSED', `the host answers: ${status.message} (status ${status.code})`)
+    if (status) throw sevError('ERR_SEV_AEB_REFUSED', `the host answers: ${excerpt(status.message)} (status ${status.code})`)
     const answer = response.parse(payload)
     if (answer.errorCode === 0) return answer
     throw sevError('ERR_SEV_AEB_REFUSED', `the host answers with the error ${answer.errorCode}`)

@@ -153,6 +153,12 @@ const evidence = (errorCode: number, length: number) =>
 for (const { name, first = size(0), second = evidence(0, 1), code, says } of [
     { name: 'no AEB', first: refused(12, 'service'), code: 'ERR_SEV_AEB_REFUSED', says: /is no AEB/ },
     { name: 'an error', first: refused(2, 'bad handle'), code: 'ERR_SEV_AEB_REFUSED', says: /bad handle \(status 2\)/ },
+    {
+        name: 'an error of 30000 characters',
+        first: refused(2, 'bad '.repeat(7500)),
+        code: 'ERR_SEV_AEB_REFUSED',
+        says: /^the host answers: (bad ){50}… \(30000 characters\) \(status 2\)$/,
+    },
     { name: 'a code of an error', first: size(5), code: 'ERR_SEV_AEB_REFUSED', says: /the error 5/ },
     { name: 'an error at last', second: refused(13, 'psp'), code: 'ERR_SEV_AEB_REFUSED', says: /psp/ },
     { name: 'a code at last', second: evidence(1, 5), code: 'ERR_SEV_AEB_REFUSED', says: /the error 1/ },
