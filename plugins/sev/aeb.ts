@@ -95,7 +95,8 @@ function wantSuccess<T extends { readonly errorCode: number }>(
     { status, payload }: TtrpcAnswer,
     response: { parse(bytes: Uint8Array): T },
 ): T {
-    if (status) throw sevError('ERR_SEV_AEB_REFUSED', `the host answers: ${excerpt(status.message)} (status ${status.code})`)
+    if (status)
+        throw sevError('ERR_SEV_AEB_REFUSED', `the host answers: ${excerpt(status.message)} (status ${status.code})`)
     const answer = response.parse(payload)
     if (answer.errorCode === 0) return answer
     throw sevError('ERR_SEV_AEB_REFUSED', `the host answers with the error ${answer.errorCode}`)
