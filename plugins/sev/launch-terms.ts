@@ -45,7 +45,7 @@ export function register(body: unknown, broker: InjectedBroker | null): Register
     return {
         terms: { ...terms },
         secrets: readSecrets(asked, terms, broker),
-        weaknesses: weaknessesOf(terms, broker !== null),
+        weaknesses: weaknessesOf(terms, broker !== null, measuresNoKernel(asked)),
     }
 }
 
@@ -164,8 +164,20 @@ function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: In
     }
 }
 
+/** What is said of a guest whose firmware alone is measured. */
+export const NO_KERNEL =
+    'no kernel is measured: unless this firmware looks after what it boots, the host chooses it, and that has the secrets'
+
+// Digests of a launch do not say what they are of.
+const measuresNoKernel = (asked: Registration): boolean =>
+    asked['launch-digests'] === undefined && asked['kernel-hash'] === undefined
+
 // Of a guest that gets a key: also what the floor of the broker has against it, or it would get nothing and nobody knew why.
-function weaknessesOf({ es, policy, roots, chips, least }: Terms, hasKey: boolean): readonly string[] {
+function weaknessesOf(
+    { es, policy, roots, chips, least }: Terms,
+    hasKey: boolean,
+    firmwareAlone: boolean,
+): readonly string[] {
     const risk = migrationRisk(readPolicy(policy))
     const doubts: readonly { found: boolean; text: string; floor: `insecure${string}` }[] = [
         {
@@ -193,7 +205,8 @@ function weaknessesOf({ es, policy, roots, chips, least }: Terms, hasKey: boolea
         ...doubts.flatMap(({ found, text, floor }) =>
             found ? `${text}${hasKey ? `; it gets nothing unless a rule says @${floor}` : ''}` : [],
         ),
-        ...attacksOn({ line: null, chips: chips !== null, madeBy: least }).map(
+        ...(firmwareAlone ? [NO_KERNEL] : []),
+        ...attacksOn({ line: null, madeBy: least }).map(
             ({ name, means, published, source }) => `${name} (${published}, ${source}): ${means}`,
         ),
     ]

@@ -33,7 +33,6 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
     })
     const claims = claimsOf(launched, proof.reportData)
     const line = claimAt(claims, 'platform.line')
-    const chips = namesChips(launched)
     return {
         tee: TEE,
         claims,
@@ -42,9 +41,9 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         guestId: launched.id,
         customRoot: hasOwnRoots(launched),
         // AMD publishes no list of these chips' certificates: an owner who names the chips needs none.
-        revocationChecked: chips,
+        revocationChecked: namesChips(launched),
         emulated: false,
-        weaknesses: weaknessesOf({ line: typeof line === 'string' ? line : null, chips, madeBy: leastApi(launched) }),
+        weaknesses: weaknessesOf({ line: typeof line === 'string' ? line : null, madeBy: leastApi(launched) }),
         allowPaths: launched.allowPaths,
     }
 }

@@ -12,8 +12,6 @@ type Line = AmdKey['line']
 interface Row extends Weakness {
     /** Absent: all of them, it is how SEV and SEV-ES are made. */
     readonly lines?: readonly Line[]
-    /** Where the owner names the chips that a guest may be launched on, another chip's keys are worth nothing. */
-    readonly answeredByChips?: true
     /** Where the keys of a platform were made by firmware of that API or later. */
     readonly answeredByApi?: Api
 }
@@ -21,11 +19,10 @@ interface Row extends Weakness {
 export const WEAKNESSES: readonly Row[] = [
     {
         name: 'One Glitch to Rule Them All',
-        means: 'somebody who has had a chip of Zen 1 to 3 in hand has its keys, and can play a platform with them anywhere: name the chips that a guest may be launched on',
+        means: 'whoever has had a chip of Zen 1 to 3 in hand has its keys, and can play a platform with them anywhere; the owner of a platform has it in hand: name chips whose owners are trusted, for naming them keeps out the keys of others alone',
         published: '2021-08-10',
         source: 'arXiv:2108.04575',
         lines: ['Naples', 'Rome', 'Milan'],
-        answeredByChips: true,
     },
     {
         // Up to build 11 of API 0.17; certificates have no build.
@@ -53,17 +50,14 @@ export const WEAKNESSES: readonly Row[] = [
 export interface Platform {
     /** Not known: it may be any. */
     readonly line: string | null
-    /** Its owner names the chips. */
-    readonly chips: boolean
     /** The least API that its keys were made by. */
     readonly madeBy: Api
 }
 
 /** The rows that a platform is open to. */
-export const weaknessesOf = ({ line, chips, madeBy }: Platform): Weakness[] =>
+export const weaknessesOf = ({ line, madeBy }: Platform): Weakness[] =>
     WEAKNESSES.filter(
-        ({ lines, answeredByChips, answeredByApi }) =>
-            !(answeredByChips && chips) &&
+        ({ lines, answeredByApi }) =>
             !(answeredByApi && orderOf(madeBy) >= orderOf(answeredByApi)) &&
             (!lines || line === null || lines.some((one) => one === line)),
     ).map(({ name, means, published, source }) => ({ name, means, published, source }))

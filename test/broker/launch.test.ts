@@ -254,7 +254,7 @@ test('an owner is told which published attacks a guest is open to', async (t) =>
     t.regex(any.answer.json.weaknesses.join('\n'), /^One Glitch to Rule Them All \(2021-08-10, arXiv:2108\.04575\): /m)
     t.deepEqual((await any.show()).weaknesses, any.answer.json.weaknesses)
     const { answer } = await registered(t, { chips: ['ab'.repeat(32)] })
-    t.notRegex(answer.json.weaknesses.join('\n'), /One Glitch/)
+    t.regex(answer.json.weaknesses.join('\n'), /^One Glitch .*the owner of a platform has it in hand/m)
     t.regex(answer.json.weaknesses.join('\n'), /^SEVered \(2018-05-24, /m)
 })
 

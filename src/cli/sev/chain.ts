@@ -46,7 +46,7 @@ export const command = define({
         } catch (error) {
             ending = verdictOf(error)
         }
-        const weaknesses = platform ? weaknessesOf({ line: platform.line, chips: false, madeBy: platform.madeBy }) : []
+        const weaknesses = platform ? weaknessesOf({ line: platform.line, madeBy: platform.madeBy }) : []
         const claims = platform && {
             line: platform.line,
             chip: platform.chip,

@@ -75,7 +75,7 @@ export const command = define({
                     throw coreError('ERR_LENGTH', `expected ${REPORT_SIZE} bytes, got ${bytes.length}`)
                 return { report: verifyReport(bytes, platform.pek), detail: 'signed by PEK' }
             })
-            weaknesses = weaknessesOf({ line: platform.line, chips: false, madeBy: platform.madeBy })
+            weaknesses = weaknessesOf({ line: platform.line, madeBy: platform.madeBy })
             claims = {
                 launchDigest: report.digest.toString('hex'),
                 nonce: report.nonce.toString('hex'),

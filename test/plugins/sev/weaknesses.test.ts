@@ -2,36 +2,43 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import test from 'ava'
+import { toBase64 } from '#core/bytes.ts'
 import { sevLaunch } from '#plugins/sev/launch-service.ts'
+import { NO_KERNEL } from '#plugins/sev/launch-terms.ts'
 import { WEAKNESSES, weaknessesOf } from '#plugins/sev/weaknesses.ts'
+import { MILAN, makeFirmware } from './rig.ts'
 
 const CURVE = 'invalid curve points'
 const GLITCH = 'One Glitch to Rule Them All'
 const ALWAYS = ['undeSErVed trust', 'SEVered']
 
-for (const { line, chips, api = [1, 55] as const, want } of [
-    { line: 'Naples', chips: false, want: [GLITCH, ...ALWAYS] },
-    { line: 'Naples', chips: false, api: [0, 17], want: [GLITCH, CURVE, ...ALWAYS] },
-    { line: 'Naples', chips: true, api: [0, 18], want: ALWAYS },
-    { line: 'Rome', chips: false, api: [0, 17], want: [GLITCH, ...ALWAYS] },
-    { line: null, chips: true, api: [0, 17], want: [CURVE, ...ALWAYS] },
-    { line: 'Rome', chips: false, want: [GLITCH, ...ALWAYS] },
-    { line: 'Milan', chips: false, want: [GLITCH, ...ALWAYS] },
-    { line: 'Milan', chips: true, want: ALWAYS },
-    { line: 'Genoa', chips: false, want: ALWAYS },
-    { line: 'Turin', chips: false, want: ALWAYS },
-    { line: null, chips: false, want: [GLITCH, ...ALWAYS] },
-    { line: null, chips: true, want: ALWAYS },
-] as { line: string | null; chips: boolean; api?: readonly [number, number]; want: string[] }[])
-    test(`weaknesses: ${line ?? 'any line'}, API ${api.join('.')}${chips ? ', its chips are named' : ''}`, (t) => {
+for (const { line, api = [1, 55] as const, want } of [
+    { line: 'Naples', want: [GLITCH, ...ALWAYS] },
+    { line: 'Naples', api: [0, 17], want: [GLITCH, CURVE, ...ALWAYS] },
+    { line: 'Naples', api: [0, 18], want: [GLITCH, ...ALWAYS] },
+    { line: 'Rome', api: [0, 17], want: [GLITCH, ...ALWAYS] },
+    { line: 'Rome', want: [GLITCH, ...ALWAYS] },
+    { line: 'Milan', want: [GLITCH, ...ALWAYS] },
+    { line: 'Genoa', want: ALWAYS },
+    { line: 'Turin', want: ALWAYS },
+    { line: null, want: [GLITCH, ...ALWAYS] },
+    { line: null, api: [0, 17], want: [GLITCH, CURVE, ...ALWAYS] },
+] as { line: string | null; api?: readonly [number, number]; want: string[] }[])
+    test(`weaknesses: ${line ?? 'any line'}, API ${api.join('.')}`, (t) => {
         t.deepEqual(
-            weaknessesOf({ line, chips, madeBy: { apiMajor: api[0], apiMinor: api[1] } }).map(({ name }) => name),
+            weaknessesOf({ line, madeBy: { apiMajor: api[0], apiMinor: api[1] } }).map(({ name }) => name),
             want,
         )
     })
 
 const BROKER = { url: 'https://kbs.example', pins: [`sha256/${'A'.repeat(43)}=`], allowPaths: ['web/*/*'] }
 const CHIPS = { chips: ['ab'.repeat(32)] }
+const FIRMWARE = {
+    firmware: toBase64(makeFirmware()),
+    'cpu-count': 1,
+    cpus: [MILAN],
+    profiles: ['kvm-legacy'],
+}
 const SENT = { 'insecure-migration': true }
 const WITHOUT_ES = { policy: 3, 'insecure-unmeasured-cpu-state': true, ...SENT }
 const SECRETS = { secrets: [{ type: 'luks-passphrase', passphrase: 'correct horse' }] }
@@ -74,6 +81,24 @@ for (const { policy, want } of [
             t.is(said.length, want ? 1 : 0)
             if (want) t.regex(said.join(), want)
         })
+
+// Naming the chips keeps out the keys of others; the owner of these has them in hand.
+for (const { name, asked, want } of [
+    { name: 'any chip', asked: { 'launch-digests': ['ab'.repeat(32)] }, want: [GLITCH] },
+    { name: 'chips that are named', asked: { 'launch-digests': ['ab'.repeat(32)], ...CHIPS }, want: [GLITCH] },
+    {
+        name: 'a firmware without a kernel',
+        asked: { 'firmware-hashes': ['ab'.repeat(32)], policy: 0xb, 'insecure-unmeasured-cpu-state': true },
+        want: [GLITCH, NO_KERNEL],
+    },
+    { name: 'a firmware without a kernel, whole', asked: FIRMWARE, want: [GLITCH, NO_KERNEL] },
+    { name: 'a firmware with a kernel', asked: { ...FIRMWARE, 'kernel-hash': 'cd'.repeat(32) }, want: [GLITCH] },
+])
+    test(`what is said of a registration: ${name}`, (t) => {
+        const { weaknesses } = sevLaunch.register({ policy: 0xf, ...SECRETS, ...asked }, null)
+        for (const text of [GLITCH, NO_KERNEL])
+            t.is(weaknesses.filter((one) => one.startsWith(text)).length, want.includes(text) ? 1 : 0, text)
+    })
 
 test('weaknesses: each has a date and a source', (t) => {
     for (const { name, published, source } of WEAKNESSES) {

@@ -128,7 +128,9 @@ export const command = define({
             note(
                 `${view.uuid} is expected${hostToken === undefined ? '' : `; its host shows the token in ${hostToken}`}`,
             )
-        for (const weakness of view.weaknesses) hint(weakness)
+        // The broker hears of its digest alone.
+        const more = args.firmware !== undefined && args.kernel === undefined ? [(await sevOwner()).NO_KERNEL] : []
+        for (const weakness of [...view.weaknesses, ...more]) hint(weakness)
         return 0
     },
 })
