@@ -11,8 +11,10 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test, { type ExecutionContext } from 'ava'
 import * as z from 'zod/mini'
+import { aebHost } from '#cli/sev/aeb-host.ts'
 import { monitorOptions, startQemu } from '#cli/sev/host/qemu.ts'
 import { toBase64 } from '#core/bytes.ts'
+import { silent } from '#core/log.ts'
 import { encodeAebEvidence, parseAebEvidence } from '#plugins/sev/aeb-evidence.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
 import { newSession } from '#plugins/sev/session.ts'
@@ -46,7 +48,7 @@ function launched(): EmulatedLaunch {
 }
 
 /** The monitor of a guest that runs. Without a report it is one of a QEMU, or a processor, that has none. */
-async function monitor(t: ExecutionContext, handle: number, hasReport = true): Promise<string> {
+async function monitor(t: ExecutionContext, handle: number, hasReport = true, asked: string[] = []): Promise<string> {
     const launch = launched()
     const commands: Readonly<Record<string, (args: { mnonce?: string }) => object>> = {
         qmp_capabilities: () => ({}),
@@ -64,6 +66,7 @@ async function monitor(t: ExecutionContext, handle: number, hasReport = true): P
         say({ QMP: { version: {}, capabilities: [] } })
         createInterface({ input: connection }).on('line', (line) => {
             const { execute, arguments: args = {}, id } = JSON.parse(line)
+            asked.push(execute)
             const found = commands[execute]
             if (found) say({ return: found(args), id })
             else say({ id, error: { class: 'CommandNotFound', desc: `The command ${execute} has not been found` } })
@@ -106,6 +109,34 @@ const verify = (evidence: string, ...args: string[]) =>
     guestAttest(['sev', 'report', 'verify', evidence, ...ROOT, ...args])
 
 const serial = test.serial
+
+// Whether or not there was one: asking is what it costs.
+for (const { name, hasReport, answers } of [
+    { name: 'reports', hasReport: true, answers: true },
+    { name: 'no reports', hasReport: false, answers: false },
+])
+    serial(`a guest costs the secure processor one question a second, however often it asks: ${name}`, async (t) => {
+        const asked: string[] = []
+        const monitors = [await monitor(t, 4, hasReport, asked), await monitor(t, 7, hasReport, asked)]
+        let now = 0
+        const host = aebHost({ monitors, cek: null, form: 'json', timeoutMs: 5000, log: silent, now: () => now })
+        const ask = (handle: number) => host.evidence(handle).catch(({ code }: { code: string }) => code)
+        const questions = () => asked.filter((one) => one === 'query-sev-attestation-report').length
+        const first = await Promise.all([ask(7), ask(7), ask(7)])
+        t.is(typeof first[0] === 'string', !answers, String(first[0]))
+        t.deepEqual(first, [first[0], first[0], first[0]] as typeof first)
+        t.is(questions(), 1)
+        await ask(4)
+        t.is(questions(), 2, 'each guest has its own')
+        now = 999
+        t.deepEqual(await ask(7), first[0])
+        t.is(questions(), 2)
+        now = 1000
+        const later = await ask(7)
+        t.is(questions(), 3)
+        if (answers) t.notDeepEqual(later, first[0], 'another nonce')
+        t.false(await host.has(8))
+    })
 
 serial('a host answers a guest, and an owner judges what it got', async (t) => {
     const socket = join(temporaryFolder(t), 'aeb')

@@ -58,7 +58,8 @@ const command = define({
     details:
         'Speaks the protocol of 2022 (ttrpc, service aeb.AEB or aeb.AEBService). A guest is named by the handle that QMP ' +
         'query-sev says. What it gets is bound to nobody: this host chooses the guest and the nonce.\n' +
-        'The monitors are asked one at a time, and let go of after each answer: give each a socket of its own.\n' +
+        'The monitors are asked one at a time, and let go of after each answer: give each a socket of its own. For a second a ' +
+        'guest has one report, however often it is asked for.\n' +
         'One line of log for each request. SIGTERM and SIGINT end it.',
     async run(args) {
         const { AEB_WARNING } = await sevOwner()
@@ -74,6 +75,7 @@ const command = define({
             form: args.form === 'packed' ? 'packed' : 'json',
             timeoutMs: MONITOR_MS,
             log,
+            now: () => performance.now(),
         })
         const { answerAeb } = await sevOwner()
         const open = new Map<Duplex, Caller>()
