@@ -40,6 +40,12 @@ export type Args<O extends OptionTable> = ArgumentsCamelCase<InferredOptionTypes
 /** Keeps the types of the options for `run`. */
 export const command = <const O extends OptionTable>(definition: Command<O>): AnyCommand => definition
 
+const NONE: string[] = []
+
+/** An option that may be repeated, and one that has to be given at least once. */
+export const many = (describe: string) => ({ type: 'array', string: true, default: NONE, describe }) as const
+export const atLeastOne = (describe: string) => ({ type: 'array', string: true, demandOption: true, describe }) as const
+
 /** Printed by machines for machines. */
 export const JSON_OPTION = { json: { type: 'boolean', default: false, describe: 'print JSON' } } as const
 

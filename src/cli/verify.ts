@@ -12,13 +12,11 @@ import type { Policy, Verifier } from '#evidence/verifier.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { PLUGINS, pluginOf } from '#plugins.ts'
 import { collateralFor, ON_DEMAND_OPTIONS } from './collateral/on-demand.ts'
-import { type Args, command as define, JSON_OPTION } from './command.ts'
+import { type Args, command as define, JSON_OPTION, many } from './command.ts'
 import { BYTES_FORMS, readBytes, readMeasurement } from './options/bytes.ts'
 import { checkReadable, readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './options/trust.ts'
 import { columns, hint, print, printJson, type Styled, styled } from './term.ts'
 import { showWeaknesses } from './weaknesses.ts'
-
-const NO_STRINGS: string[] = []
 
 const OPTIONS = {
     ...TRUST_OPTIONS,
@@ -26,12 +24,7 @@ const OPTIONS = {
     ...TIME_OPTION,
     'report-data': { type: 'string', describe: `1 to 64 bytes that it must carry (${BYTES_FORMS})` },
     nonce: { type: 'string', describe: `the challenge that it must carry, 16 to 64 bytes (${BYTES_FORMS})` },
-    measurement: {
-        type: 'array',
-        string: true,
-        default: NO_STRINGS,
-        describe: 'a measurement that is accepted (hex); may be repeated',
-    },
+    measurement: many('a measurement that is accepted (hex); may be repeated'),
     policy: { type: 'string', describe: 'an appraisal policy (TOML), see `guest-attest policy init`' },
     'authentic-only': {
         type: 'boolean',

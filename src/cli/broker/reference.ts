@@ -6,7 +6,7 @@ import { toBase64, toHex } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { MAX_EVIDENCE_BYTES } from '#evidence/recognise.ts'
-import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
+import { type CommandRow, command as define, JSON_OPTION, many } from '../command.ts'
 import { readMeasurement } from '../options/bytes.ts'
 import { readEvidenceFile } from '../options/evidence-file.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
@@ -36,12 +36,7 @@ const add = define({
             type: 'string',
             describe: 'with --from-eventlog, instead of evidence: the launch measurement of its guests (hex)',
         },
-        'from-measure': {
-            type: 'array',
-            string: true,
-            default: [] as string[],
-            describe: 'make the set from what `measure --json` predicted, again for each; - is standard input',
-        },
+        'from-measure': many('make the set from what `measure --json` predicted, again for each; - is standard input'),
         name: { type: 'string', describe: 'with --from-…: the name of the set' },
         coverage: {
             type: 'string',

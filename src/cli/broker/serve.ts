@@ -16,11 +16,9 @@ import { libc } from '#drivers/linux/libc.ts'
 import { readCertificates } from '#evidence/collateral.ts'
 import packageJson from '#package.json' with { type: 'json' }
 import { LAUNCHED, PLUGINS } from '#plugins.ts'
-import { command as define } from '../command.ts'
+import { command as define, many } from '../command.ts'
 import { readConfig } from '../settings.ts'
 import { hint, note, PROGRAM } from '../term.ts'
-
-const NONE: string[] = []
 
 export const command = define({
     options: {
@@ -37,12 +35,7 @@ export const command = define({
             type: 'string',
             describe: 'folder (or file) of certificates and revocation lists [DATA/collateral]',
         },
-        'trust-root': {
-            type: 'array',
-            string: true,
-            default: NONE,
-            describe: "trust this root (PEM) instead of the vendors': an emulator's, a laboratory's",
-        },
+        'trust-root': many("trust this root (PEM) instead of the vendors': an emulator's, a laboratory's"),
         'insecure-http': { type: 'boolean', default: false, describe: 'plain HTTP, on a loopback address only' },
         verbose: { type: 'boolean', default: false, describe: 'log more' },
     },

@@ -13,36 +13,20 @@ import type { GivenCollateral } from '#evidence/collateral-service.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
 import type { NamedBytes } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
+import { many } from '../command.ts'
 import { readEvidenceFile } from '../options/evidence-file.ts'
 
-const NONE: string[] = []
-
 export const EVIDENCE_OPTION = {
-    evidence: {
-        type: 'array',
-        string: true,
-        default: NONE,
-        describe: 'evidence of a guest, which names its platform; may be repeated',
-    },
+    evidence: many('evidence of a guest, which names its platform; may be repeated'),
 } as const
 
 export const ROOT_OPTION = {
-    'trust-root': {
-        type: 'array',
-        string: true,
-        default: NONE,
-        describe: "trust this root (PEM) instead of the vendor's: an emulator's, a laboratory's",
-    },
+    'trust-root': many("trust this root (PEM) instead of the vendor's: an emulator's, a laboratory's"),
 } as const
 
 /** `--fmspc` and its like. */
 export const platformOptions = (all: readonly Served[]): Record<string, Options> =>
-    Object.fromEntries(
-        all.map(({ service: { platform } }) => [
-            platform.option,
-            { type: 'array', string: true, default: [], describe: platform.describe },
-        ]),
-    )
+    Object.fromEntries(all.map(({ service: { platform } }) => [platform.option, many(platform.describe)]))
 
 /** The platforms that were named, each once, and those of the evidence. @throws AttestError ERR_USAGE */
 export async function readPlatforms(

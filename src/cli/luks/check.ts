@@ -5,23 +5,17 @@ import { coreError } from '#core/errors.ts'
 import { checkHeader, type LuksJudgement } from '#luks/check.ts'
 import { copyHeader, withDevice } from '#luks/device.ts'
 import { isUuid } from '#luks/header.ts'
-import { command as define, JSON_OPTION } from '../command.ts'
+import { command as define, JSON_OPTION, many } from '../command.ts'
 import { columns, hint, print, printJson, styled } from '../term.ts'
-
-const NO_PINS: string[] = []
 
 export const command = define({
     positionals: { device: 'the encrypted block device or image' },
     options: {
         header: { type: 'string', describe: 'judge this detached header instead of the one on the device' },
         uuid: { type: 'string', describe: 'the UUID that the volume must have' },
-        'insecure-pin': {
-            type: 'array',
-            string: true,
-            default: NO_PINS,
-            describe:
-                'accept a clevis binding to this pin, whose key the host can have (tang, tpm2, null); may be repeated',
-        },
+        'insecure-pin': many(
+            'accept a clevis binding to this pin, whose key the host can have (tang, tpm2, null); may be repeated',
+        ),
         ...JSON_OPTION,
     },
     examples: [

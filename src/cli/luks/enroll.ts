@@ -7,7 +7,7 @@ import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { readSound } from '#luks/rewrite.ts'
 import { FRONT_ENDS, ON_FAILURE, PROFILES } from '#unlock/volumes.ts'
-import { command as define } from '../command.ts'
+import { command as define, many } from '../command.ts'
 import { readGuid } from '../secrets/secrets.ts'
 import { RESOURCE_OPTIONS } from './bind.ts'
 import { nameOf } from './crypttab.ts'
@@ -18,8 +18,6 @@ import { findBuilder } from './machine.ts'
 import { REPLACE_OPTION } from './others.ts'
 import { KEY_FILE_OPTION } from './passphrase.ts'
 import { HEADER_OPTIONS, rewriteOf, TARGET_OPTIONS, targetOf, volumeOf } from './target.ts'
-
-const NONE: string[] = []
 
 export const command = define({
     positionals: { device: 'the encrypted block device' },
@@ -55,12 +53,7 @@ export const command = define({
         root: { type: 'boolean', describe: 'the root file system is on it; found out unless told' },
         create: { type: 'boolean', default: false, describe: 'make the key, where there is none (needs --credential)' },
         credential: { type: 'string', describe: 'a file of `broker credential add … --may create`' },
-        pin: {
-            type: 'array',
-            string: true,
-            default: NONE,
-            describe: 'trust the broker by its key, as `trust add` does',
-        },
+        pin: many('trust the broker by its key, as `trust add` does'),
         ca: { type: 'string', describe: 'trust the broker by a CA, as `trust add` does' },
         ...RESOURCE_OPTIONS,
         ...REPLACE_OPTION,

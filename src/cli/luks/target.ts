@@ -15,6 +15,7 @@ import type { Denials } from '#unlock/denials.ts'
 import { type ReleaseDeps, release } from '#unlock/release.ts'
 import { type BootVolume, opensBySecret, readVolumes } from '#unlock/volumes.ts'
 import { guestAnchors } from '../anchors.ts'
+import { many } from '../command.ts'
 import { readConfig } from '../settings.ts'
 import { PROGRAM } from '../term.ts'
 import { releaseDeps } from '../unlock-deps.ts'
@@ -25,25 +26,13 @@ export interface Target {
     readonly path: ResourcePath
 }
 
-const NONE: string[] = []
-
 export const TARGET_OPTIONS = {
-    url: {
-        type: 'array',
-        string: true,
-        default: NONE,
-        describe: 'a broker, by default the one that is trusted; may be repeated, then the first that answers counts',
-    },
+    url: many('a broker, by default the one that is trusted; may be repeated, then the first that answers counts'),
     path: { type: 'string', describe: 'the resource: REPOSITORY/TYPE/TAG' },
 } as const
 
 export const HEADER_OPTIONS = {
-    'insecure-pin': {
-        type: 'array',
-        string: true,
-        default: NONE,
-        describe: 'leave a clevis binding to this pin alone, whose key the host can have; may be repeated',
-    },
+    'insecure-pin': many('leave a clevis binding to this pin alone, whose key the host can have; may be repeated'),
     'backup-dir': {
         type: 'string',
         default: '/var/backups/guest-attest',

@@ -6,26 +6,15 @@ import { checkRoots, readCertificates, readCollateral } from '#evidence/collater
 import { evidenceError } from '#evidence/errors.ts'
 import type { Trust, Verifier } from '#evidence/verifier.ts'
 import { PLUGINS } from '#plugins.ts'
+import { many } from '../command.ts'
 import { parseTime } from './time.ts'
-
-const NONE: string[] = []
 
 export const TRUST_OPTIONS = {
     tee: { type: 'string', choices: PLUGINS.map(({ id }) => id), describe: 'the technology that it must be' },
-    certs: { type: 'array', string: true, default: NONE, describe: 'certificates that lead to the root: PEM or DER' },
+    certs: many('certificates that lead to the root: PEM or DER'),
     collateral: { type: 'string', describe: 'a folder (or a file) with certificates and revocation lists' },
-    'trust-root': {
-        type: 'array',
-        string: true,
-        default: NONE,
-        describe: "trust this root (PEM) instead of the vendor's: an emulator's, a laboratory's",
-    },
-    'accept-status': {
-        type: 'array',
-        string: true,
-        default: NONE,
-        describe: 'a TCB status that is accepted beside UpToDate (TDX); several with commas',
-    },
+    'trust-root': many("trust this root (PEM) instead of the vendor's: an emulator's, a laboratory's"),
+    'accept-status': many('a TCB status that is accepted beside UpToDate (TDX); several with commas'),
     'insecure-skip-tcb': {
         type: 'boolean',
         default: false,

@@ -3,13 +3,11 @@
 
 import { coreError } from '#core/errors.ts'
 import { serviceLogger } from '#core/log-pino.ts'
-import { command as define } from '../command.ts'
+import { command as define, many } from '../command.ts'
 import { note, PROGRAM } from '../term.ts'
 import { toldToStop } from '../told-to-stop.ts'
 import { type Far, type Near, parseCids, parseListen, parseTarget } from './addresses.ts'
 import { startRelay } from './relay.ts'
-
-const NONE: string[] = []
 
 /** What is being answered when it is told to stop has so long to end. */
 const GRACE_MS = 10_000
@@ -29,12 +27,7 @@ export const command = define({
             type: 'string',
             describe: 'instead of --listen: the relay that awaits this one; HOST:PORT or unix:PATH',
         },
-        'allow-cid': {
-            type: 'array',
-            string: true,
-            default: NONE,
-            describe: 'a guest that may call, by its CID; all of them unless told; may be repeated',
-        },
+        'allow-cid': many('a guest that may call, by its CID; all of them unless told; may be repeated'),
         'max-connections': { type: 'number', default: 256, describe: 'connections at one time' },
         'max-per-guest': { type: 'number', default: 16, describe: 'of these, of one CID' },
         'connect-timeout': { type: 'number', default: 10, describe: 'seconds to reach the broker' },

@@ -7,13 +7,13 @@ import type { Logger } from '#core/log.ts'
 import { serviceLogger } from '#core/log-pino.ts'
 import { CODES, refused, serveTtrpc, type TtrpcAnswer, type TtrpcRequest } from '#core/ttrpc.ts'
 import { sevOwner } from '#plugins.ts'
-import { type CommandRow, command as define } from '../command.ts'
+import { atLeastOne, type CommandRow, command as define, many } from '../command.ts'
 import { parseCids, parseListen } from '../relay/addresses.ts'
 import { type Caller, listen } from '../relay/listen.ts'
 import { note, PROGRAM } from '../term.ts'
 import { toldToStop } from '../told-to-stop.ts'
 import { aebHost } from './aeb-host.ts'
-import { NO_STRINGS, readBlob } from './inputs.ts'
+import { readBlob } from './inputs.ts'
 
 /** Connections at one time: of all guests, and of one. */
 const MAX_OPEN = 64
@@ -30,19 +30,9 @@ const MAX_REQUEST = 4096
 
 const command = define({
     options: {
-        qmp: {
-            type: 'array',
-            string: true,
-            demandOption: true,
-            describe: 'the monitor of a guest (QEMU: -qmp unix:SOCKET,server,nowait); may be repeated',
-        },
+        qmp: atLeastOne('the monitor of a guest (QEMU: -qmp unix:SOCKET,server,nowait); may be repeated'),
         listen: { type: 'string', default: 'vsock:5577', describe: 'where guests call: vsock:PORT or unix:PATH' },
-        'allow-cid': {
-            type: 'array',
-            string: true,
-            default: NO_STRINGS,
-            describe: 'a guest that may call, by its CID; all of them unless told; may be repeated',
-        },
+        'allow-cid': many('a guest that may call, by its CID; all of them unless told; may be repeated'),
         cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature, sent instead of the host’s' },
         form: {
             type: 'string',

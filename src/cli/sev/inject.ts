@@ -7,11 +7,20 @@ import { createFile, readInput } from '#core/files.ts'
 import { readFirmware, secretArea } from '#core/launch/ovmf.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
-import { type Args, command as define } from '../command.ts'
+import { type Args, atLeastOne, command as define } from '../command.ts'
 import { requireNewFile } from '../options/new-file.ts'
 import { note } from '../term.ts'
 import { MAX_FIRMWARE } from './expected.ts'
-import { CLAIM_OPTIONS, KEY_OPTIONS, NO_STRINGS, readBase64, readSized, withKeys, withSecrets } from './inputs.ts'
+import {
+    CLAIM_OPTIONS,
+    DIGEST_OPTION,
+    KEY_OPTIONS,
+    readBase64,
+    readSized,
+    SECRET,
+    withKeys,
+    withSecrets,
+} from './inputs.ts'
 
 const OPTIONS = {
     measurement: { ...CLAIM_OPTIONS.measurement, demandOption: true },
@@ -19,19 +28,9 @@ const OPTIONS = {
     'api-minor': { ...CLAIM_OPTIONS['api-minor'], demandOption: true },
     'build-id': { ...CLAIM_OPTIONS['build-id'], demandOption: true },
     policy: { ...CLAIM_OPTIONS.policy, demandOption: true },
-    'launch-digest': {
-        type: 'array',
-        string: true,
-        default: NO_STRINGS,
-        describe: 'a launch digest that is accepted (hex), as `measure sev` prints it; may be repeated',
-    },
+    'launch-digest': DIGEST_OPTION,
     ...KEY_OPTIONS,
-    secret: {
-        type: 'array',
-        string: true,
-        demandOption: true,
-        describe: 'GUID:FILE, or luks-key:FILE: a secret and what the guest finds it by; may be repeated',
-    },
+    secret: atLeastOne(SECRET),
     firmware: { type: 'string', describe: 'the firmware of the guest, which says how much room there is' },
     'area-size': { type: 'number', describe: 'or that number of bytes; 3072 unless told' },
     header: { type: 'string', demandOption: true, describe: 'where the packet’s head goes (base64), a new file' },

@@ -6,9 +6,8 @@ import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { GUID_SIZE, isGuid } from '#core/guid.ts'
 import { sevOwner } from '#plugins.ts'
+import { many } from '../command.ts'
 import { BYTES_FORMS, readBytes } from '../options/bytes.ts'
-
-export const NO_STRINGS: string[] = []
 
 /** The largest file of certificates, sessions, packets. */
 const MAX_BLOB = 256 * 1024
@@ -37,6 +36,11 @@ export function readSized(text: string, option: string, length: number): Buffer 
     if (bytes.length === length) return bytes
     throw coreError('ERR_USAGE', `${option}: expected ${length} bytes (hex, ${BYTES_FORMS}), got ${bytes.length}`)
 }
+
+export const DIGEST_OPTION = many('a launch digest that is accepted (hex), as `measure sev` prints it; may be repeated')
+
+/** What a secret of `withSecrets` is. */
+export const SECRET = 'GUID:FILE, or luks-key:FILE: a secret and what the guest finds it by; may be repeated'
 
 export const KEY_OPTIONS = {
     tk: { type: 'string', describe: 'a file with TEK and TIK, 32 bytes' },

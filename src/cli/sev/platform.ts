@@ -4,32 +4,24 @@
 import { coreError } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
 import { sevOwner } from '#plugins.ts'
+import { many } from '../command.ts'
 import { requireNewFile } from '../options/new-file.ts'
 import { note } from '../term.ts'
 import { askCek } from './cek.ts'
-import { NO_STRINGS, readBlob, readSized } from './inputs.ts'
+import { readBlob, readSized } from './inputs.ts'
 
 const CHIP_ID_SIZE = 64
 
 export const PLATFORM_OPTIONS = {
-    'cert-chain': {
-        type: 'array',
-        string: true,
-        default: NO_STRINGS,
-        describe:
-            'certificates in any order: the host’s cert-chain (PEK, OCA, CEK), an export of sevctl, AMD’s ask_ark; raw or base64; may be repeated',
-    },
+    'cert-chain': many(
+        'certificates in any order: the host’s cert-chain (PEK, OCA, CEK), an export of sevctl, AMD’s ask_ark; raw or base64; may be repeated',
+    ),
     cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature: hosts export it without' },
     'chip-id': { type: 'string', describe: 'or the chip’s id (hex, b64:… or @FILE): AMD’s service is asked for it' },
     'save-cek': { type: 'string', describe: 'keep what that service answers in this new file, for --cek' },
     'cek-service': { type: 'string', describe: 'another service that answers like AMD’s' },
     owner: { type: 'string', describe: 'the certificate (OCA) of whoever must own the platform' },
-    'trust-root': {
-        type: 'array',
-        string: true,
-        default: NO_STRINGS,
-        describe: 'trust this ARK instead of AMD’s: an emulator’s, a laboratory’s',
-    },
+    'trust-root': many('trust this ARK instead of AMD’s: an emulator’s, a laboratory’s'),
 } as const
 
 interface NamedBytes {

@@ -7,19 +7,14 @@ import type { Weakness } from '#evidence/verdict.ts'
 import { sevOwner } from '#plugins.ts'
 import { type CommandRow, command as define, JSON_OPTION } from '../command.ts'
 import { note, printJson } from '../term.ts'
-import { NO_STRINGS, readBlob, readSized } from './inputs.ts'
+import { DIGEST_OPTION, readBlob, readSized } from './inputs.ts'
 import { type RecordedLaunch, readLaunchRecord } from './launch-record.ts'
 import { PLATFORM_OPTIONS, readPlatform } from './platform.ts'
 import { type Ending, exitOf, lastLine, showChecks, verdictOf } from './show.ts'
 
 const OPTIONS = {
     ...PLATFORM_OPTIONS,
-    'launch-digest': {
-        type: 'array',
-        string: true,
-        default: NO_STRINGS,
-        describe: 'a launch digest that is accepted (hex), as `measure sev` prints it; may be repeated',
-    },
+    'launch-digest': DIGEST_OPTION,
     policy: { type: 'number', describe: 'the policy that it must have been launched with' },
     nonce: {
         type: 'string',

@@ -8,10 +8,10 @@ import { writeFileAtomic } from '#core/files.ts'
 import { secretArea } from '#core/launch/ovmf.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
-import { type Args, command as define, JSON_OPTION } from '../command.ts'
+import { type Args, command as define, JSON_OPTION, many } from '../command.ts'
 import { complain, note, print, printJson } from '../term.ts'
 import { checkExpected, EXPECTED_OPTIONS, namesProcessors, readExpected } from './expected.ts'
-import { CLAIM_OPTIONS, KEY_OPTIONS, NO_STRINGS, readBase64, withKeys, withSecrets } from './inputs.ts'
+import { CLAIM_OPTIONS, KEY_OPTIONS, readBase64, withKeys, withSecrets } from './inputs.ts'
 
 const OPTIONS = {
     ...CLAIM_OPTIONS,
@@ -19,11 +19,8 @@ const OPTIONS = {
     ...EXPECTED_OPTIONS,
     ...KEY_OPTIONS,
     'inject-secret': {
-        type: 'array',
-        string: true,
+        ...many('GUID:FILE, or luks-key:FILE: a secret for this launch; may be repeated'),
         alias: 's',
-        default: NO_STRINGS,
-        describe: 'GUID:FILE, or luks-key:FILE: a secret for this launch; may be repeated',
     },
     'secret-header': { type: 'string', describe: 'where the head of its packet goes (base64)' },
     'secret-payload': { type: 'string', describe: 'where the packet goes (base64)' },

@@ -19,33 +19,22 @@ import {
     TRUST_FOLDER,
 } from '#unlock/anchors.ts'
 import { requireFilesCount } from '../anchors.ts'
-import { command as define } from '../command.ts'
+import { command as define, many } from '../command.ts'
 import { readConfig } from '../settings.ts'
 import { hint, note } from '../term.ts'
 import { initrdHint } from './initrd.ts'
 
-const NONE: string[] = []
-
 export const command = define({
     positionals: { url: 'the broker, https://HOST[:PORT]; from a guest without network, vsock://CID:PORT' },
     options: {
-        pin: {
-            type: 'array',
-            string: true,
-            default: NONE,
-            describe: 'SHA-256 of its public key, as `broker serve` prints it: sha256/…; may be repeated',
-        },
+        pin: many('SHA-256 of its public key, as `broker serve` prints it: sha256/…; may be repeated'),
         ca: {
             type: 'string',
             describe: 'a CA (PEM) that vouches for it; then names and dates of its certificate count',
         },
-        'allow-path': {
-            type: 'array',
-            string: true,
-            default: NONE,
-            describe:
-                'a path that may open a disk, REPOSITORY/TYPE/TAG; * stands for any text within a name; may be repeated',
-        },
+        'allow-path': many(
+            'a path that may open a disk, REPOSITORY/TYPE/TAG; * stands for any text within a name; may be repeated',
+        ),
         replace: { type: 'boolean', default: false, describe: 'replace what is known of this broker' },
         'insecure-http': { type: 'boolean', default: false, describe: 'allow plain http, to a loopback address only' },
     },

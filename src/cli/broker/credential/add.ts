@@ -16,7 +16,7 @@ import {
     formatCredential,
     makeCredential,
 } from '#kbs/credential.ts'
-import { command as define, JSON_OPTION } from '../../command.ts'
+import { atLeastOne, command as define, JSON_OPTION } from '../../command.ts'
 import { requireNewFile } from '../../options/new-file.ts'
 import { note, printJson } from '../../term.ts'
 import { admin, DATA_OPTION } from '../admin.ts'
@@ -25,12 +25,7 @@ export const command = define({
     positionals: { name: 'what the audit log calls it' },
     options: {
         ...DATA_OPTION,
-        'allow-path': {
-            type: 'array',
-            string: true,
-            demandOption: true,
-            describe: 'for these paths alone: REPOSITORY/TYPE/TAG, * within a name; may be repeated',
-        },
+        'allow-path': atLeastOne('for these paths alone: REPOSITORY/TYPE/TAG, * within a name; may be repeated'),
         may: {
             type: 'string',
             default: 'create',

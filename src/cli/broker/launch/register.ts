@@ -11,15 +11,13 @@ import { createFile } from '#core/files.ts'
 import { secretArea } from '#core/launch/ovmf.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
-import { type Args, command as define, JSON_OPTION } from '../../command.ts'
+import { type Args, command as define, JSON_OPTION, many } from '../../command.ts'
 import { requireNewFile } from '../../options/new-file.ts'
 import { checkExpected, EXPECTED_OPTIONS, namesProcessors, readExpected } from '../../sev/expected.ts'
-import { NO_STRINGS, readBlob, readSized, withSecrets } from '../../sev/inputs.ts'
+import { readBlob, readSized, SECRET, withSecrets } from '../../sev/inputs.ts'
 import { hint, note, printJson } from '../../term.ts'
 import { admin, DATA_OPTION } from '../admin.ts'
 import { vmPath } from './path.ts'
-
-const files = (describe: string) => ({ type: 'array', string: true, default: NO_STRINGS, describe }) as const
 
 const OPTIONS = {
     ...DATA_OPTION,
@@ -28,14 +26,9 @@ const OPTIONS = {
         default: 15,
         describe: 'the policy of the launch: 15 (0xf) for SEV-ES, 11 (0xb) for SEV',
     },
-    secret: {
-        type: 'array',
-        string: true,
-        default: NO_STRINGS,
-        describe: 'GUID:FILE, or luks-key:FILE: a secret and what the guest finds it by; may be repeated',
-    },
+    secret: many(SECRET),
     ...EXPECTED_OPTIONS,
-    'launch-digest': files('or a launch digest that is accepted (hex), as `measure` prints it; may be repeated'),
+    'launch-digest': many('or a launch digest that is accepted (hex), as `measure` prints it; may be repeated'),
     'area-size': {
         type: 'number',
         describe: 'with --launch-digest: the room that its firmware has for secrets [3072]',
@@ -43,10 +36,10 @@ const OPTIONS = {
     'min-api-major': { type: 'number', describe: 'the least API of the platform’s firmware, major …' },
     'min-api-minor': { type: 'number', describe: '… and minor' },
     'min-build-id': { type: 'number', describe: 'its least build; with both of the API' },
-    chip: files('the chip that it must be, as `sev chain verify` names it; may be repeated'),
-    cek: files('a chip’s certificate with AMD’s signature, for hosts that have none; may be repeated'),
+    chip: many('the chip that it must be, as `sev chain verify` names it; may be repeated'),
+    cek: many('a chip’s certificate with AMD’s signature, for hosts that have none; may be repeated'),
     owner: { type: 'string', describe: 'the certificate (OCA) of whoever must own the platform' },
-    'trust-root': files('trust this ARK instead of AMD’s: an emulator’s, a laboratory’s'),
+    'trust-root': many('trust this ARK instead of AMD’s: an emulator’s, a laboratory’s'),
     'max-launches': { type: 'number', default: 1, describe: 'how many launches may be validated' },
     'confirm-after': { type: 'number', describe: 'so many of them without `broker launch confirm`; all unless told' },
     'max-open': { type: 'number', default: 4, describe: 'how many may be under way at once' },
@@ -56,7 +49,7 @@ const OPTIONS = {
         describe:
             'give each launch a key, with which the guest proves itself to this broker, at this address, and to no other',
     },
-    'allow-path': files('with --broker-url: what the guest asks it for, REPOSITORY/TYPE/TAG; * within a name'),
+    'allow-path': many('with --broker-url: what the guest asks it for, REPOSITORY/TYPE/TAG; * within a name'),
     'client-seconds': { type: 'number', describe: 'how long the key of a launch lasts [30 days]' },
     'host-token': {
         type: 'string',

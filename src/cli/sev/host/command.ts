@@ -4,11 +4,11 @@
 import { toBase64 } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { sevOwner } from '#plugins.ts'
-import { command as define } from '../../command.ts'
+import { command as define, many } from '../../command.ts'
 import { requireNewFile } from '../../options/new-file.ts'
 import { note } from '../../term.ts'
 import { askCek } from '../cek.ts'
-import { NO_STRINGS, readBlob, readSized } from '../inputs.ts'
+import { readBlob, readSized } from '../inputs.ts'
 import { askCapabilities, type Capabilities, OBJECT_ID, proveAndRun, startPaused, withFolder } from './launch.ts'
 import type { Qemu } from './qemu.ts'
 import { openService } from './service.ts'
@@ -24,12 +24,7 @@ export const command = define({
             describe: 'the owner’s broker: https://HOST[:PORT], vsock://CID:PORT, unix:///PATH (`guest-attest relay`)',
         },
         vm: { type: 'string', demandOption: true, describe: 'the UUID that the owner registered' },
-        pin: {
-            type: 'array',
-            string: true,
-            default: NO_STRINGS,
-            describe: 'SHA-256 of the service’s public key: sha256/…; may be repeated',
-        },
+        pin: many('SHA-256 of the service’s public key: sha256/…; may be repeated'),
         ca: { type: 'string', describe: 'or the CA (PEM) that vouches for it' },
         token: { type: 'string', describe: 'the file with the token that the owner demands' },
         cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature' },
