@@ -115,10 +115,10 @@ export async function launched(scene: Scene): Promise<void> {
     await replays(scene, guest)
     await forgeries(scene, guest, { image: 'data.img', path: 'web/luks/data', other: 'db/luks/data' })
     note('a guest of the same broker that runs something else, with the key of its own launch')
-    await run({ place: 'owner', command: register(DB, 'greedy'), quiet: true })
+    await run({ place: 'owner', command: register(DB, 'greedy', ' --host-token db.token'), quiet: true })
     await run({
         place: 'host',
-        command: launchHost({ name: 'db', initrd: 'greedy' }, DB, ''),
+        command: launchHost({ name: 'db', initrd: 'greedy' }, DB, ' --token db.token'),
         says: /I would send/,
         quiet: true,
     })
