@@ -71,6 +71,9 @@ export function complain(error: unknown): 1 | 2 | 3 {
     return error.exit
 }
 
+/** How the result of a check is shown. */
+export const MARKS = { pass: 'ok', fail: 'FAIL', skipped: '-' } as const
+
 /** Lines of aligned columns; the last column is not padded. */
 export function columns(rows: readonly (readonly string[])[], indent = ''): string[] {
     const widths: number[] = []

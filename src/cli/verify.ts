@@ -15,7 +15,7 @@ import { collateralFor, ON_DEMAND_OPTIONS } from './collateral/on-demand.ts'
 import { type Args, command as define, JSON_OPTION, many } from './command.ts'
 import { BYTES_FORMS, readBytes, readMeasurement } from './options/bytes.ts'
 import { checkReadable, readTime, TIME_OPTION, TRUST_OPTIONS, verifiersFor } from './options/trust.ts'
-import { columns, hint, print, printJson, type Styled, styled } from './term.ts'
+import { columns, hint, MARKS, print, printJson, type Styled, styled } from './term.ts'
 import { showWeaknesses } from './weaknesses.ts'
 
 const OPTIONS = {
@@ -176,8 +176,6 @@ function exitOf({ verdict }: Judgement, authenticOnly: boolean): 0 | 1 | 3 {
     if (verdict === 'authentic') return authenticOnly ? 0 : 3
     return verdict === 'rejected' ? 1 : 3
 }
-
-const MARKS = { pass: 'ok', fail: 'FAIL', skipped: '-' } as const
 
 function show(judgement: Judgement, form: string | null, authenticOnly: boolean): void {
     if (form) print(form)

@@ -6,7 +6,7 @@ import { checkHeader, type LuksJudgement } from '#luks/check.ts'
 import { copyHeader, withDevice } from '#luks/device.ts'
 import { isUuid } from '#luks/header.ts'
 import { command as define, JSON_OPTION, many } from '../command.ts'
-import { columns, hint, print, printJson, styled } from '../term.ts'
+import { columns, hint, MARKS, print, printJson, styled } from '../term.ts'
 
 export const command = define({
     positionals: { device: 'the encrypted block device or image' },
@@ -42,8 +42,6 @@ export const command = define({
         return judgement.verdict === 'pass' ? 0 : 1
     },
 })
-
-const MARKS = { pass: 'ok', fail: 'FAIL', skipped: '-' } as const
 
 function show(path: string, { checks, volume, remains }: LuksJudgement): void {
     for (const line of columns(

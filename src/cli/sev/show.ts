@@ -4,10 +4,8 @@
 import type { Check } from '#core/checks.ts'
 import { AttestError } from '#core/errors.ts'
 import type { Weakness } from '#evidence/verdict.ts'
-import { columns, hint, print, type Styled, styled } from '../term.ts'
+import { columns, hint, MARKS, print, type Styled, styled } from '../term.ts'
 import { showWeaknesses } from '../weaknesses.ts'
-
-const MARKS = { pass: 'ok', fail: 'FAIL', skipped: '-' } as const
 
 export interface Ending {
     readonly verdict: 'accepted' | 'authentic' | 'rejected' | 'undecided'
