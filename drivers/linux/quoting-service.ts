@@ -9,6 +9,7 @@ import { readInput } from '#core/files.ts'
 import { deadline } from '#core/wait.ts'
 import { driverError } from '../errors.ts'
 import { encodeQuoteRequest, LENGTH_SIZE, readLength, readQuoteResponse } from './quoting-messages.ts'
+import { vsockHint } from './vsock-hint.ts'
 
 /** The host's quoting service (Intel's QGS), reached over vsock. */
 export interface QuotingService {
@@ -97,20 +98,14 @@ async function connected(
         signal.throwIfAborted()
         throw driverError('ERR_QUOTE_UNAVAILABLE', `the quoting service on port ${port}: ${messageOf(cause)}`, {
             cause,
-            hint: HINTS[errnoOf(cause) ?? ''],
+            hint: vsockHint(errnoOf(cause), HINTS),
         })
     }
 }
 
-const NO_DEVICE = 'this guest has no vsock device; most clouds give none: configfs-tsm (Linux 6.7) needs none'
-const NOBODY = 'nobody listens there: the host runs no quoting service, or on another port'
-
-const HINTS: Readonly<Record<string, string>> = {
-    ENODEV: NO_DEVICE,
-    EAFNOSUPPORT: NO_DEVICE,
-    ECONNRESET: NOBODY,
-    ECONNREFUSED: NOBODY,
-    ENOENT: NOBODY,
+const HINTS = {
+    noDevice: 'this guest has no vsock device; most clouds give none: configfs-tsm (Linux 6.7) needs none',
+    nobody: 'nobody listens there: the host runs no quoting service, or on another port',
 }
 
 /** One request, one answer. The stream is destroyed whichever way it ends. */

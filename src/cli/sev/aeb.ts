@@ -7,6 +7,7 @@ import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import { type Origin, parseOrigin } from '#core/origin.ts'
 import { ttrpcClient } from '#core/ttrpc.ts'
 import { deadline } from '#core/wait.ts'
+import { vsockHint } from '#drivers/linux/vsock-hint.ts'
 import { sevOwner } from '#plugins.ts'
 import { note } from '../term.ts'
 
@@ -88,7 +89,8 @@ async function reaching<T>(origin: Origin, use: (stream: Duplex) => Promise<T>):
         const code = errnoOf(cause)
         if (code === undefined || code.startsWith('ERR_')) throw cause
         const { sevError } = await sevOwner()
-        throw sevError('ERR_SEV_AEB_UNREACHABLE', `${origin.origin}: ${messageOf(cause)}`, { cause, hint: HINTS[code] })
+        const hint = vsockHint(code, HINTS)
+        throw sevError('ERR_SEV_AEB_UNREACHABLE', `${origin.origin}: ${messageOf(cause)}`, { cause, hint })
     }
 }
 
@@ -98,13 +100,7 @@ async function connect({ protocol, hostname, port, pathname }: Origin, signal: A
     return connectVsock({ cid: Number(hostname), port: Number(port) }, signal)
 }
 
-const NO_DEVICE = 'this guest has no vsock device (QEMU: -device vhost-vsock-pci,guest-cid=3)'
-const NOBODY = 'nobody listens there: run `guest-attest sev aeb serve` on the host'
-
-const HINTS: Readonly<Record<string, string>> = {
-    ENODEV: NO_DEVICE,
-    EAFNOSUPPORT: NO_DEVICE,
-    ECONNRESET: NOBODY,
-    ECONNREFUSED: NOBODY,
-    ENOENT: NOBODY,
+const HINTS = {
+    noDevice: 'this guest has no vsock device (QEMU: -device vhost-vsock-pci,guest-cid=3)',
+    nobody: 'nobody listens there: run `guest-attest sev aeb serve` on the host',
 }
