@@ -8,6 +8,7 @@ import { type Firmware, readFirmware, resetAddress, secretArea } from '#core/lau
 import { signature } from '#core/launch/vcpu.ts'
 import { repeated, stateOf, vmsaPages, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
 import type { InjectedBroker } from '#drivers/driver.ts'
 import type { RegisteredGuest } from '#evidence/launch.ts'
 import { type ChainFiles, type ChainTrust, digestOf, readChain } from './chain.ts'
@@ -18,7 +19,7 @@ import { launchDigest } from './launch-digest.ts'
 import { type FirmwareVersion, LEAST_API, requireFirmware } from './launch-measure.ts'
 import type { Terms } from './launched.ts'
 import { migrationRisk, readPolicy, requirePolicy } from './policy.ts'
-import { DISK_GUID, encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
+import { encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
 import { weaknessesOf as attacksOn } from './weaknesses.ts'
 
 /** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */

@@ -13,6 +13,6 @@ export { DIGEST_SIZE, LAUNCH_MEASURE, LEAST_API, measuredDigest, requireFirmware
 export { NO_KERNEL } from './launch-terms.ts'
 export { migrationRisk, POLICY, readPolicy, requirePolicy } from './policy.ts'
 export { parseReport, REPORT_SIZE, verifyReport } from './report.ts'
-export { MAX_PACKET, SECRET_ALIASES, USUAL_AREA } from './secret-table.ts'
+export { MAX_PACKET, USUAL_AREA } from './secret-table.ts'
 export { TEE } from './tee.ts'
 export { weaknessesOf } from './weaknesses.ts'

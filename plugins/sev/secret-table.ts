@@ -8,12 +8,6 @@ import { sevError } from './errors.ts'
 
 const TABLE_GUID = '1e74f542-71dd-4d66-963e-ef4287ff173b'
 
-/** The passphrase of a disk, as GRUB, libvirt and this program know it. */
-export const DISK_GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
-
-/** Names for GUIDs on a command line; libvirt's. */
-export const SECRET_ALIASES: Readonly<Record<string, string>> = { 'luks-key': DISK_GUID }
-
 /** GUID and length. */
 export const HEAD_SIZE = GUID_SIZE + 4
 

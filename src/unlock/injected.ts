@@ -4,10 +4,8 @@
 import * as z from 'zod/mini'
 import type { Secret } from '#core/bytes.ts'
 import { isGuid } from '#core/guid.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
 import { unlockError } from './errors.ts'
-
-/** The passphrase of a disk, as GRUB and libvirt know it. */
-export const DISK_SECRET = '736869e5-84f0-4973-92ec-06879ce3da0b'
 
 /** What the guest proves itself with to the broker that launched it. */
 export const LAUNCH_KEY = '2e2f6c54-6678-417a-a857-1c3d727d9c0f'
@@ -30,7 +28,7 @@ export const SECRET_GUID = z.string().check(
  * @throws AttestError ERR_UNLOCK_KEY
  */
 export function passphraseOf(guid: string, injected: Secret, say: (text: string) => void): Secret {
-    const ends = guid === DISK_SECRET && injected.at(-1) === 0
+    const ends = guid === DISK_GUID && injected.at(-1) === 0
     if (ends) say('the zero byte behind the injected passphrase is left out')
     const passphrase = ends ? (injected.subarray(0, -1) as Secret) : injected
     if (passphrase.length > 0) return passphrase

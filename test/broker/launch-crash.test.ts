@@ -9,7 +9,7 @@ import { readHeadFile } from '#broker/audit/head.ts'
 import { allRecords } from '#broker/audit/ledger.ts'
 import { signerOf, verifyLog } from '#broker/audit/verify.ts'
 import { sqliteStore } from '#broker/store/sqlite.ts'
-import { DISK_GUID } from '#plugins/sev/secret-table.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { variable } from '../machine.ts'
 import {

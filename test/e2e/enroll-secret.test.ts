@@ -7,7 +7,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { DISK_GUID } from '#plugins/sev/secret-table.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
 import { readVolumes } from '#unlock/volumes.ts'
 import { GUEST_NEEDS, GUEST_TIMEOUT_MS, type Inside, insideCommand, readInside } from '../cli/inside.ts'
 import { guestAttest, type Ran } from '../cli/run.ts'

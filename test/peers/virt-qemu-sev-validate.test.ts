@@ -10,7 +10,8 @@ import { basename, join } from 'node:path'
 import test from 'ava'
 import type { Command } from '#cli/command.ts'
 import { command } from '#cli/sev/validate.ts'
-import { parseSecretTable, SECRET_ALIASES } from '#plugins/sev/secret-table.ts'
+import { secretGuid } from '#core/secret-names.ts'
+import { parseSecretTable } from '#plugins/sev/secret-table.ts'
 import { guestAttest, run } from '../cli/run.ts'
 import { debianFiles, debianKernels } from '../debian.ts'
 import { temporaryFolder } from '../folder.ts'
@@ -176,7 +177,7 @@ for (const [count] of SECRETS.entries())
             const table = rig.processor.inject({ header: decoded(header), payload: decoded(payload) })
             t.deepEqual(
                 parseSecretTable(table).map(({ guid, data }) => [guid, data.toString('hex')]),
-                chosen.map(([name, bytes]) => [SECRET_ALIASES[name] ?? name, bytes.toString('hex')]),
+                chosen.map(([name, bytes]) => [secretGuid(name) ?? name, bytes.toString('hex')]),
             )
         })
 

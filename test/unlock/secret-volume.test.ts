@@ -6,14 +6,14 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { secret } from '#core/bytes.ts'
 import { silent } from '#core/log.ts'
+import { secretGuid } from '#core/secret-names.ts'
 import { driverError } from '#drivers/errors.ts'
 import { formatResourcePath } from '#kbs/messages.ts'
-import { DISK_GUID } from '#plugins/sev/secret-table.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { programs } from '#test/machine.ts'
 import { needs } from '#test/needs.ts'
 import { bootDenials } from '#unlock/denials.ts'
-import { DISK_SECRET, passphraseOf } from '#unlock/injected.ts'
+import { passphraseOf } from '#unlock/injected.ts'
 import { bootStatus } from '#unlock/status.ts'
 import { unlockVolume } from '#unlock/unlock-volume.ts'
 import { headerFile } from '#unlock/volume-header.ts'
@@ -26,7 +26,7 @@ const GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
 const OTHER = 'e6f5a162-d67f-4750-a67c-5d065f2a9910'
 const withCryptsetup = needs(programs('cryptsetup'))
 
-test('the name that GRUB and libvirt have for it', (t) => t.is(DISK_SECRET, DISK_GUID))
+test('the name that GRUB and libvirt have for it', (t) => t.is(secretGuid('luks-key'), GUID))
 
 for (const { name, guid, bytes, want, said = 0 } of [
     { name: 'as it is', guid: GUID, bytes: 'abc', want: 'abc' },

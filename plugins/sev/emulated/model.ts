@@ -6,20 +6,13 @@ import { randomBytes } from 'node:crypto'
 import { release } from 'node:os'
 import { coreError, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
-import { GUID_SIZE, guidText, isGuid, NULL_GUID } from '#core/guid.ts'
+import { GUID_SIZE, guidText, NULL_GUID } from '#core/guid.ts'
+import { DISK_GUID, secretGuid } from '#core/secret-names.ts'
 import { SECRETS_DRIVER } from '#drivers/linux/no-secrets.ts'
 import { SECRETS_DEVICE, SECRETS_FOLDER, SECURITYFS } from '#drivers/linux/secret-area.ts'
 import type { AttributeFile, DeviceModel } from '#emulator/model.ts'
 import type { SevOptions } from '../emulate.ts'
-import {
-    DISK_GUID,
-    encodeSecretTable,
-    HEAD_SIZE,
-    MAX_PACKET,
-    MAX_SECRETS,
-    parseSecretTable,
-    SECRET_ALIASES,
-} from '../secret-table.ts'
+import { encodeSecretTable, HEAD_SIZE, MAX_PACKET, MAX_SECRETS, parseSecretTable } from '../secret-table.ts'
 
 type Files = NonNullable<DeviceModel['files']>
 
@@ -105,8 +98,8 @@ function tableOf(specs: string | undefined): Buffer {
 
 function readSpec(spec: string) {
     const [name = '', ...rest] = spec.split(':')
-    const guid = Object.hasOwn(SECRET_ALIASES, name) ? SECRET_ALIASES[name] : name
-    if (guid === undefined || !isGuid(guid) || rest.length === 0)
+    const guid = secretGuid(name)
+    if (guid === null || rest.length === 0)
         throw coreError('ERR_USAGE', `--secrets: expected GUID:FILE or luks-key:FILE, got ${JSON.stringify(spec)}`)
     return { guid, data: readInput(rest.join(':'), MAX_PACKET) }
 }

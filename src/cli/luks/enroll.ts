@@ -80,7 +80,7 @@ export const command = define({
     async run(args) {
         const device = String(args['device'])
         if (args.secret !== undefined) refuseBesideSecret(args)
-        const guid = args.secret === undefined ? null : await readGuid(args.secret, '--secret')
+        const guid = args.secret === undefined ? null : readGuid(args.secret, '--secret')
         const rewrite = rewriteOf(device, args)
         const { volume: header } = readSound(device, rewrite.expected)
         const text = existsSync(args.crypttab) ? readInput(args.crypttab).toString() : ''

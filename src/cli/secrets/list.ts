@@ -1,7 +1,7 @@
 // `secrets list`: each secret that is there still, never what it says.
 // SPDX-License-Identifier: Apache-2.0
 
-import { sevOwner } from '#plugins.ts'
+import { secretName } from '#core/secret-names.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
 import { GUEST_OPTIONS } from '../guest.ts'
 import { withLaunchSecrets } from '../injected.ts'
@@ -17,9 +17,7 @@ export const command = define({
     details: 'Nothing is read or wiped. One that is not listed was not injected, or was wiped since the guest began.',
     async run({ tee, json }) {
         const guids = await withLaunchSecrets({ tee }, readConfig(), (secrets) => secrets.list())
-        const { SECRET_ALIASES } = await sevOwner()
-        const nameOf = (guid: string) => Object.keys(SECRET_ALIASES).find((name) => SECRET_ALIASES[name] === guid)
-        const rows = guids.map((guid) => ({ guid, name: nameOf(guid) ?? null }))
+        const rows = guids.map((guid) => ({ guid, name: secretName(guid) }))
         if (json) printJson(rows)
         else for (const { guid, name } of rows) print(name === null ? guid : `${guid} ${name}`)
         return 0

@@ -4,10 +4,9 @@
 import { wipe } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
-import { isGuid } from '#core/guid.ts'
+import { SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
 import type { LaunchSecrets } from '#drivers/driver.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { sevOwner } from '#plugins.ts'
 import { GUEST_OPTIONS } from '../guest.ts'
 import { withLaunchSecrets } from '../injected.ts'
 import { requireNewFile } from '../options/new-file.ts'
@@ -25,7 +24,7 @@ export async function writeSecret(
     { tee, out, guid: name }: { tee?: string | undefined; out: string; guid?: unknown },
     after: (secrets: LaunchSecrets, guid: string) => void,
 ): Promise<number> {
-    const guid = await readGuid(String(name))
+    const guid = readGuid(String(name))
     requireNewFile(out)
     libc().forbidCoreDumps()
     await withLaunchSecrets({ tee }, readConfig(), (secrets) => {
@@ -41,10 +40,9 @@ export async function writeSecret(
 }
 
 /** A GUID, or the name of one, as the kernel names its file. @throws AttestError ERR_USAGE */
-export async function readGuid(text: string, option?: string): Promise<string> {
-    const { SECRET_ALIASES } = await sevOwner()
-    const guid = Object.hasOwn(SECRET_ALIASES, text) ? SECRET_ALIASES[text] : text
-    if (guid !== undefined && isGuid(guid)) return guid.toLowerCase()
+export function readGuid(text: string, option?: string): string {
+    const guid = secretGuid(text)
+    if (guid !== null) return guid
     const where = option === undefined ? '' : `${option}: `
     throw coreError(
         'ERR_USAGE',

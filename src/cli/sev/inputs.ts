@@ -4,7 +4,8 @@
 import { fromBase64, type Secret, secret, wipe } from '#core/bytes.ts'
 import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
-import { GUID_SIZE, isGuid } from '#core/guid.ts'
+import { GUID_SIZE } from '#core/guid.ts'
+import { SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
 import { sevOwner } from '#plugins.ts'
 import { many } from '../command.ts'
 import { BYTES_FORMS, readBytes } from '../options/bytes.ts'
@@ -103,14 +104,14 @@ export async function withSecrets<T>(
     option: string,
     use: (secrets: readonly NamedSecret[]) => T | Promise<T>,
 ): Promise<T> {
-    const { SECRET_ALIASES, MAX_PACKET } = await sevOwner()
+    const { MAX_PACKET } = await sevOwner()
     const secrets: NamedSecret[] = []
     try {
         for (const spec of specs) {
             const at = spec.indexOf(':')
             const [name, path] = at < 0 ? [spec, ''] : [spec.slice(0, at), spec.slice(at + 1)]
-            const guid = Object.hasOwn(SECRET_ALIASES, name) ? SECRET_ALIASES[name] : name
-            if (path === '' || guid === undefined || !isGuid(guid))
+            const guid = secretGuid(name)
+            if (path === '' || guid === null)
                 throw coreError(
                     'ERR_USAGE',
                     `${option}: expected GUID:FILE, or ${Object.keys(SECRET_ALIASES)}:FILE, got ${JSON.stringify(spec)}`,

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { randomBytes } from 'node:crypto'
+import { DISK_GUID } from '#core/secret-names.ts'
 import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
-import { DISK_GUID } from '#plugins/sev/secret-table.ts'
 import type { InitrdName } from '../initrds.ts'
 import { NOBODY } from '../initrds.ts'
 import { type Kit, pathOf } from '../kit.ts'

@@ -3,11 +3,11 @@
 
 import test from 'ava'
 import { secret } from '#core/bytes.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
 import { driverError } from '#drivers/errors.ts'
 import { CLIENT_GUID, formatClient } from '#plugins/sev/client-secret.ts'
 import { sevDriver } from '#plugins/sev/driver.ts'
 import { parsePossession } from '#plugins/sev/possession.ts'
-import { DISK_GUID } from '#plugins/sev/secret-table.ts'
 import { machine, withKeyring } from '#test/broker/possession-rig.ts'
 import { foreignDoors } from '#test/drivers/doors.ts'
 

@@ -4,6 +4,7 @@
 import { hash, randomBytes } from 'node:crypto'
 import test from 'ava'
 import { Checks } from '#core/checks.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
 import { parseAmdCertificate } from '#plugins/sev/amd-certs.ts'
 import { CHAIN_CHECKS, readChain, verifyChain } from '#plugins/sev/chain.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
@@ -18,7 +19,6 @@ import type { FirmwareVersion } from '#plugins/sev/launch-measure.ts'
 import { mintPlatform } from '#plugins/sev/mint.ts'
 import { parseReport, verifyReport } from '#plugins/sev/report.ts'
 import {
-    DISK_GUID,
     encodeSecretTable,
     type LaunchSecret,
     MAX_PACKET,

@@ -4,9 +4,10 @@
 
 import { hash } from 'node:crypto'
 import { guidBytes } from '#core/guid.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
 import { SECRETS_FOLDER } from '#drivers/linux/secret-area.ts'
 import { shown } from '#plugins/sev/emulated/model.ts'
-import { DISK_GUID, encodeSecretTable, HEAD_SIZE, USUAL_AREA } from '#plugins/sev/secret-table.ts'
+import { encodeSecretTable, HEAD_SIZE, USUAL_AREA } from '#plugins/sev/secret-table.ts'
 import { vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
 import { MANIFEST } from './manifest.ts'

@@ -5,10 +5,11 @@
 import { createPrivateKey, diffieHellman, hash } from 'node:crypto'
 import type { ExecutionContext } from 'ava'
 import { type Secret, secret } from '#core/bytes.ts'
+import { secretGuid } from '#core/secret-names.ts'
 import { parseCertificate } from '#plugins/sev/certs.ts'
 import { LAUNCH_MEASURE, launchMeasure, measuredDigest } from '#plugins/sev/launch-measure.ts'
 import { openPacket, sealPacket } from '#plugins/sev/packet.ts'
-import { encodeSecretTable, MAX_PACKET, parseSecretTable, SECRET_ALIASES } from '#plugins/sev/secret-table.ts'
+import { encodeSecretTable, MAX_PACKET, parseSecretTable } from '#plugins/sev/secret-table.ts'
 import { SESSION, unwrapKeys, wrapKeys, wrappingKeys } from '#plugins/sev/session.ts'
 import { vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
@@ -119,7 +120,7 @@ function libvirtPacket(t: ExecutionContext, row: Row): void {
         t.is(table.toString('hex'), wanted('plaintext_table_hex'), `line ${row.line}`)
     const secrets = valuesAfter(words, '--inject-secret').map((text) => {
         const [name = '', path = ''] = text.split(':')
-        return { guid: SECRET_ALIASES[name] ?? name, data: fixture(path) }
+        return { guid: secretGuid(name) ?? name, data: fixture(path) }
     })
     t.deepEqual(
         parseSecretTable(table).map(({ guid, data }) => [guid, data.toString('hex')]),
