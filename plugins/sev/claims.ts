@@ -7,9 +7,9 @@ import { toHex } from '#core/bytes.ts'
 import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
 import type { LaunchedGuest } from '#evidence/launch.ts'
 import type { Claims } from '#evidence/verdict.ts'
-import type { Api } from './chain.ts'
-import { measuredOf, termsOf } from './launched.ts'
-import { POLICY, readPolicy } from './policy.ts'
+import type { Api } from './chain/chain.ts'
+import { POLICY, readPolicy } from './launch/guest-policy.ts'
+import { measuredOf, termsOf } from './launch/launched.ts'
 
 const text = (from: Provenance, means: string): ClaimRow => ({ type: 'string', from, means })
 const number = (means: string): ClaimRow => ({ type: 'long', from: 'hardware', means })

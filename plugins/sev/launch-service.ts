@@ -6,15 +6,15 @@ import { fromBase64, fromHex, secret, toBase64, toHex, wipe } from '#core/bytes.
 import { Checks } from '#core/checks.ts'
 import { shape } from '#core/schema.ts'
 import type { LaunchService, LaunchTerms, OpenLaunch, ProvedLaunch, SealedLaunch } from '#evidence/launch.ts'
-import { CHAIN_CHECKS, readChain } from './chain.ts'
-import { withClient } from './client-entry.ts'
+import { CHAIN_CHECKS, readChain } from './chain/chain.ts'
 import { sevError } from './errors.ts'
-import { KEY_SIZE } from './kdf.ts'
-import { openLaunch, validateLaunch } from './launch.ts'
-import { LAUNCH, LAUNCHED, REGISTRATION, VALIDATE, VALIDATED } from './launch-bodies.ts'
-import { register, signedCek, trustOf } from './launch-terms.ts'
-import { type MeasuredLaunch, termsOf } from './launched.ts'
-import { sealPacket } from './packet.ts'
+import { LAUNCH, LAUNCHED, REGISTRATION, VALIDATE, VALIDATED } from './launch/bodies.ts'
+import { withClient } from './launch/client-entry.ts'
+import { KEY_SIZE } from './launch/kdf.ts'
+import { openLaunch, validateLaunch } from './launch/launch.ts'
+import { type MeasuredLaunch, termsOf } from './launch/launched.ts'
+import { sealPacket } from './launch/packet.ts'
+import { register, signedCek, trustOf } from './launch/terms.ts'
 
 export const sevLaunch: LaunchService = {
     scheme: 'amd-sev',

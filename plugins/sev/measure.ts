@@ -25,9 +25,9 @@ import {
 } from '#core/launch/search.ts'
 import { DEBUG_SWAP, describeState, SNP_ACTIVE } from '#core/launch/vmsa.ts'
 import type { Fit, Measure, MeasureRows, MeasureValues, Prediction } from '#evidence/measure.ts'
-import { launchDigest, memoryHash } from './launch-digest.ts'
-import { DIGEST_SIZE } from './launch-measure.ts'
-import { parseReport, REPORT_SIZE } from './report.ts'
+import { parseReport, REPORT_SIZE } from './aeb/report.ts'
+import { launchDigest, memoryHash } from './launch/digest.ts'
+import { DIGEST_SIZE } from './launch/measurement.ts'
 
 const FIRMWARE = {
     type: 'file',

@@ -4,9 +4,9 @@
 
 import { constants, createPublicKey, generateKeyPair, type KeyObject, sign } from 'node:crypto'
 import { promisify } from 'node:util'
-import { encodeAmdCertificate } from './amd-certs.ts'
-import { type CertificateSigner, makeCertificate } from './certs.ts'
-import type { FirmwareVersion } from './launch-measure.ts'
+import { encodeAmdCertificate } from './chain/amd-certs.ts'
+import { type CertificateSigner, makeCertificate } from './chain/certs.ts'
+import type { FirmwareVersion } from './launch/measurement.ts'
 
 const newKeyPair = promisify(generateKeyPair)
 

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Weakness } from '#evidence/verdict.ts'
-import type { Api } from './chain.ts'
-import { orderOf } from './launch-measure.ts'
+import type { Api } from './chain/chain.ts'
+import { orderOf } from './launch/measurement.ts'
 import type { AmdKey } from './roots.ts'
 
 type Line = AmdKey['line']

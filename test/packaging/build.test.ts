@@ -44,7 +44,7 @@ test('the initrd’s program has nothing of the broker, the emulator or the veri
         'plugins/snp/inspect.ts',
         'plugins/snp/emulated/model.ts',
         ...['collateral', 'pck', 'qe', 'ccel', 'tdvf', 'quote-encode'].map((name) => `plugins/tdx/${name}.ts`),
-        'plugins/sev/launch-terms.ts',
+        'plugins/sev/launch/terms.ts',
         ...['x509', 'mint', 'policy-table', 'launch/ovmf'].map((name) => `src/core/${name}.ts`),
         'src/evidence/judge.ts',
         ...['yargs', 'undici', 'pino', 'fastify', '@fastify/swagger', '@cedar-policy/cedar-wasm', '@peculiar/x509'].map(

@@ -12,7 +12,7 @@ import { SECRETS_DRIVER } from '#drivers/linux/no-secrets.ts'
 import { SECRETS_DEVICE, SECRETS_FOLDER, SECURITYFS } from '#drivers/linux/secret-area.ts'
 import type { AttributeFile, DeviceModel } from '#emulator/model.ts'
 import type { SevOptions } from '../emulate.ts'
-import { encodeSecretTable, HEAD_SIZE, MAX_PACKET, MAX_SECRETS, parseSecretTable } from '../secret-table.ts'
+import { encodeSecretTable, HEAD_SIZE, MAX_PACKET, MAX_SECRETS, parseSecretTable } from '../launch/secret-table.ts'
 
 type Files = NonNullable<DeviceModel['files']>
 

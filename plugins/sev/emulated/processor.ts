@@ -4,14 +4,14 @@
 
 import { createHash, diffieHellman, type KeyObject, randomBytes } from 'node:crypto'
 import { type Secret, wipe } from '#core/bytes.ts'
-import { ALGORITHMS, EC_SIGNATURE_SIZE, makeSignature } from '../algorithms.ts'
-import { parseCertificate, USAGES } from '../certs.ts'
+import { REPORT } from '../aeb/report.ts'
+import { ALGORITHMS, EC_SIGNATURE_SIZE, makeSignature } from '../chain/algorithms.ts'
+import { parseCertificate, USAGES } from '../chain/certs.ts'
 import { sevError } from '../errors.ts'
-import { type FirmwareVersion, LAUNCH_MEASURE, launchMeasure } from '../launch-measure.ts'
-import { openPacket, type SecretPacket } from '../packet.ts'
-import { POLICY } from '../policy.ts'
-import { REPORT } from '../report.ts'
-import { type TransportKeys, unwrapKeys } from '../session.ts'
+import { POLICY } from '../launch/guest-policy.ts'
+import { type FirmwareVersion, LAUNCH_MEASURE, launchMeasure } from '../launch/measurement.ts'
+import { openPacket, type SecretPacket } from '../launch/packet.ts'
+import { type TransportKeys, unwrapKeys } from '../launch/session.ts'
 
 /** The keys of a platform that its firmware keeps. */
 export interface ProcessorKeys {

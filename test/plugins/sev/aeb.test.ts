@@ -25,8 +25,8 @@ import {
     METHODS,
     retrieveEvidence,
     SIZE_RESPONSE,
-} from '#plugins/sev/aeb.ts'
-import { encodeAebEvidence, FORMS, isAebEvidence, parseAebEvidence } from '#plugins/sev/aeb-evidence.ts'
+} from '#plugins/sev/aeb/client.ts'
+import { encodeAebEvidence, FORMS, isAebEvidence, parseAebEvidence } from '#plugins/sev/aeb/evidence.ts'
 import { vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
 import { MANIFEST, valuesOf } from './manifest.ts'

@@ -8,8 +8,8 @@ import { hashCmdline, hashTable, NO_INITRD } from '#core/launch/kernel-hashes.ts
 import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
 import { stateOf, vmsaPages } from '#core/launch/vmsa.ts'
+import { parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
 import { sevLaunch } from '#plugins/sev/launch-service.ts'
-import { parseSecretTable } from '#plugins/sev/secret-table.ts'
 import { minted } from './minted.ts'
 import { MILAN, makeFirmware } from './rig.ts'
 

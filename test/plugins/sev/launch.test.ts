@@ -5,8 +5,9 @@ import { hash, randomBytes } from 'node:crypto'
 import test from 'ava'
 import { Checks } from '#core/checks.ts'
 import { DISK_GUID } from '#core/secret-names.ts'
-import { parseAmdCertificate } from '#plugins/sev/amd-certs.ts'
-import { CHAIN_CHECKS, readChain, verifyChain } from '#plugins/sev/chain.ts'
+import { parseReport, verifyReport } from '#plugins/sev/aeb/report.ts'
+import { parseAmdCertificate } from '#plugins/sev/chain/amd-certs.ts'
+import { CHAIN_CHECKS, readChain, verifyChain } from '#plugins/sev/chain/chain.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
 import {
     type LaunchClaim,
@@ -14,18 +15,17 @@ import {
     openLaunch,
     packSecrets,
     validateLaunch,
-} from '#plugins/sev/launch.ts'
-import type { FirmwareVersion } from '#plugins/sev/launch-measure.ts'
-import { mintPlatform } from '#plugins/sev/mint.ts'
-import { parseReport, verifyReport } from '#plugins/sev/report.ts'
+} from '#plugins/sev/launch/launch.ts'
+import type { FirmwareVersion } from '#plugins/sev/launch/measurement.ts'
 import {
     encodeSecretTable,
     type LaunchSecret,
     MAX_PACKET,
     parseSecretTable,
     USUAL_AREA,
-} from '#plugins/sev/secret-table.ts'
-import { newSession } from '#plugins/sev/session.ts'
+} from '#plugins/sev/launch/secret-table.ts'
+import { newSession } from '#plugins/sev/launch/session.ts'
+import { mintPlatform } from '#plugins/sev/mint.ts'
 import { FIRMWARE, flipped, minted } from './minted.ts'
 
 const { keys, certificates } = await minted()

@@ -1,8 +1,8 @@
 // The vectors' reports of a simulated processor, which AMD's sev-tool accepted: and with any change, refused.
 // SPDX-License-Identifier: Apache-2.0
 
-import { parseCertificate } from '#plugins/sev/certs.ts'
-import { verifyReport } from '#plugins/sev/report.ts'
+import { verifyReport } from '#plugins/sev/aeb/report.ts'
+import { parseCertificate } from '#plugins/sev/chain/certs.ts'
 import { vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
 import { fixture } from './manifest.ts'

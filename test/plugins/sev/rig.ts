@@ -11,7 +11,7 @@ import { signature } from '#core/launch/vcpu.ts'
 import { vmsaPages } from '#core/launch/vmsa.ts'
 import { FOOTER_GUID } from '#core/ovmf-table.ts'
 import { EmulatedLaunch, type ProcessorKeys } from '#plugins/sev/emulated/processor.ts'
-import { newSession } from '#plugins/sev/session.ts'
+import { newSession } from '#plugins/sev/launch/session.ts'
 import { FIRMWARE } from './minted.ts'
 
 export const MILAN = { family: 25, model: 1, stepping: 1 } as const

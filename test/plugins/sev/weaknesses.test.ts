@@ -3,8 +3,8 @@
 
 import test from 'ava'
 import { toBase64 } from '#core/bytes.ts'
+import { NO_KERNEL } from '#plugins/sev/launch/terms.ts'
 import { sevLaunch } from '#plugins/sev/launch-service.ts'
-import { NO_KERNEL } from '#plugins/sev/launch-terms.ts'
 import { WEAKNESSES, weaknessesOf } from '#plugins/sev/weaknesses.ts'
 import { MILAN, makeFirmware } from './rig.ts'
 

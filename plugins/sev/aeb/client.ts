@@ -7,8 +7,8 @@
 import { errnoOf, excerpt, messageOf } from '#core/errors.ts'
 import { bytes, message, uint32 } from '#core/protobuf.ts'
 import { CODES, refused, type TtrpcAnswer, type TtrpcClient, type TtrpcRequest } from '#core/ttrpc.ts'
-import { EVIDENCE, MAX_AEB_EVIDENCE } from './aeb-evidence.ts'
-import { sevError } from './errors.ts'
+import { sevError } from '../errors.ts'
+import { EVIDENCE, MAX_AEB_EVIDENCE } from './evidence.ts'
 
 /** By the code of 2022, and by its documents. */
 export const AEB_SERVICES = ['aeb.AEB', 'aeb.AEBService'] as const

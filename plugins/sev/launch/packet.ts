@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { equalBytes, type Secret, wantLength } from '#core/bytes.ts'
 import { bytes, layout, u32 } from '#core/layout.ts'
-import { sevError } from './errors.ts'
+import { sevError } from '../errors.ts'
 import { hmac256, u32 as word } from './kdf.ts'
 import { MAX_PACKET } from './secret-table.ts'
 import { aesCtr, type TransportKeys } from './session.ts'

@@ -4,12 +4,12 @@
 
 import { hash, type KeyObject } from 'node:crypto'
 import type { Checks } from '#core/checks.ts'
+import { sevError } from '../errors.ts'
+import { type FirmwareVersion, orderOf } from '../launch/measurement.ts'
+import { AMD_KEYS, type AmdKey, amdKey } from '../roots.ts'
 import type { AlgorithmName } from './algorithms.ts'
 import { type AmdCertificate, isIssuedBy, parseAmdCertificate } from './amd-certs.ts'
 import { CERT_SIZE, isSignedBy, parseCertificate, peekUsage, type SevCertificate } from './certs.ts'
-import { sevError } from './errors.ts'
-import { type FirmwareVersion, orderOf } from './launch-measure.ts'
-import { AMD_KEYS, type AmdKey, amdKey } from './roots.ts'
 
 /** Certificates as they were found in files; which are needed depends on the question. */
 export interface ChainFiles {

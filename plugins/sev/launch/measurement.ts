@@ -5,7 +5,7 @@
 
 import { equalBytes } from '#core/bytes.ts'
 import { bytes, layout, u8, u32 } from '#core/layout.ts'
-import { sevError } from './errors.ts'
+import { sevError } from '../errors.ts'
 import { hmac256 } from './kdf.ts'
 
 export const DIGEST_SIZE = 32

@@ -4,8 +4,9 @@
 
 import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
-import { type Api, CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, verifyChain } from './chain.ts'
-import { sevError } from './errors.ts'
+import { type Api, CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, verifyChain } from '../chain/chain.ts'
+import { sevError } from '../errors.ts'
+import { type PolicyDemand, requirePolicy } from './guest-policy.ts'
 import {
     DIGEST_SIZE,
     type FirmwareVersion,
@@ -14,9 +15,8 @@ import {
     measuredDigest,
     orderOf,
     requireFirmware,
-} from './launch-measure.ts'
+} from './measurement.ts'
 import { type SecretPacket, sealPacket } from './packet.ts'
-import { type PolicyDemand, requirePolicy } from './policy.ts'
 import { encodeSecretTable, type LaunchSecret } from './secret-table.ts'
 import { newSession, type Session, type TransportKeys } from './session.ts'
 

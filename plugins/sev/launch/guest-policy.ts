@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { bitTable } from '#core/bits.ts'
-import { sevError } from './errors.ts'
+import { sevError } from '../errors.ts'
 
 export const POLICY = bitTable('POLICY', {
     noDebug: { bits: 0, means: 'the host may not read and write its memory by debugging (NODBG)' },

@@ -4,7 +4,7 @@
 
 import { type Secret, secret } from '#core/bytes.ts'
 import { GUID_SIZE, guidBytes, guidText, NULL_GUID } from '#core/guid.ts'
-import { sevError } from './errors.ts'
+import { sevError } from '../errors.ts'
 
 const TABLE_GUID = '1e74f542-71dd-4d66-963e-ef4287ff173b'
 

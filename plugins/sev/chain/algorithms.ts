@@ -4,7 +4,7 @@
 
 import { constants, createPublicKey, type KeyObject, type SigningOptions, sign, verify } from 'node:crypto'
 import { isZero } from '#core/bytes.ts'
-import { sevError } from './errors.ts'
+import { sevError } from '../errors.ts'
 
 /** What a key may do, by its number in a certificate. */
 export const ALGORITHMS = {

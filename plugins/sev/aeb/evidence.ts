@@ -8,8 +8,8 @@ import { AttestError, errnoOf, messageOf } from '#core/errors.ts'
 import { parseJson } from '#core/json.ts'
 import { bytes, layout, u8 } from '#core/layout.ts'
 import { shape } from '#core/schema.ts'
-import { CERT_SIZE, peekUsage } from './certs.ts'
-import { sevError } from './errors.ts'
+import { CERT_SIZE, peekUsage } from '../chain/certs.ts'
+import { sevError } from '../errors.ts'
 import { REPORT_SIZE } from './report.ts'
 
 export const EVIDENCE = layout('AEB evidence', REPORT_SIZE + 3 * CERT_SIZE, {

@@ -4,9 +4,9 @@
 
 import type { KeyObject } from 'node:crypto'
 import { bytes, layout, type Parsed, u32, zero } from '#core/layout.ts'
-import { ALGORITHMS, EC_SIGNATURE_SIZE, verifySignature } from './algorithms.ts'
-import { USAGES } from './certs.ts'
-import { sevError } from './errors.ts'
+import { ALGORITHMS, EC_SIGNATURE_SIZE, verifySignature } from '../chain/algorithms.ts'
+import { USAGES } from '../chain/certs.ts'
+import { sevError } from '../errors.ts'
 
 export const REPORT_SIZE = 208
 

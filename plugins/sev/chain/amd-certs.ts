@@ -5,9 +5,9 @@
 import { hash, type KeyObject } from 'node:crypto'
 import { toHex } from '#core/bytes.ts'
 import { bytes, layout, u32, zero } from '#core/layout.ts'
+import { sevError } from '../errors.ts'
 import { type AlgorithmName, parseRsaKey, verifySignature } from './algorithms.ts'
 import { USAGES } from './certs.ts'
-import { sevError } from './errors.ts'
 
 const HEAD = layout('AMD certificate', 64, {
     version: u32(0),

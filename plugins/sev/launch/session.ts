@@ -6,10 +6,10 @@
 import { createCipheriv, diffieHellman, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { equalBytes, type Secret, secret, wipe } from '#core/bytes.ts'
 import { bytes, layout } from '#core/layout.ts'
-import { makeCertificate } from './certs.ts'
-import { sevError } from './errors.ts'
+import { makeCertificate } from '../chain/certs.ts'
+import { sevError } from '../errors.ts'
+import { readPolicy } from './guest-policy.ts'
 import { deriveKey, hmac256, KEY_SIZE, u32 } from './kdf.ts'
-import { readPolicy } from './policy.ts'
 
 export const SESSION_SIZE = 128
 

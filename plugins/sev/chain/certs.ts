@@ -4,6 +4,7 @@
 
 import type { KeyObject } from 'node:crypto'
 import { bytes, layout, type Parsed, struct, u8, u32, zero } from '#core/layout.ts'
+import { sevError } from '../errors.ts'
 import {
     ALGORITHMS,
     type AlgorithmName,
@@ -14,7 +15,6 @@ import {
     parseRsaKey,
     verifySignature,
 } from './algorithms.ts'
-import { sevError } from './errors.ts'
 
 export const CERT_SIZE = 0x824
 
