@@ -299,13 +299,13 @@ test('a host whose keys were made by older firmware than is asked for', async (t
 const secret = (guid: string) => ({ guid, data: 'AAAA' })
 
 for (const { name, changed, code, says } of [
-    { name: 'a policy without NOKS', changed: { policy: 5 }, code: 'ERR_SEV_POLICY_WEAK' },
-    { name: 'a policy without NODBG', changed: { policy: 6 }, code: 'ERR_SEV_POLICY_WEAK' },
-    { name: 'processors, and no ES', changed: { policy: 3 }, code: 'ERR_SEV_POLICY_WEAK', says: /ES/ },
+    { name: 'a policy without NOKS', changed: { policy: 5 }, code: 'ERR_SEV_GUEST_POLICY_WEAK' },
+    { name: 'a policy without NODBG', changed: { policy: 6 }, code: 'ERR_SEV_GUEST_POLICY_WEAK' },
+    { name: 'processors, and no ES', changed: { policy: 3 }, code: 'ERR_SEV_GUEST_POLICY_WEAK', says: /ES/ },
     {
         name: 'no ES, and nobody said so',
         changed: { policy: 11, 'cpu-count': undefined, cpus: undefined, profiles: undefined },
-        code: 'ERR_SEV_POLICY_WEAK',
+        code: 'ERR_SEV_GUEST_POLICY_WEAK',
         says: /nothing of the processors/,
     },
     ...[
@@ -315,10 +315,10 @@ for (const { name, changed, code, says } of [
     ].map(({ policy, says }) => ({
         name: `the policy 0x${policy.toString(16)}, which lets it be sent, and nobody said so`,
         changed: { policy },
-        code: 'ERR_SEV_POLICY_WEAK',
+        code: 'ERR_SEV_GUEST_POLICY_WEAK',
         says,
     })),
-    { name: 'reserved bits', changed: { policy: 0x47 }, code: 'ERR_SEV_POLICY' },
+    { name: 'reserved bits', changed: { policy: 0x47 }, code: 'ERR_SEV_GUEST_POLICY' },
     { name: 'one GUID twice', changed: { secrets: [secret(DISK_GUID), secret(DISK_GUID)] }, code: 'ERR_SEV_SECRET' },
     {
         name: 'the null GUID',
@@ -438,7 +438,7 @@ test('what hosts say of a guest later is compared with what the broker knows of 
         ]
         const { code, stdout } = await guestAttest(words, { input: shown.stdout })
         const { verdict, claims, checks } = JSON.parse(stdout)
-        const { result } = checks.find(({ name }: { name: string }) => name === 'launch record')
+        const { result } = checks.find(({ name }: { name: string }) => name === 'launch-record')
         return { code, verdict, result, trust: claims.trust }
     }
     const denied = await run(makeFirmware(0x800))

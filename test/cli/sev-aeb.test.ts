@@ -190,7 +190,7 @@ serial('a host answers a guest, and an owner judges what it got', async (t) => {
         verify(out, ...CEK, '--launch-record', file('record.json', JSON.stringify({ uuid: 'u', launches })), ...args)
     const agrees = await judged([{ ...good, end: null }, good])
     t.is(agrees.code, 3, agrees.stdout)
-    t.regex(agrees.stdout, /launch record .*proves no more[\s\S]*AUTHENTIC, NOT APPRAISED/)
+    t.regex(agrees.stdout, /launch-record .*proves no more[\s\S]*AUTHENTIC, NOT APPRAISED/)
     for (const [what, launch] of Object.entries({
         'another chip': { ...good, platform: { chip: '00' } },
         'another digest': { ...good, end: { outcome: 'validated', measured: { digest: '00', policy: 3 } } },

@@ -49,7 +49,7 @@ export interface Platform {
 }
 
 /** The names of the checks, in their order. */
-export const CHAIN_CHECKS = ['root', 'ASK', 'CEK', 'OCA', 'PEK', 'PDH', 'owner'] as const
+export const CHAIN_CHECKS = ['root', 'ask', 'cek', 'oca', 'pek', 'pdh', 'owner'] as const
 
 /** SEV certificates of a file at most: each kind twice. */
 const MAX_CERTIFICATES = 16
@@ -83,10 +83,10 @@ export function readChain(files: readonly { readonly name: string; readonly byte
 export function verifyChain(files: ChainFiles, trust: ChainTrust, checks: Checks): Platform {
     const issuers = checkVendor(files, trust, checks)
     const cek = need(files.cek, 'CEK')
-    const { line } = checks.run('CEK', () => checkCek(cek, issuers))
+    const { line } = checks.run('cek', () => checkCek(cek, issuers))
     const { oca, pek } = checkOwned(files, cek, checks)
     const pdh = files.pdh
-    checks.runIfNamed('PDH', 'none was given', () => (pdh ? checkPdh(pdh, pek) : null))
+    checks.runIfNamed('pdh', 'none was given', () => (pdh ? checkPdh(pdh, pek) : null))
     checks.runIfNamed('owner', 'no owner was named', () => (trust.owner ? checkOwner(oca, trust.owner) : null))
     return {
         line,
@@ -121,7 +121,7 @@ function checkVendor({ ark, ask }: ChainFiles, { roots }: ChainTrust, checks: Ch
             throw sevError('ERR_SEV_CHAIN', 'the root certificate is not signed by its own key')
         return { detail: `key ${ark.keyId}${anchor.line ? `, ${anchor.line}` : ''}` }
     })
-    const { issuers } = checks.run('ASK', (): { detail: string; issuers: readonly Issuer[] } => {
+    const { issuers } = checks.run('ask', (): { detail: string; issuers: readonly Issuer[] } => {
         if (ask) {
             const anchor = anchors.find(({ key }) => isIssuedBy(ask, key))
             if (!anchor) throw sevError('ERR_SEV_CHAIN', `ASK ${ask.keyId} is signed by no root that is trusted`)
@@ -154,12 +154,12 @@ function checkCek(cek: SevCertificate, issuers: readonly Issuer[]) {
 function checkOwned(files: ChainFiles, cek: SevCertificate, checks: Checks) {
     const oca = need(files.oca, 'OCA')
     const pek = need(files.pek, 'PEK')
-    checks.run('OCA', () => {
+    checks.run('oca', () => {
         wantKey(oca, OWNING)
         if (!isSignedBy(oca, 'OCA', oca.publicKey)) throw sevError('ERR_SEV_CHAIN', 'OCA is not signed by its own key')
         return { detail: `owner ${digestOf(oca)}` }
     })
-    checks.run('PEK', () => {
+    checks.run('pek', () => {
         wantKey(pek, SIGNING)
         if (!isSignedBy(pek, 'CEK', cek.publicKey)) throw sevError('ERR_SEV_CHAIN', 'PEK is not signed by CEK')
         if (!isSignedBy(pek, 'OCA', oca.publicKey)) throw sevError('ERR_SEV_CHAIN', 'PEK is not signed by OCA')

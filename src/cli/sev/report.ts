@@ -102,7 +102,7 @@ export const group: readonly CommandRow[] = [
     },
 ]
 
-const EXPECTATIONS = ['policy', 'launch digest', 'nonce', 'launch record'] as const
+const EXPECTATIONS = ['policy', 'launch-digest', 'nonce', 'launch-record'] as const
 
 const TEXTS: Readonly<Record<Ending['verdict'], string | undefined>> = {
     accepted: 'ACCEPTED: such a guest was launched there; which guest the host asked about is its own choice',
@@ -148,7 +148,7 @@ async function appraise(
         requirePolicy(report.policy, { es: false })
         return { detail: hex }
     })
-    checks.runIfNamed('launch digest', 'none was expected', () => {
+    checks.runIfNamed('launch-digest', 'none was expected', () => {
         if (digests.length === 0) return null
         if (!digests.some((digest) => digest.equals(report.digest)))
             throw unexpected(`${report.digest.toString('hex')} is none of those that are accepted`)
@@ -159,7 +159,7 @@ async function appraise(
         if (!nonce.equals(report.nonce)) throw unexpected(`${report.nonce.toString('hex')}, expected another`)
         return { detail: 'the one that was named; the host asked with it' }
     })
-    checks.runIfNamed('launch record', 'none was named', () => {
+    checks.runIfNamed('launch-record', 'none was named', () => {
         if (!record) return null
         const digest = report.digest.toString('hex')
         const isLike = (one: RecordedLaunch) =>
