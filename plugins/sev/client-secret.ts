@@ -1,7 +1,7 @@
 // What a launch service puts into a guest beside its owner's secrets: a key of this launch, and the only broker that the
 // guest trusts with it. JSON, under a GUID of this program's own in the table of secrets:
 //   version     1
-//   launch      16 bytes, base64url: names the launch
+//   launch      16 bytes, base64url: names the launch: the launch id
 //   key         32 random bytes, base64url
 //   url, pins   the broker: its origin, and SHA-256 of its public key as `sha256/…`
 //   allowPaths  what the guest asks it for: REPOSITORY/TYPE/TAG, `*` within a name

@@ -1,4 +1,4 @@
-// What can be wrong with SEV's certificates, sessions, measurements, secrets and reports.
+// What can be wrong with SEV's certificates, sessions, measurements, secrets, reports and proofs, and how they miss a policy.
 // SPDX-License-Identifier: Apache-2.0
 
 import { type ErrorTable, errorsOf } from '#core/errors.ts'
@@ -14,8 +14,8 @@ export const SEV_ERRORS = {
     ERR_SEV_OWNER: { exit: 1, means: 'the platform belongs to another owner than the one that was expected' },
     ERR_SEV_CHIP: { exit: 1, means: 'the platform’s chip is none of those that are accepted' },
     ERR_SEV_LAUNCH: { exit: 2, means: 'a guest cannot be registered as it is described' },
-    ERR_SEV_POLICY: { exit: 2, means: 'the policy of the launch is malformed' },
-    ERR_SEV_POLICY_WEAK: { exit: 2, means: 'the policy of the launch lacks a protection that is required' },
+    ERR_SEV_GUEST_POLICY: { exit: 2, means: 'the policy of the launch is malformed' },
+    ERR_SEV_GUEST_POLICY_WEAK: { exit: 2, means: 'the policy of the launch lacks a protection that is required' },
     ERR_SEV_API: {
         exit: 1,
         means: 'the firmware of the platform, or that which made its keys, is older than is accepted',
@@ -26,6 +26,7 @@ export const SEV_ERRORS = {
     ERR_SEV_SECRET_TABLE: { exit: 1, means: 'a table of secrets is malformed' },
     ERR_SEV_PACKET: { exit: 1, means: 'a packet of secrets is not authentic, or for another launch' },
     ERR_SEV_REPORT: { exit: 1, means: 'the attestation report is malformed' },
+    ERR_SEV_SIGNATURE: { exit: 1, means: 'the signature of the attestation report does not verify' },
     ERR_SEV_REPORT_UNEXPECTED: { exit: 1, means: 'the attestation report is authentic, and not what was expected' },
     ERR_SEV_EVIDENCE: { exit: 1, means: 'the evidence of an attestation evidence broker is malformed' },
     ERR_SEV_AEB_REFUSED: { exit: 1, means: 'an attestation evidence broker refuses, or is none' },
@@ -43,7 +44,7 @@ export const SEV_ERRORS = {
         exit: 3,
         means: 'a proof of possession can be judged by the broker that launched the guest, and by nobody else',
     },
-    ERR_SEV_NOT_LAUNCHED: { exit: 1, means: 'no launch of this broker has that name, or its key has ended' },
+    ERR_SEV_NOT_LAUNCHED: { exit: 1, means: 'no launch of this broker has that id, or its key has ended' },
     ERR_SEV_POLICY_FILE: { exit: 1, means: 'an appraisal policy is malformed' },
     ERR_SEV_POLICY_MEASUREMENT: { exit: 1, means: 'the launch digest is none of those that the policy accepts' },
     ERR_SEV_POLICY_CPU_STATE: { exit: 1, means: 'nothing of the guest’s processors was measured (no ES)' },
@@ -51,7 +52,6 @@ export const SEV_ERRORS = {
     ERR_SEV_POLICY_API: { exit: 1, means: 'the firmware of the platform is older than the policy accepts' },
     ERR_SEV_POLICY_CHIP: { exit: 1, means: 'the chip is none of those that the policy accepts' },
     ERR_SEV_POLICY_GUEST: { exit: 1, means: 'the guest was registered by another UUID than the policy accepts' },
-    ERR_SEV_SIGNATURE: { exit: 1, means: 'the signature of the attestation report does not verify' },
 } as const satisfies ErrorTable
 
 export const sevError = errorsOf(SEV_ERRORS)

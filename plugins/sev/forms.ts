@@ -3,7 +3,7 @@
 
 import type { Evidence } from '#drivers/driver.ts'
 
-export { toKbs } from './possession.ts'
+export { toKbs } from './kbs-evidence.ts'
 
 export const toRaw = ({ report }: Evidence): Buffer => report
 

@@ -1,9 +1,8 @@
 // AMD SEV and SEV-ES: the manifest. Its guests cannot ask their processor for a report: their owner proves them before they
-// run, with measure (what it should measure), launch-service (a broker's), and for the rest owner leads there. A guest has
-// what was injected into it: driver, client-secret (the key of its launch, as bytes), client (what the guest does with it),
-// emulate. With that key it proves itself to its broker: possession (the proof), forms, kbs-evidence, verify (is it
-// authentic), claims, members and appraise (is it acceptable), weaknesses (what it cannot rule out), host-evidence (what
-// proves nothing, and can be shown), vocabulary, verifier.
+// run, with measure (what it should measure), launch-service (a broker's), and for the rest owner leads there: chain/ (the
+// platform's certificates), launch/ (session, measurement, packet of secrets), aeb/ (reports that the host asks for). A guest
+// has what was injected into it: driver, client-secret (the key of its launch, as bytes), client (what it does with that),
+// emulate. With that key it proves itself to its broker, in the files that every technology has, and possession (the proof).
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Plugin } from '#plugins/plugin.ts'

@@ -1,35 +1,43 @@
-// The proof of possession as it is received: the shape of the JSON, and the bytes.
+// The proof of possession in the key broker protocol's JSON form. This is the sending half, which a guest runs on the way to
+// its disk; what is received is kbs-evidence-schema.ts.
 // SPDX-License-Identifier: Apache-2.0
 
-import * as z from 'zod/mini'
-import { issues } from '#core/schema.ts'
+import { fromBase64, fromBase64Url, toBase64, toBase64Url } from '#core/bytes.ts'
+import { AttestError, messageOf } from '#core/errors.ts'
+import { REPORT_DATA_SIZE } from '#core/sizes.ts'
 import type { Evidence } from '#drivers/driver.ts'
+import { LAUNCH_ID_SIZE } from './client-secret.ts'
 import { sevError } from './errors.ts'
-import { fromJson, looksLikePossession, parsePossession } from './possession.ts'
+import { encodePossession, MAC_SIZE, parsePossession } from './possession.ts'
 import { TEE } from './tee.ts'
 
-export const FORMS = 'a proof of possession of SEV (136 bytes)'
-
-const text = z.string().check(z.maxLength(128))
-
-const JSON_FORM = z.strictObject({
-    'sev-possession': z.strictObject({ 'launch-id': text, 'report-data': text, hmac: text }),
-})
-
-/**
- * Evidence from its JSON form. Null: it has no `sev-possession`, so it is another technology's.
- * @throws AttestError ERR_SEV_POSSESSION, naming the member
- */
-export function fromKbs(primary: unknown): Evidence | null {
-    if (typeof primary !== 'object' || primary === null || !Object.hasOwn(primary, 'sev-possession')) return null
-    const result = JSON_FORM.safeParse(primary)
-    if (!result.success) throw sevError('ERR_SEV_POSSESSION', `SEV evidence: ${issues(result.error)}`)
-    return fromJson(result.data['sev-possession'])
+export interface PossessionJson {
+    readonly 'launch-id': string
+    readonly 'report-data': string
+    readonly hmac: string
 }
 
-/** Evidence from its bytes. Null: they do not begin as a proof does. @throws AttestError ERR_SEV_POSSESSION */
-export function recognise(input: Buffer): { evidence: Evidence; form: string } | null {
-    if (!looksLikePossession(input)) return null
-    parsePossession(input)
-    return { evidence: { tee: TEE, report: Buffer.from(input) }, form: 'SEV proof of possession' }
+/** As a guest sends it: `{"sev-possession": …}`. @throws AttestError ERR_SEV_POSSESSION */
+export function toKbs({ report }: Evidence): { readonly 'sev-possession': PossessionJson } {
+    const { launchId, reportData, mac } = parsePossession(report)
+    return {
+        'sev-possession': {
+            'launch-id': toBase64Url(launchId),
+            'report-data': toBase64(reportData),
+            hmac: toBase64(mac),
+        },
+    }
+}
+
+/** Of members that are texts. @throws AttestError ERR_SEV_POSSESSION */
+export function fromJson(json: PossessionJson): Evidence {
+    try {
+        const launchId = fromBase64Url(json['launch-id'], 'launch-id', LAUNCH_ID_SIZE)
+        const reportData = fromBase64(json['report-data'], 'report-data', REPORT_DATA_SIZE)
+        const mac = fromBase64(json.hmac, 'hmac', MAC_SIZE)
+        return { tee: TEE, report: encodePossession({ launchId, reportData, mac }) }
+    } catch (cause) {
+        if (!(cause instanceof AttestError)) throw cause
+        throw sevError('ERR_SEV_POSSESSION', messageOf(cause), { cause })
+    }
 }

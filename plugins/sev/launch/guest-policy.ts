@@ -22,17 +22,17 @@ export interface PolicyDemand {
     readonly es: boolean
 }
 
-/** @throws AttestError ERR_SEV_POLICY for a word that is no policy */
+/** @throws AttestError ERR_SEV_GUEST_POLICY for a word that is no policy */
 export function readPolicy(policy: number): ReturnType<typeof POLICY.read> {
     if (!Number.isInteger(policy) || policy < 0 || policy > 0xffff_ffff)
-        throw sevError('ERR_SEV_POLICY', `policy: expected a word of 32 bits, got ${policy}`)
+        throw sevError('ERR_SEV_GUEST_POLICY', `policy: expected a word of 32 bits, got ${policy}`)
     const unknown = POLICY.unknown(BigInt(policy))
     if (unknown !== 0n)
-        throw sevError('ERR_SEV_POLICY', `policy ${hex(policy)}: the bits 0x${unknown.toString(16)} are reserved`)
+        throw sevError('ERR_SEV_GUEST_POLICY', `policy ${hex(policy)}: the bits 0x${unknown.toString(16)} are reserved`)
     return POLICY.read(BigInt(policy))
 }
 
-/** @throws AttestError ERR_SEV_POLICY, ERR_SEV_POLICY_WEAK */
+/** @throws AttestError ERR_SEV_GUEST_POLICY, ERR_SEV_GUEST_POLICY_WEAK */
 export function requirePolicy(policy: number, { es }: PolicyDemand): void {
     const has = readPolicy(policy)
     const lacks = [
@@ -40,7 +40,7 @@ export function requirePolicy(policy: number, { es }: PolicyDemand): void {
         ...(has.noKeySharing ? [] : ['NOKS (0x2): another guest of the host could share its key']),
         ...(has.es || !es ? [] : ['ES (0x4): the state of its processors would not be measured']),
     ]
-    if (lacks.length > 0) throw sevError('ERR_SEV_POLICY_WEAK', `policy ${hex(policy)} lacks ${lacks.join('; ')}`)
+    if (lacks.length > 0) throw sevError('ERR_SEV_GUEST_POLICY_WEAK', `policy ${hex(policy)} lacks ${lacks.join('; ')}`)
 }
 
 /**

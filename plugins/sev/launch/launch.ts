@@ -86,7 +86,7 @@ export interface ValidatedLaunch {
 
 /**
  * Whether the launch is the one that is expected.
- * @throws AttestError ERR_LENGTH, ERR_SEV_API, ERR_SEV_POLICY, ERR_SEV_POLICY_WEAK, ERR_SEV_MEASUREMENT
+ * @throws AttestError ERR_LENGTH, ERR_SEV_API, ERR_SEV_GUEST_POLICY, ERR_SEV_GUEST_POLICY_WEAK, ERR_SEV_MEASUREMENT
  */
 export function validateLaunch(
     { tik }: TransportKeys,

@@ -33,7 +33,7 @@ export interface Session extends TransportKeys {
     readonly session: Buffer
 }
 
-/** A new session for the platform with this PDH. @throws AttestError ERR_SEV_POLICY */
+/** A new session for the platform with this PDH. @throws AttestError ERR_SEV_GUEST_POLICY */
 export function newSession(pdh: KeyObject, policy: number): Session {
     readPolicy(policy)
     const own = generateKeyPairSync('ec', { namedCurve: 'secp384r1' })

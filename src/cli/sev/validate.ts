@@ -129,9 +129,9 @@ const EXITS: Readonly<Record<string, number>> = {
     ERR_USAGE: 2,
     ERR_VMSA: 2,
     ERR_VCPU: 2,
-    ERR_SEV_POLICY: 2,
+    ERR_SEV_GUEST_POLICY: 2,
     ERR_SEV_SECRET: 2,
-    ERR_SEV_POLICY_WEAK: 3,
+    ERR_SEV_GUEST_POLICY_WEAK: 3,
     ERR_SEV_API: 3,
 }
 

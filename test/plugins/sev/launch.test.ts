@@ -127,18 +127,22 @@ for (const { name, code, change } of [
         code: 'ERR_SEV_MEASUREMENT',
         change: { claim: { policy: 7 }, expected: { policy: 7 } },
     },
-    { name: 'no ES', code: 'ERR_SEV_POLICY_WEAK', change: { expected: { es: true } } },
+    { name: 'no ES', code: 'ERR_SEV_GUEST_POLICY_WEAK', change: { expected: { es: true } } },
     {
         name: 'no NOKS',
-        code: 'ERR_SEV_POLICY_WEAK',
+        code: 'ERR_SEV_GUEST_POLICY_WEAK',
         change: { claim: { policy: 1 }, expected: { policy: 1 } },
     },
     {
         name: 'no NODBG',
-        code: 'ERR_SEV_POLICY_WEAK',
+        code: 'ERR_SEV_GUEST_POLICY_WEAK',
         change: { claim: { policy: 2 }, expected: { policy: 2 } },
     },
-    { name: 'reserved bits', code: 'ERR_SEV_POLICY', change: { claim: { policy: 0x43 }, expected: { policy: 0x43 } } },
+    {
+        name: 'reserved bits',
+        code: 'ERR_SEV_GUEST_POLICY',
+        change: { claim: { policy: 0x43 }, expected: { policy: 0x43 } },
+    },
     { name: 'API 0.16', code: 'ERR_SEV_API', change: { claim: { apiMajor: 0, apiMinor: 16 } } },
     { name: 'API 1.256', code: 'ERR_SEV_API', change: { claim: { apiMinor: 256 } } },
     {
@@ -170,11 +174,11 @@ test('refused: any bit of the measurement', (t) => {
 })
 
 for (const { name, code, policy, es } of [
-    { name: 'no NODBG', code: 'ERR_SEV_POLICY_WEAK', policy: 2, es: false },
-    { name: 'no ES', code: 'ERR_SEV_POLICY_WEAK', policy: 3, es: true },
-    { name: 'reserved bits', code: 'ERR_SEV_POLICY', policy: 0x8003, es: false },
-    { name: 'no word', code: 'ERR_SEV_POLICY', policy: 2 ** 32 + 3, es: false },
-    { name: 'a fraction', code: 'ERR_SEV_POLICY', policy: 3.5, es: false },
+    { name: 'no NODBG', code: 'ERR_SEV_GUEST_POLICY_WEAK', policy: 2, es: false },
+    { name: 'no ES', code: 'ERR_SEV_GUEST_POLICY_WEAK', policy: 3, es: true },
+    { name: 'reserved bits', code: 'ERR_SEV_GUEST_POLICY', policy: 0x8003, es: false },
+    { name: 'no word', code: 'ERR_SEV_GUEST_POLICY', policy: 2 ** 32 + 3, es: false },
+    { name: 'a fraction', code: 'ERR_SEV_GUEST_POLICY', policy: 3.5, es: false },
 ])
     test(`no session: ${name}`, (t) => {
         t.throws(() => openLaunch(files, trust, policy, { es }), { code })

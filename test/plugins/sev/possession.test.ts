@@ -10,9 +10,10 @@ import { DISK_GUID } from '#core/secret-names.ts'
 import type { LaunchedGuest } from '#evidence/launch.ts'
 import { STRICT_TRUST } from '#evidence/trust.ts'
 import { CLIENT_GUID, formatClient, parseClient } from '#plugins/sev/client-secret.ts'
+import { fromJson, toKbs } from '#plugins/sev/kbs-evidence.ts'
 import { withClient } from '#plugins/sev/launch/client-entry.ts'
 import { encodeSecretTable, parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
-import { fromJson, parsePossession, provePossession, toKbs } from '#plugins/sev/possession.ts'
+import { parsePossession, provePossession } from '#plugins/sev/possession.ts'
 import { sevVerifier } from '#plugins/sev/verifier.ts'
 
 const ID = Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex')
