@@ -38,12 +38,12 @@ export const SEV_CLAIMS: ClaimTable = {
     },
     platform: {
         type: {
-            line: {
+            productLine: {
                 ...text('hardware', 'line of processors; absent where a root of the owner’s vouches'),
                 optional: true,
             },
             chip: text('hardware', 'SHA-256 of the chip’s certificate'),
-            owner: text('hardware', 'SHA-256 of the certificate of the platform’s owner'),
+            owner: text('host', 'SHA-256 of the certificate of the platform’s owner, which signs itself'),
             fingerprint: text('hardware', 'SHA-256 of the certificates that the launch was bound to'),
         },
         from: 'hardware',
@@ -54,7 +54,7 @@ export const SEV_CLAIMS: ClaimTable = {
 
 export function claimsOf(launched: LaunchedGuest, reportData: Buffer): Claims {
     const { digest, policy, apiMajor, apiMinor, buildId } = measuredOf(launched.measured)
-    const { line, chip, owner, fingerprint } = launched.platform as Readonly<Record<string, string | null>>
+    const { productLine, chip, owner, fingerprint } = launched.platform as Readonly<Record<string, string | null>>
     return {
         launchId: launched.id,
         guest: launched.vm,
@@ -63,7 +63,7 @@ export function claimsOf(launched: LaunchedGuest, reportData: Buffer): Claims {
         policy: { ...readPolicy(policy) },
         api: { major: apiMajor, minor: apiMinor, build: buildId },
         platform: {
-            line: line ?? null,
+            productLine: productLine ?? null,
             chip: chip ?? null,
             owner: owner ?? null,
             fingerprint: fingerprint ?? null,

@@ -48,11 +48,11 @@ function open(said: LaunchTerms, request: unknown): OpenLaunch {
     try {
         if (terms.chips && !terms.chips.includes(platform.chip))
             throw sevError('ERR_SEV_CHIP', `the chip ${platform.chip} is none of those that are accepted`)
-        const { line, chip, owner, fingerprint } = platform
+        const { productLine, chip, owner, fingerprint } = platform
         return {
             answer: { session: toBase64(session), 'owner-cert': toBase64(godh), policy: terms.policy },
             keys: secret(Buffer.concat([tek, tik])),
-            platform: { line, chip, owner, fingerprint },
+            platform: { productLine, chip, owner, fingerprint },
         }
     } finally {
         wipe(tek, tik)

@@ -32,7 +32,7 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         throw sevError('ERR_SEV_POSSESSION', 'the proof was not made with the key of the launch that it names')
     })
     const claims = claimsOf(launched, proof.reportData)
-    const line = claimAt(claims, 'platform.line')
+    const productLine = claimAt(claims, 'platform.productLine')
     return {
         tee: TEE,
         claims,
@@ -43,7 +43,10 @@ export function authenticate({ report }: Evidence, launches: LaunchedGuests | un
         // AMD publishes no list of these chips' certificates: an owner who names the chips needs none.
         revocationChecked: namesChips(launched),
         emulated: false,
-        weaknesses: weaknessesOf({ line: typeof line === 'string' ? line : null, madeBy: leastApi(launched) }),
+        weaknesses: weaknessesOf({
+            productLine: typeof productLine === 'string' ? productLine : null,
+            madeBy: leastApi(launched),
+        }),
         allowPaths: launched.allowPaths,
     }
 }

@@ -49,15 +49,15 @@ export const WEAKNESSES: readonly Row[] = [
 
 export interface Platform {
     /** Not known: it may be any. */
-    readonly line: string | null
+    readonly productLine: string | null
     /** The least API that its keys were made by. */
     readonly madeBy: Api
 }
 
 /** The rows that a platform is open to. */
-export const weaknessesOf = ({ line, madeBy }: Platform): Weakness[] =>
+export const weaknessesOf = ({ productLine, madeBy }: Platform): Weakness[] =>
     WEAKNESSES.filter(
         ({ lines, answeredByApi }) =>
             !(answeredByApi && orderOf(madeBy) >= orderOf(answeredByApi)) &&
-            (!lines || line === null || lines.some((one) => one === line)),
+            (!lines || productLine === null || lines.some((line) => line === productLine)),
     ).map(({ name, means, published, source }) => ({ name, means, published, source }))

@@ -326,7 +326,7 @@ needs(vectors('sev/fixtures/sev-certs'))('chain verify: real platforms', async (
         const chain = file(`${line}.chain`, Buffer.concat(['pdh', 'pek', 'oca', 'cek'].map(cert)))
         const ran = await guestAttest(['sev', 'chain', 'verify', '--cert-chain', chain, '--json'])
         t.is(ran.code, 0, ran.stderr)
-        t.like(JSON.parse(ran.stdout), { verdict: 'accepted', claims: { line: Line, rootIsAmd: true } })
+        t.like(JSON.parse(ran.stdout), { verdict: 'accepted', claims: { productLine: Line, rootIsAmd: true } })
     }
 })
 

@@ -34,7 +34,7 @@ export type Api = Pick<FirmwareVersion, 'apiMajor' | 'apiMinor'>
 /** What a verified chain says. */
 export interface Platform {
     /** The generation of AMD's keys, or null where another root is trusted. */
-    readonly line: AmdKey['line'] | null
+    readonly productLine: AmdKey['line'] | null
     readonly pek: KeyObject
     /** SHA-256 of the chip's certificate up to its signatures, hex: the same for each export. */
     readonly chip: string
@@ -83,13 +83,13 @@ export function readChain(files: readonly { readonly name: string; readonly byte
 export function verifyChain(files: ChainFiles, trust: ChainTrust, checks: Checks): Platform {
     const issuers = checkVendor(files, trust, checks)
     const cek = need(files.cek, 'CEK')
-    const { line } = checks.run('cek', () => checkCek(cek, issuers))
+    const { productLine } = checks.run('cek', () => checkCek(cek, issuers))
     const { oca, pek } = checkOwned(files, cek, checks)
     const pdh = files.pdh
     checks.runIfNamed('pdh', 'none was given', () => (pdh ? checkPdh(pdh, pek) : null))
     checks.runIfNamed('owner', 'no owner was named', () => (trust.owner ? checkOwner(oca, trust.owner) : null))
     return {
-        line,
+        productLine,
         pek: pek.publicKey,
         chip: digestOf(cek),
         owner: digestOf(oca),
@@ -148,7 +148,7 @@ function checkCek(cek: SevCertificate, issuers: readonly Issuer[]) {
         })
     const issuer = issuers.find(({ key }) => isSignedBy(cek, 'ASK', key))
     if (!issuer) throw sevError('ERR_SEV_CHAIN', 'CEK is signed by no ASK that is trusted')
-    return { detail: `chip ${digestOf(cek)}${issuer.line ? `, ${issuer.line}` : ''}`, line: issuer.line }
+    return { detail: `chip ${digestOf(cek)}${issuer.line ? `, ${issuer.line}` : ''}`, productLine: issuer.line }
 }
 
 function checkOwned(files: ChainFiles, cek: SevCertificate, checks: Checks) {

@@ -207,7 +207,7 @@ function weaknessesOf(
             found ? `${text}${hasKey ? `; it gets nothing unless a rule says @${floor}` : ''}` : [],
         ),
         ...(firmwareAlone ? [NO_KERNEL] : []),
-        ...attacksOn({ line: null, madeBy: least }).map(
+        ...attacksOn({ productLine: null, madeBy: least }).map(
             ({ name, means, published, source }) => `${name} (${published}, ${source}): ${means}`,
         ),
     ]

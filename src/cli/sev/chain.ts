@@ -46,17 +46,17 @@ export const command = define({
         } catch (error) {
             ending = verdictOf(error)
         }
-        const weaknesses = platform ? weaknessesOf({ line: platform.line, madeBy: platform.madeBy }) : []
+        const weaknesses = platform ? weaknessesOf(platform) : []
         const claims = platform && {
-            line: platform.line,
+            productLine: platform.productLine,
             chip: platform.chip,
             owner: platform.owner,
             fingerprint: platform.fingerprint,
-            rootIsAmd: platform.line !== null,
+            rootIsAmd: platform.productLine !== null,
         }
         if (args.json) printJson({ ...ending, checks: checks.all(), claims, weaknesses })
         else {
-            const last = lastLine(ending, platform ? WHOSE[platform.line ? 'amd' : 'other'] : undefined)
+            const last = lastLine(ending, platform ? WHOSE[platform.productLine ? 'amd' : 'other'] : undefined)
             showChecks(checks.all(), weaknesses, last)
         }
         return exitOf(ending)

@@ -70,15 +70,15 @@ export const command = define({
                     throw coreError('ERR_LENGTH', `expected ${REPORT_SIZE} bytes, got ${bytes.length}`)
                 return { report: verifyReport(bytes, platform.pek), detail: 'signed by PEK' }
             })
-            weaknesses = weaknessesOf({ line: platform.line, madeBy: platform.madeBy })
+            weaknesses = weaknessesOf(platform)
             claims = {
                 launchDigest: report.digest.toString('hex'),
                 nonce: report.nonce.toString('hex'),
                 policy: report.policy,
                 chip: platform.chip,
                 owner: platform.owner,
-                line: platform.line,
-                rootIsAmd: platform.line !== null,
+                productLine: platform.productLine,
+                rootIsAmd: platform.productLine !== null,
                 binding: 'none',
                 freshness: 'host-chosen',
                 ...via,

@@ -50,11 +50,13 @@ export const command = define({
         } finally {
             wipe(launch.tek, launch.tik)
         }
-        const { line, chip } = launch.platform
-        note(`a session for the ${line ?? 'UNKNOWN'} chip ${chip.slice(0, 16)}…: ${path('godh')}, ${path('session')}`)
+        const { productLine, chip } = launch.platform
+        note(
+            `a session for the ${productLine ?? 'UNKNOWN'} chip ${chip.slice(0, 16)}…: ${path('godh')}, ${path('session')}`,
+        )
         const risk = migrationRisk(readPolicy(args.policy))
         if (risk) note(`warning: the policy has ${risk}`)
-        if (line === null) note('its root is none of AMD’s: this says nothing of hardware')
+        if (productLine === null) note('its root is none of AMD’s: this says nothing of hardware')
         return 0
     },
 })

@@ -57,10 +57,10 @@ for (const line of CHAINS) {
     const files = () => [cert(line, 'pdh'), Buffer.concat(['pek', 'oca', 'cek'].map((name) => cert(line, name)))]
     possible(`a real platform: ${line}`, (t) => {
         for (const more of [[], [cert(line, 'ask')], [cert(line, 'ask'), cert(line, 'ark')]])
-            t.is(verify([...files(), ...more]).line?.toLowerCase(), line)
+            t.is(verify([...files(), ...more]).productLine?.toLowerCase(), line)
         t.true(verify(files()).pdh?.equals(parseCertificate(cert(line, 'pdh')).publicKey))
         t.is(verify(files().slice(1)).pdh, null)
-        t.is(verify(files(), { owner: parseCertificate(cert(line, 'oca')) }).line?.toLowerCase(), line)
+        t.is(verify(files(), { owner: parseCertificate(cert(line, 'oca')) }).productLine?.toLowerCase(), line)
         t.throws(() => verify(files(), { owner: parseCertificate(ours.certificates.oca) }), { code: 'ERR_SEV_OWNER' })
         t.throws(() => verify(files(), trusting(ours.certificates)), { code: 'ERR_SEV_CERTIFICATE' })
     })
@@ -95,7 +95,7 @@ possible('what AMD published for Naples has no signature: refused, with what to 
 test('a minted platform: under its own root, and under no other', (t) => {
     const files = chainOf(ours.certificates)
     const platform = verify(files, trusting(ours.certificates))
-    t.is(platform.line, null)
+    t.is(platform.productLine, null)
     t.true(platform.pdh?.equals(parseCertificate(ours.certificates.pdh).publicKey))
     t.not(platform.fingerprint, verify(chainOf(other.certificates), trusting(other.certificates)).fingerprint)
     t.throws(() => verify(files), { code: 'ERR_SEV_ROOT' })

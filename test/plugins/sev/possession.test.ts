@@ -26,7 +26,7 @@ const launched: LaunchedGuest = {
     id: ID.toString('base64url'),
     vm: '7c9e6679-7425-40de-944b-e07fc1f90ae7',
     terms: { roots: null, chips: ['ab'.repeat(32)], least: { apiMajor: 1, apiMinor: 55, buildId: 0 } },
-    platform: { line: 'Milan', chip: 'ab'.repeat(32), owner: 'cd'.repeat(32), fingerprint: 'ef'.repeat(32) },
+    platform: { productLine: 'Milan', chip: 'ab'.repeat(32), owner: 'cd'.repeat(32), fingerprint: 'ef'.repeat(32) },
     measured: { digest: '22'.repeat(32), apiMajor: 1, apiMinor: 55, buildId: 21, policy: 15 },
     time: '2026-11-20T12:00:00.000Z',
     expires: '2026-12-20T12:00:00.000Z',
@@ -62,7 +62,7 @@ test('claims come from the record of the launch', (t) => {
         guest: launched.vm,
         api: { major: 1, minor: 55, build: 21 },
         policy: { noDebug: true, noKeySharing: true, es: true, noSend: true, domain: false },
-        platform: { line: 'Milan' },
+        platform: { productLine: 'Milan' },
     })
 })
 

@@ -26,7 +26,7 @@ for (const { line, api = [1, 55] as const, want } of [
 ] as { line: string | null; api?: readonly [number, number]; want: string[] }[])
     test(`weaknesses: ${line ?? 'any line'}, API ${api.join('.')}`, (t) => {
         t.deepEqual(
-            weaknessesOf({ line, madeBy: { apiMajor: api[0], apiMinor: api[1] } }).map(({ name }) => name),
+            weaknessesOf({ productLine: line, madeBy: { apiMajor: api[0], apiMinor: api[1] } }).map(({ name }) => name),
             want,
         )
     })
