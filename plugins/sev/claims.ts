@@ -22,7 +22,7 @@ const POLICY_CLAIMS: ClaimTable = Object.fromEntries(
 )
 
 export const SEV_CLAIMS: ClaimTable = {
-    launchId: text('verifier', 'names this launch of this guest'),
+    launchId: text('verifier', 'launch id: of this launch of this guest alone'),
     guest: text('verifier', 'the UUID that its owner registered it by'),
     validated: text('verifier', 'when the launch was validated'),
     launchDigest: text('hardware', 'digest of what the guest was launched with'),

@@ -1,7 +1,7 @@
 // What a launch service puts into a guest beside its owner's secrets: a key of this launch, and the only broker that the
 // guest trusts with it. JSON, under a GUID of this program's own in the table of secrets:
 //   version     1
-//   launch      16 bytes, base64url: names the launch: the launch id
+//   launch      the launch id: 16 bytes, base64url
 //   key         32 random bytes, base64url
 //   url, pins   the broker: its origin, and SHA-256 of its public key as `sha256/…`
 //   allowPaths  what the guest asks it for: REPOSITORY/TYPE/TAG, `*` within a name
@@ -9,14 +9,15 @@
 
 import * as z from 'zod/mini'
 import { fromBase64Url, type Secret, secret, toBase64UrlBytes, wipe } from '#core/bytes.ts'
-import { AttestError, messageOf } from '#core/errors.ts'
+import { AttestError } from '#core/errors.ts'
 import { parseJson } from '#core/json.ts'
 import { shape } from '#core/schema.ts'
+import { LAUNCH_KEY_GUID } from '#core/secret-names.ts'
 import type { InjectedBroker } from '#drivers/driver.ts'
 import type { LaunchClient } from '#evidence/launch.ts'
 import { sevError } from './errors.ts'
 
-export const CLIENT_GUID = '2e2f6c54-6678-417a-a857-1c3d727d9c0f'
+export const CLIENT_GUID = LAUNCH_KEY_GUID
 
 export const LAUNCH_ID_SIZE = 16
 export const CLIENT_KEY_SIZE = 32
@@ -75,6 +76,9 @@ export function parseClient(bytes: Uint8Array): ClientSecret {
         }
     } catch (cause) {
         if (!(cause instanceof AttestError)) throw cause
-        throw sevError('ERR_SEV_CLIENT', `${title} is not what a launch service injects: ${messageOf(cause)}`)
+        throw sevError('ERR_SEV_CLIENT', `${title} is no key of a launch, as a broker makes and injects it`, {
+            cause,
+            hint: 'its owner registers the guest with `guest-attest broker launch register --broker-url`, and injects nothing under this GUID',
+        })
     }
 }

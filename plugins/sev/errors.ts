@@ -44,7 +44,7 @@ export const SEV_ERRORS = {
         exit: 3,
         means: 'a proof of possession can be judged by the broker that launched the guest, and by nobody else',
     },
-    ERR_SEV_NOT_LAUNCHED: { exit: 1, means: 'no launch of this broker has that id, or its key has ended' },
+    ERR_SEV_NOT_LAUNCHED: { exit: 1, means: 'no launch of this broker has that launch id, or its key has ended' },
     ERR_SEV_POLICY_FILE: { exit: 1, means: 'an appraisal policy is malformed' },
     ERR_SEV_POLICY_MEASUREMENT: { exit: 1, means: 'the launch digest is none of those that the policy accepts' },
     ERR_SEV_POLICY_CPU_STATE: { exit: 1, means: 'nothing of the guest’s processors was measured (no ES)' },

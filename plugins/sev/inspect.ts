@@ -10,7 +10,7 @@ import { parsePossession } from './possession.ts'
 export function describe({ report }: Evidence): readonly FieldLine[] {
     const { launchId, reportData, mac } = parsePossession(report)
     return [
-        { name: 'launchId', value: toBase64Url(launchId), means: 'names the launch, of the broker that validated it' },
+        { name: 'launchId', value: toBase64Url(launchId), means: 'of the broker that validated the launch' },
         { name: 'reportData', value: toHex(reportData), means: 'what the guest put in: a challenge, a key' },
         {
             name: 'hmac',

@@ -121,7 +121,7 @@ function prediction(digest: Buffer, { kernel }: Common, assumed: readonly string
 
 /** Of a report of ATTESTATION, which the host asks for. */
 function reported(bytes: Buffer): Buffer | null {
-    return bytes.length === REPORT_SIZE ? parseReport(bytes).digest : null
+    return bytes.length === REPORT_SIZE ? parseReport(bytes).launchDigest : null
 }
 
 function search(values: MeasureValues<typeof SEV_OPTIONS>, wanted: Buffer): readonly Fit[] {

@@ -58,5 +58,5 @@ function findLaunch(launches: LaunchedGuests | undefined, id: string): LaunchedG
         })
     const found = launches.find(id)
     if (found) return found
-    throw sevError('ERR_SEV_NOT_LAUNCHED', 'no launch of this broker has that id, or its key has ended')
+    throw sevError('ERR_SEV_NOT_LAUNCHED', 'no launch of this broker has that launch id, or its key has ended')
 }

@@ -44,7 +44,7 @@ test('a few of each guest and code, again after an hour', (t) => {
     t.is(wholeOf({ code: 'ERR_KBS_NOT_FOUND' }), 8)
     t.is(wholeOf({ guestId: 'b' }), 8)
     t.is(wholeOf({ guestId: null }), 8)
-    t.is(wholeOf({ guestId: null, session: 'z' }), 8, 'without a name of the launch it is the session that counts')
+    t.is(wholeOf({ guestId: null, session: 'z' }), 8, 'without a launch id it is the session that counts')
     time.now += HOUR
     t.is(wholeOf({}), 8)
     all.close()

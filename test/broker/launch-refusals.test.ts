@@ -4,7 +4,7 @@
 
 import test from 'ava'
 import { toBase64 } from '#core/bytes.ts'
-import { DISK_GUID } from '#core/secret-names.ts'
+import { DISK_GUID, LAUNCH_KEY_GUID } from '#core/secret-names.ts'
 import { mintPlatform } from '#plugins/sev/mint.ts'
 import { LAUNCHED } from '#plugins.ts'
 import { makeFirmware } from '#test/plugins/sev/rig.ts'
@@ -40,6 +40,7 @@ const OWNER: readonly (readonly [name: string, changed: object, code: string, sa
         'ERR_SEV_SECRET',
         /of the table itself/,
     ],
+    ['the key of a launch', { secrets: [secret(LAUNCH_KEY_GUID.toUpperCase())] }, 'ERR_SEV_SECRET', /nobody gives it/],
     ['no GUID', { secrets: [secret('luks-key')] }, 'ERR_ENCODING', /luks-key/],
     ['a byte too much for the firmware', { secrets: [secret(DISK_GUID, 3033)] }, 'ERR_SEV_SECRET', /room for 3072/],
     ['a firmware with little room', { firmware: firmware(64) }, 'ERR_SEV_SECRET', /room for 64/],

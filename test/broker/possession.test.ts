@@ -250,7 +250,7 @@ for (const { name, end, outcome } of [
         await end(broker)
         const late = await handshake(broker, guest)
         t.is(late.status, 403)
-        t.regex(late.json.detail, /no launch of this broker has that id, or its key has ended/)
+        t.regex(late.json.detail, /no launch of this broker has that launch id, or its key has ended/)
         await t.throwsAsync(session.resource(KEY), {
             code: 'ERR_KBS_DENIED',
             message: /what this guest has proved itself with does not count any more/,

@@ -56,13 +56,13 @@ function describeAeb(bytes: Buffer): readonly FieldLine[] {
 }
 
 function describeReport(bytes: Buffer): readonly FieldLine[] {
-    const { nonce, digest, policy } = parseReport(bytes)
+    const { mnonce, launchDigest, policy } = parseReport(bytes)
     return [
         { name: 'binding', value: 'none', means: 'nothing of the guest’s: the host chose which guest it is about' },
         { name: 'freshness', value: 'host-chosen', means: 'the nonce is the host’s: it may be old' },
         { name: 'trust', value: 'informational', means: 'nothing is released for it' },
-        { name: 'nonce', value: toHex(nonce), means: 'what the host asked with' },
-        { name: 'launchDigest', value: toHex(digest), means: 'what the guest was launched with' },
+        { name: 'mnonce', value: toHex(mnonce), means: 'what the host asked with' },
+        { name: 'launchDigest', value: toHex(launchDigest), means: 'what the guest was launched with' },
         { name: 'policy', value: `0x${policy.toString(16)}`, means: 'what its owner asked for' },
         ...describeBits(POLICY, BigInt(policy), ['apiMajor', 'apiMinor']),
     ]

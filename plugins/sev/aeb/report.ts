@@ -14,11 +14,11 @@ export const REPORT_SIZE = 208
 const SIGNED_SIZE = 0x34
 
 export const REPORT = layout('ATTESTATION report', REPORT_SIZE, {
-    nonce: bytes(0x00, 16),
-    digest: bytes(0x10, 32),
+    mnonce: bytes(0x00, 16),
+    launchDigest: bytes(0x10, 32),
     policy: u32(0x30),
-    signatureUsage: u32(0x34),
-    signatureAlgorithm: u32(0x38),
+    sigUsage: u32(0x34),
+    sigAlgo: u32(0x38),
     reserved3c: zero(0x3c, 4),
     signature: bytes(0x40, EC_SIGNATURE_SIZE),
 })
@@ -31,11 +31,11 @@ export type Report = Parsed<typeof REPORT.fields>
  */
 export function parseReport(raw: Uint8Array): Report {
     const report = REPORT.parse(raw)
-    const { signatureUsage: usage, signatureAlgorithm: algorithm } = report
-    if (usage !== USAGES.PEK)
-        throw sevError('ERR_SEV_REPORT', `signed by a key of usage 0x${usage.toString(16)}, expected PEK`)
-    if (algorithm !== ALGORITHMS.ECDSA_SHA256.id)
-        throw sevError('ERR_SEV_REPORT', `signed by the algorithm 0x${algorithm.toString(16)}, expected ECDSA_SHA256`)
+    const { sigUsage, sigAlgo } = report
+    if (sigUsage !== USAGES.PEK)
+        throw sevError('ERR_SEV_REPORT', `signed by a key of usage 0x${sigUsage.toString(16)}, expected PEK`)
+    if (sigAlgo !== ALGORITHMS.ECDSA_SHA256.id)
+        throw sevError('ERR_SEV_REPORT', `signed by the algorithm 0x${sigAlgo.toString(16)}, expected ECDSA_SHA256`)
     return report
 }
 

@@ -25,11 +25,11 @@ const KEY_SIZE = 1028
 const SIGNATURE_SIZE = 512
 const VERSION = 1
 
-/** Whose key it is, by number. NONE marks a signature that is not there. */
+/** Whose key it is, by number. INVALID marks a signature that is not there. */
 export const USAGES = {
     ARK: 0x0000,
     ASK: 0x0013,
-    NONE: 0x1000,
+    INVALID: 0x1000,
     OCA: 0x1001,
     PEK: 0x1002,
     PDH: 0x1003,
@@ -85,7 +85,7 @@ export function usageOf(id: number): Usage | null {
 export function peekUsage(from: Buffer): Usage | null {
     if (from.length < 12 || from.readUInt32LE(0) !== VERSION) return null
     const usage = usageOf(from.readUInt32LE(8))
-    return usage === null || usage === 'NONE' || usage === 'ARK' || usage === 'ASK' ? null : usage
+    return usage === null || usage === 'INVALID' || usage === 'ARK' || usage === 'ASK' ? null : usage
 }
 
 /**
@@ -98,7 +98,7 @@ export function parseCertificate(raw: Uint8Array, wanted?: Usage): SevCertificat
     if (parsed.version !== VERSION)
         throw sevError('ERR_SEV_CERTIFICATE', `${title}: expected version ${VERSION}, got ${parsed.version}`)
     const usage = wantUsage(parsed.usage, title)
-    if (usage === 'NONE' || (wanted !== undefined && usage !== wanted))
+    if (usage === 'INVALID' || (wanted !== undefined && usage !== wanted))
         throw sevError('ERR_SEV_CERTIFICATE', `expected a certificate of ${wanted ?? 'a key'}, got one of ${usage}`)
     const algorithm = wantAlgorithm(parsed.algorithm, usage)
     return {
@@ -158,7 +158,7 @@ export function isSignedBy(certificate: SevCertificate, usage: Usage, key: KeyOb
         .some(({ value, algorithm }) => verifySignature(body, value, algorithm, key))
 }
 
-const NO_SIGNATURE = { usage: USAGES.NONE, algorithm: 0, value: Buffer.alloc(SIGNATURE_SIZE) }
+const NO_SIGNATURE = { usage: USAGES.INVALID, algorithm: 0, value: Buffer.alloc(SIGNATURE_SIZE) }
 
 function parseKey(key: Buffer, algorithm: AlgorithmName, title: string): KeyObject {
     if (ALGORITHMS[algorithm].kind === 'ec') return parseEcKey(key, title)
@@ -169,10 +169,10 @@ function parseKey(key: Buffer, algorithm: AlgorithmName, title: string): KeyObje
     return parseRsaKey(key.subarray(4, 4 + SIGNATURE_SIZE), modulus, title)
 }
 
-// An empty slot has the usage NONE; what else it holds says nothing.
+// An empty slot has the usage INVALID; what else it holds says nothing.
 function readSignature(parsed: Parsed<typeof SIGNATURE.fields>, title: string): SevSignature[] {
     const usage = wantUsage(parsed.usage, `${title}: signature`)
-    if (usage === 'NONE') return []
+    if (usage === 'INVALID') return []
     return [{ usage, algorithm: wantAlgorithm(parsed.algorithm, `${title}: signature`), value: parsed.value }]
 }
 

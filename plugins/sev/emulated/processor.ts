@@ -30,7 +30,7 @@ export class EmulatedLaunch {
     readonly #keys: ProcessorKeys
     readonly #transport: TransportKeys
     readonly #hash = createHash('sha256')
-    #digest: Buffer = Buffer.alloc(0)
+    #launchDigest: Buffer = Buffer.alloc(0)
     #measurement: Buffer = Buffer.alloc(0)
 
     /**
@@ -70,12 +70,13 @@ export class EmulatedLaunch {
     }
 
     /** LAUNCH_MEASURE: 48 bytes; the same again when it is asked again. */
-    measure(nonce = randomBytes(16)): Buffer {
+    measure(mnonce = randomBytes(16)): Buffer {
         if (this.#state === 'launch-update') {
-            this.#digest = this.#hash.digest()
+            this.#launchDigest = this.#hash.digest()
             const { policy, firmware } = this
-            const measure = launchMeasure(this.#transport.tik, { ...firmware, policy, digest: this.#digest, nonce })
-            this.#measurement = LAUNCH_MEASURE.encode({ measure, nonce })
+            const measured = { ...firmware, policy, launchDigest: this.#launchDigest, mnonce }
+            const measure = launchMeasure(this.#transport.tik, measured)
+            this.#measurement = LAUNCH_MEASURE.encode({ measure, mnonce })
             this.#state = 'launch-secret'
         }
         return Buffer.from(this.#measurement)
@@ -95,14 +96,14 @@ export class EmulatedLaunch {
     }
 
     /** ATTESTATION: 208 bytes. */
-    report(nonce: Buffer): Buffer {
+    report(mnonce: Buffer): Buffer {
         this.#in('running')
         const unsigned = REPORT.encode({
-            nonce,
-            digest: this.#digest,
+            mnonce,
+            launchDigest: this.#launchDigest,
             policy: this.policy,
-            signatureUsage: USAGES.PEK,
-            signatureAlgorithm: ALGORITHMS.ECDSA_SHA256.id,
+            sigUsage: USAGES.PEK,
+            sigAlgo: ALGORITHMS.ECDSA_SHA256.id,
             signature: Buffer.alloc(EC_SIGNATURE_SIZE),
         })
         const signature = makeSignature(unsigned.subarray(0, 0x34), EC_SIGNATURE_SIZE, 'ECDSA_SHA256', this.#keys.pek)

@@ -11,7 +11,7 @@ import { hmac256 } from './kdf.ts'
 export const DIGEST_SIZE = 32
 
 /** The measurement as hosts hand it on: base64 of these 48 bytes. */
-export const LAUNCH_MEASURE = layout('launch measurement', 48, { measure: bytes(0, 32), nonce: bytes(32, 16) })
+export const LAUNCH_MEASURE = layout('launch measurement', 48, { measure: bytes(0, 32), mnonce: bytes(32, 16) })
 
 const MESSAGE = layout('measured message', 56, {
     context: u8(0),
@@ -19,8 +19,8 @@ const MESSAGE = layout('measured message', 56, {
     apiMinor: u8(2),
     buildId: u8(3),
     policy: u32(4),
-    digest: bytes(8, DIGEST_SIZE),
-    nonce: bytes(40, 16),
+    launchDigest: bytes(8, DIGEST_SIZE),
+    mnonce: bytes(40, 16),
 })
 
 const CONTEXT = 0x04
@@ -38,9 +38,9 @@ export const LEAST_API = { apiMajor: 0, apiMinor: 17, buildId: 0 } as const sati
 export interface Measured extends FirmwareVersion {
     readonly policy: number
     /** SHA-256 over firmware, hashes and processors. */
-    readonly digest: Buffer
+    readonly launchDigest: Buffer
     /** 16 bytes that the firmware chose. */
-    readonly nonce: Buffer
+    readonly mnonce: Buffer
 }
 
 /** What the firmware computes. @throws AttestError ERR_SEV_API, ERR_LENGTH */
@@ -67,13 +67,13 @@ export function requireFirmware(version: FirmwareVersion, least: FirmwareVersion
 export function measuredDigest(
     tik: Uint8Array,
     blob: Buffer,
-    state: Omit<Measured, 'digest' | 'nonce'>,
+    state: Omit<Measured, 'launchDigest' | 'mnonce'>,
     digests: readonly Buffer[],
 ): Buffer | null {
-    const { measure, nonce } = LAUNCH_MEASURE.parse(blob)
+    const { measure, mnonce } = LAUNCH_MEASURE.parse(blob)
     let found: Buffer | null = null
-    for (const digest of digests)
-        if (equalBytes(launchMeasure(tik, { ...state, digest, nonce }), measure)) found = digest
+    for (const launchDigest of digests)
+        if (equalBytes(launchMeasure(tik, { ...state, launchDigest, mnonce }), measure)) found = launchDigest
     return found
 }
 

@@ -15,7 +15,7 @@ export const SESSION_SIZE = 128
 
 export const SESSION = layout('session', SESSION_SIZE, {
     nonce: bytes(0, 16),
-    wrappedKeys: bytes(16, 32),
+    wrapTk: bytes(16, 32),
     wrapIv: bytes(48, 16),
     wrapMac: bytes(64, 32),
     policyMac: bytes(96, 32),
@@ -64,12 +64,12 @@ export function wrapKeys({ shared, keys, policy, nonce, iv }: Wrapping): Buffer 
     const { kek, kik } = wrappingKeys(shared, nonce)
     const both = Buffer.concat([keys.tek, keys.tik])
     try {
-        const wrappedKeys = aesCtr(kek, iv, both)
+        const wrapTk = aesCtr(kek, iv, both)
         return SESSION.encode({
             nonce,
-            wrappedKeys,
+            wrapTk,
             wrapIv: iv,
-            wrapMac: hmac256(kik, wrappedKeys),
+            wrapMac: hmac256(kik, wrapTk),
             policyMac: hmac256(keys.tik, u32(policy)),
         })
     } finally {
@@ -82,12 +82,12 @@ export function wrapKeys({ shared, keys, policy, nonce, iv }: Wrapping): Buffer 
  * @throws AttestError ERR_LENGTH, ERR_SEV_SESSION
  */
 export function unwrapKeys(session: Uint8Array, shared: Uint8Array, policy: number): TransportKeys {
-    const { nonce, wrappedKeys, wrapIv, wrapMac, policyMac } = SESSION.parse(session)
+    const { nonce, wrapTk, wrapIv, wrapMac, policyMac } = SESSION.parse(session)
     const { kek, kik } = wrappingKeys(shared, nonce)
     try {
-        if (!equalBytes(hmac256(kik, wrappedKeys), wrapMac))
+        if (!equalBytes(hmac256(kik, wrapTk), wrapMac))
             throw sevError('ERR_SEV_SESSION', 'the session is not for this platform')
-        const both = aesCtr(kek, wrapIv, wrappedKeys)
+        const both = aesCtr(kek, wrapIv, wrapTk)
         const keys = { tek: secret(both.subarray(0, KEY_SIZE)), tik: secret(both.subarray(KEY_SIZE)) }
         if (equalBytes(hmac256(keys.tik, u32(policy)), policyMac)) return keys
         wipe(keys.tek, keys.tik)

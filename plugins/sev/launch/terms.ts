@@ -8,7 +8,7 @@ import { type Firmware, readFirmware, resetAddress, secretArea } from '#core/lau
 import { signature } from '#core/launch/vcpu.ts'
 import { repeated, stateOf, vmsaPages, wantVmsa } from '#core/launch/vmsa.ts'
 import { shape } from '#core/schema.ts'
-import { DISK_GUID } from '#core/secret-names.ts'
+import { DISK_GUID, LAUNCH_KEY_BY_HAND, LAUNCH_KEY_GUID } from '#core/secret-names.ts'
 import type { InjectedBroker } from '#drivers/driver.ts'
 import type { RegisteredGuest } from '#evidence/launch.ts'
 import { type ChainFiles, type ChainTrust, digestOf, readChain } from '../chain/chain.ts'
@@ -157,6 +157,8 @@ function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: In
                 : { guid: DISK_GUID, data: Buffer.from(one.passphrase) },
     )
     try {
+        if (entries.some(({ guid }) => guid.toLowerCase() === LAUNCH_KEY_GUID))
+            throw sevError('ERR_SEV_SECRET', LAUNCH_KEY_BY_HAND.message, { hint: LAUNCH_KEY_BY_HAND.hint })
         if (broker) requireRoom(entries, broker, area)
         // A guest that gets a key may get all else from the broker.
         return encodeSecretTable(entries, area, broker !== null)

@@ -3,12 +3,12 @@
 
 import { toBase64 } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
-import { createFile, readInput } from '#core/files.ts'
+import { readInput, writeFiles } from '#core/files.ts'
 import { readFirmware, secretArea } from '#core/launch/ovmf.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
 import { type Args, atLeastOne, command as define } from '../command.ts'
-import { requireNewFile } from '../options/new-file.ts'
+import { requireDistinct, requireNewFile } from '../options/new-file.ts'
 import { note } from '../term.ts'
 import { MAX_FIRMWARE } from './expected.ts'
 import {
@@ -65,6 +65,7 @@ export const command = define({
             })
         requireNewFile(args.header, '--header')
         requireNewFile(args.payload, '--payload')
+        requireDistinct({ '--header': args.header, '--payload': args.payload })
         const area = await readArea(args)
         libc().forbidCoreDumps()
         const packet = await withKeys(args, async (keys) => {
@@ -74,8 +75,10 @@ export const command = define({
                 : validateLaunch(keys, claim, { es: args.es, policy: args.policy, digests })
             return withSecrets(args.secret, '--secret', (secrets) => packSecrets(keys, launch, secrets, area))
         })
-        createFile(args.payload, toBase64(packet.payload), 0o644)
-        createFile(args.header, toBase64(packet.header), 0o644)
+        writeFiles([
+            { path: args.payload, bytes: toBase64(packet.payload), mode: 0o644 },
+            { path: args.header, bytes: toBase64(packet.header), mode: 0o644 },
+        ])
         const risk = migrationRisk(readPolicy(args.policy))
         if (risk) note(`warning: the policy has ${risk}`)
         if (args.insecureUnvalidated)

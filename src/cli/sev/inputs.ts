@@ -5,7 +5,7 @@ import { fromBase64, type Secret, secret, wipe } from '#core/bytes.ts'
 import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { GUID_SIZE } from '#core/guid.ts'
-import { SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
+import { LAUNCH_KEY_BY_HAND, LAUNCH_KEY_GUID, SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
 import { sevOwner } from '#plugins.ts'
 import { many } from '../command.ts'
 import { BYTES_FORMS, readBytes } from '../options/bytes.ts'
@@ -116,6 +116,10 @@ export async function withSecrets<T>(
                     'ERR_USAGE',
                     `${option}: expected GUID:FILE, or ${Object.keys(SECRET_ALIASES)}:FILE, got ${JSON.stringify(spec)}`,
                 )
+            if (guid === LAUNCH_KEY_GUID)
+                throw coreError('ERR_USAGE', `${option}: ${LAUNCH_KEY_BY_HAND.message}`, {
+                    hint: LAUNCH_KEY_BY_HAND.hint,
+                })
             secrets.push({ guid, data: secret(readInput(path, MAX_PACKET - GUID_SIZE)) })
         }
         return await use(secrets)

@@ -72,8 +72,8 @@ export const command = define({
             })
             weaknesses = weaknessesOf(platform)
             claims = {
-                launchDigest: report.digest.toString('hex'),
-                nonce: report.nonce.toString('hex'),
+                launchDigest: report.launchDigest.toString('hex'),
+                mnonce: report.mnonce.toString('hex'),
                 policy: report.policy,
                 chip: platform.chip,
                 owner: platform.owner,
@@ -134,7 +134,12 @@ interface Wanted {
 }
 
 async function appraise(
-    report: { readonly digest: Buffer; readonly nonce: Buffer; readonly policy: number; readonly chip: string },
+    report: {
+        readonly launchDigest: Buffer
+        readonly mnonce: Buffer
+        readonly policy: number
+        readonly chip: string
+    },
     { digests, nonce, policy, isExpected, record }: Wanted,
     checks: Checks,
 ): Promise<void> {
@@ -150,18 +155,18 @@ async function appraise(
     })
     checks.runIfNamed('launch-digest', 'none was expected', () => {
         if (digests.length === 0) return null
-        if (!digests.some((digest) => digest.equals(report.digest)))
-            throw unexpected(`${report.digest.toString('hex')} is none of those that are accepted`)
-        return { detail: report.digest.toString('hex') }
+        if (!digests.some((digest) => digest.equals(report.launchDigest)))
+            throw unexpected(`${report.launchDigest.toString('hex')} is none of those that are accepted`)
+        return { detail: report.launchDigest.toString('hex') }
     })
     checks.runIfNamed('nonce', 'none was expected', () => {
         if (!nonce) return null
-        if (!nonce.equals(report.nonce)) throw unexpected(`${report.nonce.toString('hex')}, expected another`)
+        if (!nonce.equals(report.mnonce)) throw unexpected(`${report.mnonce.toString('hex')}, expected another`)
         return { detail: 'the one that was named; the host asked with it' }
     })
     checks.runIfNamed('launch-record', 'none was named', () => {
         if (!record) return null
-        const digest = report.digest.toString('hex')
+        const digest = report.launchDigest.toString('hex')
         const isLike = (one: RecordedLaunch) =>
             one.digest === digest && one.policy === report.policy && one.chip === report.chip
         if (!record.some(isLike)) throw unexpected('no launch that was validated has its digest, policy and chip')

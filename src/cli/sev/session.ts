@@ -3,7 +3,7 @@
 
 import { toBase64, wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
-import { createFile } from '#core/files.ts'
+import { writeFiles } from '#core/files.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
 import { command as define } from '../command.ts'
@@ -43,10 +43,12 @@ export const command = define({
         const { files, trust } = await readPlatform(args)
         const launch = openLaunch(files, trust, args.policy, { es: args.es }, new Checks(CHAIN_CHECKS))
         try {
-            createFile(path('tek'), launch.tek)
-            createFile(path('tik'), launch.tik)
-            createFile(path('godh'), toBase64(launch.godh), 0o644)
-            createFile(path('session'), toBase64(launch.session), 0o644)
+            writeFiles([
+                { path: path('tek'), bytes: launch.tek },
+                { path: path('tik'), bytes: launch.tik },
+                { path: path('godh'), bytes: toBase64(launch.godh), mode: 0o644 },
+                { path: path('session'), bytes: toBase64(launch.session), mode: 0o644 },
+            ])
         } finally {
             wipe(launch.tek, launch.tik)
         }

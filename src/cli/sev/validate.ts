@@ -4,11 +4,12 @@
 
 import { toBase64, toHex } from '#core/bytes.ts'
 import { AttestError, coreError } from '#core/errors.ts'
-import { writeFileAtomic } from '#core/files.ts'
+import { writeFiles } from '#core/files.ts'
 import { secretArea } from '#core/launch/ovmf.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
 import { type Args, command as define, JSON_OPTION, many } from '../command.ts'
+import { requireDistinct, requireReplaceable } from '../options/new-file.ts'
 import { complain, note, print, printJson } from '../term.ts'
 import { checkExpected, EXPECTED_OPTIONS, namesProcessors, readExpected } from './expected.ts'
 import { CLAIM_OPTIONS, KEY_OPTIONS, readBase64, withKeys, withSecrets } from './inputs.ts'
@@ -78,16 +79,15 @@ async function validate(args: Options): Promise<number> {
     const policy = readPolicy(claim.policy)
     const { es } = policy
     checkExpected(args, es)
-    if (args.injectSecret.length > 0 && (args.secretHeader === undefined || args.secretPayload === undefined))
-        throw coreError('ERR_USAGE', '--inject-secret: --secret-header and --secret-payload say where the packet goes')
+    const packetFiles = readPacketFiles(args)
     requireFirmware(claim, LEAST_API)
     const demand = { es: namesProcessors(args) }
     if (!args.insecure) requirePolicy(claim.policy, demand)
-    const risk = migrationRisk(policy)
-    if (risk && !args.quiet) note(`warning: the policy has ${risk}`)
     libc().forbidCoreDumps()
     const { firmware, digest } = await readExpected(args, es, args.insecure)
     return withKeys(args, async (keys) => {
+        const risk = migrationRisk(policy)
+        if (risk && !args.quiet) note(`warning: the policy has ${risk}`)
         if (args.debug) {
             note(`launch digest ${toHex(digest)}`)
             note(`measurement ${toHex(claim.measurement)}`)
@@ -97,10 +97,14 @@ async function validate(args: Options): Promise<number> {
         const packed = await withSecrets(args.injectSecret, '--inject-secret', (secrets) =>
             secrets.length === 0 ? null : packSecrets(keys, launch, secrets, secretArea(firmware)?.size ?? 0),
         )
-        if (packed && args.secretHeader !== undefined && args.secretPayload !== undefined) {
-            writeFileAtomic(args.secretPayload, toBase64(packed.payload), 0o644)
-            writeFileAtomic(args.secretHeader, toBase64(packed.header), 0o644)
-        }
+        if (packed && packetFiles)
+            writeFiles(
+                [
+                    { path: packetFiles.payload, bytes: toBase64(packed.payload), mode: 0o644 },
+                    { path: packetFiles.header, bytes: toBase64(packed.header), mode: 0o644 },
+                ],
+                { replace: true },
+            )
         if (args.json) printJson({ valid: true, launchDigest: toHex(digest), secrets: args.injectSecret.length })
         else if (!args.quiet) {
             print('OK: the launch is the one that is expected')
@@ -108,6 +112,20 @@ async function validate(args: Options): Promise<number> {
         }
         return 0
     })
+}
+
+/** Where the packet goes; null where none is made. @throws AttestError ERR_USAGE */
+function readPacketFiles({ injectSecret, secretHeader: header, secretPayload: payload }: Options) {
+    if (injectSecret.length === 0) {
+        if (header === undefined && payload === undefined) return null
+        throw coreError('ERR_USAGE', '--secret-header and --secret-payload are nothing without --inject-secret')
+    }
+    if (header === undefined || payload === undefined)
+        throw coreError('ERR_USAGE', '--inject-secret: --secret-header and --secret-payload say where the packet goes')
+    requireReplaceable(header, '--secret-header')
+    requireReplaceable(payload, '--secret-payload')
+    requireDistinct({ '--secret-header': header, '--secret-payload': payload })
+    return { header, payload }
 }
 
 function readClaim({ measurement, apiMajor, apiMinor, buildId, policy }: Options) {

@@ -18,11 +18,11 @@ const { cek, unsignedCek, pek, oca } = certificates
 const verifiers = [sevVerifier(STRICT_TRUST)]
 
 const report = REPORT.encode({
-    nonce: Buffer.alloc(16, 1),
-    digest: Buffer.alloc(32, 2),
+    mnonce: Buffer.alloc(16, 1),
+    launchDigest: Buffer.alloc(32, 2),
     policy: 7,
-    signatureUsage: 0x1002,
-    signatureAlgorithm: 2,
+    sigUsage: 0x1002,
+    sigAlgo: 2,
     signature: Buffer.alloc(EC_SIGNATURE_SIZE),
 })
 const parts = { report, cek, pek, oca }
@@ -43,7 +43,13 @@ for (const { name, bytes, wants } of [
     { name: 'a report alone', bytes: report, wants: {} },
 ])
     test(`shown: ${name}`, (t) => {
-        const fields = { launchDigest: '02'.repeat(32), nonce: '01'.repeat(16), policy: '0x7', es: 'yes', noSend: 'no' }
+        const fields = {
+            launchDigest: '02'.repeat(32),
+            mnonce: '01'.repeat(16),
+            policy: '0x7',
+            es: 'yes',
+            noSend: 'no',
+        }
         t.like(show(bytes), { ...WORTH, ...fields, ...wants })
         t.is(readMistaken(bytes, verifiers)?.tee, 'sev')
         t.throws(() => recognise(bytes, verifiers), { code: 'ERR_EVIDENCE_UNKNOWN' }, 'nothing else takes it')

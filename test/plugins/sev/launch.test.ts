@@ -58,10 +58,10 @@ for (const policy of [3, 7, 0xf, 0x3f, 0x3701_0003])
             [[DISK_GUID, 'correct horse\0']],
         )
         processor.finish()
-        const nonce = randomBytes(16)
+        const mnonce = randomBytes(16)
         const { pek } = verifyChain(files, trust, new Checks(CHAIN_CHECKS))
-        const report = verifyReport(processor.report(nonce), pek)
-        t.deepEqual([report.nonce, report.digest, report.policy], [nonce, DIGEST, policy])
+        const report = verifyReport(processor.report(mnonce), pek)
+        t.deepEqual([report.mnonce, report.launchDigest, report.policy], [mnonce, DIGEST, policy])
     })
 
 test('every launch has keys of its own', (t) => {

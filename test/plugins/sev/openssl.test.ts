@@ -60,7 +60,7 @@ possible('a session opens with the secret that OpenSSL agrees on', async (t) => 
     const shared = await openssl(t, 'pkeyutl', '-derive', '-inkey', mine, '-peerkey', file(pem(peer)))
     t.is(shared.length, 48)
     // The KDF, spelled out: a counter and a length of four bytes each, the low one first.
-    const { nonce, wrappedKeys, wrapIv, wrapMac, policyMac } = SESSION.parse(session)
+    const { nonce, wrapTk, wrapIv, wrapMac, policyMac } = SESSION.parse(session)
     const kdf = async (key: Buffer, label: string, context: Buffer) => {
         const input = Buffer.concat([
             Buffer.from('01000000', 'hex'),
@@ -74,7 +74,7 @@ possible('a session opens with the secret that OpenSSL agrees on', async (t) => 
     t.is(hex(master), hex(deriveKey(shared, 'sev-master-secret', nonce)))
     const kek = await kdf(master, 'sev-kek', Buffer.alloc(0))
     const kik = await kdf(master, 'sev-kik', Buffer.alloc(0))
-    t.is(await hmac(t, kik, wrappedKeys), hex(wrapMac))
+    t.is(await hmac(t, kik, wrapTk), hex(wrapMac))
     const opened = await openssl(
         t,
         'enc',
@@ -85,7 +85,7 @@ possible('a session opens with the secret that OpenSSL agrees on', async (t) => 
         '-iv',
         hex(wrapIv),
         '-in',
-        file(wrappedKeys),
+        file(wrapTk),
     )
     t.is(hex(opened), hex(tek) + hex(tik))
     t.is(await hmac(t, tik, Buffer.from('03000000', 'hex')), hex(policyMac))
@@ -101,9 +101,10 @@ possible('the counter of AES-CTR is the whole IV', async (t) => {
 })
 
 possible('a launch measurement', async (t) => {
-    const [tik, digest, nonce] = [randomBytes(16), randomBytes(32), randomBytes(16)]
-    const message = Buffer.concat([Buffer.from('040137150300013f', 'hex'), digest, nonce])
-    t.is(await hmac(t, tik, message), hex(launchMeasure(tik, { ...FIRMWARE, policy: 0x3f01_0003, digest, nonce })))
+    const [tik, launchDigest, mnonce] = [randomBytes(16), randomBytes(32), randomBytes(16)]
+    const message = Buffer.concat([Buffer.from('040137150300013f', 'hex'), launchDigest, mnonce])
+    const measured = { ...FIRMWARE, policy: 0x3f01_0003, launchDigest, mnonce }
+    t.is(await hmac(t, tik, message), hex(launchMeasure(tik, measured)))
 })
 
 /** Whether OpenSSL's program finds this signature good; it is given as the certificate has it. */

@@ -102,8 +102,9 @@ function libvirtMeasurement(t: ExecutionContext, row: Row): void {
         t.throws(() => measuredDigest(tik, blob, state, [digest]), { code: 'ERR_SEV_API' })
         return
     }
-    const { nonce } = LAUNCH_MEASURE.parse(blob)
-    t.is(launchMeasure(tik, { ...state, digest, nonce }).toString('hex'), wanted('measurement'), `line ${row.line}`)
+    const { mnonce } = LAUNCH_MEASURE.parse(blob)
+    const measure = launchMeasure(tik, { ...state, launchDigest: digest, mnonce })
+    t.is(measure.toString('hex'), wanted('measurement'), `line ${row.line}`)
     t.deepEqual(measuredDigest(tik, blob, state, [Buffer.alloc(32), digest]), digest)
     t.is(measuredDigest(tik, blob, state, [Buffer.alloc(32)]), null)
     t.is(measuredDigest(tik, blob, { ...state, policy: state.policy ^ 8 }, [digest]), null)
@@ -160,8 +161,8 @@ function sevtoolMeasurement(t: ExecutionContext, row: Row): void {
         apiMinor: Number(`0x${minor}`),
         buildId: Number(`0x${build}`),
         policy: Number(`0x${policy}`),
-        digest: hex(digest),
-        nonce: hex(nonce),
+        launchDigest: hex(digest),
+        mnonce: hex(nonce),
     }
     if (row.note.startsWith('api<0.17')) t.throws(() => launchMeasure(hex(tik), measured), { code: 'ERR_SEV_API' })
     else t.is(launchMeasure(hex(tik), measured).toString('hex'), row.output, `line ${row.line}`)
@@ -170,16 +171,16 @@ function sevtoolMeasurement(t: ExecutionContext, row: Row): void {
 function sevctlMeasurement(t: ExecutionContext, { command, output }: Row): void {
     const words = wordsOf(command)
     const of = (option: string) => valuesAfter(words, option)[0]
-    const nonce = base64(of('--nonce'))
+    const mnonce = base64(of('--nonce'))
     const measure = launchMeasure(fixture('fixtures/sevctl/measurement/tik1.bin'), {
         apiMajor: Number(of('--api-major')),
         apiMinor: Number(of('--api-minor')),
         buildId: Number(of('--build-id')),
         policy: Number(of('--policy')),
-        digest: base64(of('--launch-digest')),
-        nonce,
+        launchDigest: base64(of('--launch-digest')),
+        mnonce,
     })
-    t.is(Buffer.concat([measure, nonce]).toString('base64'), output)
+    t.is(Buffer.concat([measure, mnonce]).toString('base64'), output)
 }
 
 function sevctlPacket(t: ExecutionContext, { command, output }: Row): void {
@@ -215,15 +216,15 @@ function virteeSession(t: ExecutionContext, { output }: Row): void {
     t.is(kik.toString('hex'), wanted('kik'))
     const keys = { tek: key(zeros()), tik: key(zeros()) }
     const session = SESSION.parse(wrapKeys({ shared: zeros(), keys, policy: 0, nonce: zeros(), iv: zeros() }))
-    t.is(session.wrappedKeys.toString('hex'), wanted('wrap_tk'))
+    t.is(session.wrapTk.toString('hex'), wanted('wrap_tk'))
     t.is(session.wrapMac.toString('hex'), wanted('wrap_mac'))
     t.is(session.policyMac.toString('hex'), wanted('policy_mac'))
 }
 
 function virteeMeasurement(t: ExecutionContext, { command, output }: Row): void {
     const named = valuesOf(command)
-    const digest = hash('sha256', '', 'buffer')
-    const measured = { apiMajor: 0, apiMinor: 18, buildId: 15, policy: 0, digest, nonce: hex(named('mnonce')) }
+    const launchDigest = hash('sha256', '', 'buffer')
+    const measured = { apiMajor: 0, apiMinor: 18, buildId: 15, policy: 0, launchDigest, mnonce: hex(named('mnonce')) }
     t.is(launchMeasure(hex(named('tik')), measured).toString('hex'), output)
 }
 
