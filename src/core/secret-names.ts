@@ -6,6 +6,15 @@ import { isGuid } from './guid.ts'
 /** The passphrase of a disk, as GRUB, libvirt and this program know it. */
 export const DISK_GUID = '736869e5-84f0-4973-92ec-06879ce3da0b'
 
+/** The key of a launch, which the broker that launches a guest makes: nobody gives it by hand. */
+export const LAUNCH_KEY_GUID = '2e2f6c54-6678-417a-a857-1c3d727d9c0f'
+
+/** What is said to whoever gives it all the same. */
+export const LAUNCH_KEY_BY_HAND = {
+    message: `${LAUNCH_KEY_GUID} is the key of a launch: the broker makes it, nobody gives it by hand`,
+    hint: '`guest-attest broker launch register --broker-url` has it made; a secret of your own gets a GUID of its own',
+}
+
 /** Names for GUIDs on a command line; libvirt's. */
 export const SECRET_ALIASES: Readonly<Record<string, string>> = { 'luks-key': DISK_GUID }
 

@@ -4,11 +4,8 @@
 import * as z from 'zod/mini'
 import type { Secret } from '#core/bytes.ts'
 import { isGuid } from '#core/guid.ts'
-import { DISK_GUID } from '#core/secret-names.ts'
+import { DISK_GUID, LAUNCH_KEY_GUID } from '#core/secret-names.ts'
 import { unlockError } from './errors.ts'
-
-/** What the guest proves itself with to the broker that launched it. */
-export const LAUNCH_KEY = '2e2f6c54-6678-417a-a857-1c3d727d9c0f'
 
 /**
  * The GUID of a secret that opens a disk, in lower case, as the kernel names its file. The key of the launch is none: what
@@ -17,7 +14,7 @@ export const LAUNCH_KEY = '2e2f6c54-6678-417a-a857-1c3d727d9c0f'
 export const SECRET_GUID = z.string().check(
     z.refine(isGuid, 'expected a GUID'),
     z.toLowerCase(),
-    z.refine((guid) => guid !== LAUNCH_KEY, 'the key of a launch opens no disk'),
+    z.refine((guid) => guid !== LAUNCH_KEY_GUID, 'the key of a launch opens no disk'),
 )
 
 /**

@@ -78,10 +78,15 @@ const VOLUME_FILE = z.strictObject({
     root: z._default(z.boolean(), false),
 })
 
-/** In the order of their names. @throws AttestError ERR_UNLOCK_VOLUME_FILE, ERR_UNTRUSTED_FILE, ERR_CONFIG */
-export function readVolumes(configFolder: string): BootVolume[] {
+/**
+ * In the order of their names.
+ * @param except the name of one that is not read
+ * @throws AttestError ERR_UNLOCK_VOLUME_FILE, ERR_UNTRUSTED_FILE, ERR_CONFIG
+ */
+export function readVolumes(configFolder: string, except?: string): BootVolume[] {
     const volumes: BootVolume[] = []
     for (const file of tomlFiles(join(configFolder, VOLUMES_FOLDER))) {
+        if (basename(file, '.toml') === except) continue
         const volume = parseVolume(readToml(file), file)
         const other = volumes.find(({ uuid }) => uuid === volume.uuid)
         if (other) throw malformed(file, `${volume.uuid} is the volume ${other.name} already`)

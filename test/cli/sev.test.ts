@@ -182,6 +182,12 @@ serial('session, inject: files for the host, and for the owner alone', async (t)
             code: 2,
             says: /null GUID/,
         },
+        {
+            what: 'the key of a launch',
+            args: ['--launch-digest', digest, '--secret', `2E2F6C54-6678-417a-a857-1c3d727d9c0f:${secret}`],
+            code: 2,
+            says: /nobody gives it by hand/,
+        },
         { what: 'no GUID', args: ['--launch-digest', digest, '--secret', secret], code: 2, says: /expected GUID:FILE/ },
         {
             what: 'no room',

@@ -7,7 +7,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { DISK_GUID } from '#core/secret-names.ts'
+import { DISK_GUID, LAUNCH_KEY_GUID } from '#core/secret-names.ts'
 import { readVolumes } from '#unlock/volumes.ts'
 import { GUEST_NEEDS, GUEST_TIMEOUT_MS, type Inside, insideCommand, readInside } from '../cli/inside.ts'
 import { guestAttest, type Ran } from '../cli/run.ts'
@@ -111,7 +111,7 @@ e2e(
         const { enroll, luks, env, config, crypttab, image, state, before } = machine('all')
         const wanted = enroll('--secret', 'luks-key', '--root')
         const open = luks('open', '--test-passphrase')
-        const [ran, again, opened, report, json, doctor, left, unnamed] = (await inGuest(
+        const [ran, again, opened, report, json, doctor, left, renamed, unnamed] = (await inGuest(
             wanted,
             wanted,
             open,
@@ -119,8 +119,9 @@ e2e(
             luks('report', '--json'),
             { args: ['doctor', '--disk', image], env },
             { args: ['secrets', 'list'], env },
+            enroll('--secret', 'luks-key', '--name', 'other', '--crypttab', `${crypttab}.new`),
             enroll(),
-        )) as [Ran, Ran, Ran, Ran, Ran, Ran, Ran, Ran]
+        )) as [Ran, Ran, Ran, Ran, Ran, Ran, Ran, Ran, Ran]
         t.is(ran.code, 0, ran.stderr)
         t.is(ran.stdout, 'next boot opens: yes\n')
         for (const says of [
@@ -157,6 +158,12 @@ e2e(
         t.regex(doctor.stdout, /no broker is trusted, and none is needed/)
         t.notRegex(doctor.stderr, /bound to nothing|trust add/)
         t.is(left.stdout, `${KEY_GUID}\n${DISK_GUID} luks-key\n${STRAY_GUID}\n`)
+        t.is(renamed.code, 2, renamed.stderr)
+        t.regex(
+            renamed.stderr,
+            /vol\.toml: this volume is enrolled as vol already[\s\S]*hint: --name vol enrolls it anew/,
+        )
+        t.deepEqual(readdirSync(join(config, 'volumes.d')), ['vol.toml'])
         t.is(unnamed.code, 2)
         t.regex(unnamed.stderr, /--path is missing[\s\S]*vol: it opens with an injected secret/)
     },
@@ -222,6 +229,7 @@ const REFUSED: readonly {
         code: 1,
         says: /ERR_SECRET_MISSING[\s\S]*secrets list/,
     },
+    { name: 'the key of a launch', words: ['--secret', LAUNCH_KEY_GUID], says: /the key of a launch opens no disk/ },
     { name: 'no GUID', words: ['--secret', 'disk'], says: /--secret: expected a GUID or luks-key, got "disk"/ },
     {
         name: 'a broker, a key and a binding beside it',

@@ -4,14 +4,21 @@
 
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { AttestError, messageOf } from '#core/errors.ts'
+import { AttestError, coreError, messageOf } from '#core/errors.ts'
 import { makeFolder, readInput, writeFileAtomic } from '#core/files.ts'
 import { CONFIG_FOLDER } from '#core/role.ts'
 import { copyWholeHeader } from '#luks/device.ts'
 import { metadataOf } from '#luks/metadata.ts'
 import { report } from '#luks/report.ts'
 import { LAUNCHED, pluginOf } from '#plugins.ts'
-import { type BootVolume, formatVolume, isOpenedInInitrd, VOLUMES_FOLDER, volumeFile } from '#unlock/volumes.ts'
+import {
+    type BootVolume,
+    formatVolume,
+    isOpenedInInitrd,
+    readVolumes,
+    VOLUMES_FOLDER,
+    volumeFile,
+} from '#unlock/volumes.ts'
 import { hint, note, print, styled } from '../term.ts'
 import { withVolume } from './crypttab.ts'
 import { type Builder, rebuild } from './machine.ts'
@@ -25,10 +32,27 @@ export interface Machine {
 }
 
 /** What crypttab is to say. @throws AttestError ERR_USAGE where it has something against this volume */
-export function plannedCrypttab({ volume, builder, device, options: { crypttab } }: Machine) {
+function plannedCrypttab({ volume, builder, device, options: { crypttab } }: Machine) {
     const before = existsSync(crypttab) ? readInput(crypttab).toString() : ''
     const systemd = !volume.root || (builder?.systemd ?? true)
     return { before, after: withVolume(before, { volume, systemd }, device) }
+}
+
+/** What has something against this volume is said before anything is written. @throws AttestError ERR_USAGE */
+export function requirePlace(machine: Machine): void {
+    const { name, uuid, root } = machine.volume
+    plannedCrypttab(machine)
+    for (const other of readVolumes(CONFIG_FOLDER, name)) {
+        const file = volumeFile(CONFIG_FOLDER, other.name)
+        if (other.uuid === uuid)
+            throw coreError('ERR_USAGE', `${file}: this volume is enrolled as ${other.name} already`, {
+                hint: `--name ${other.name} enrolls it anew; or remove that file`,
+            })
+        if (root && other.root)
+            throw coreError('ERR_USAGE', `${file}: ${other.name} is the root already`, {
+                hint: '--no-root where this volume is not the root; or remove that file',
+            })
+    }
 }
 
 /** Table and crypttab, both or neither. @throws AttestError ERR_USAGE, ERR_FILE */

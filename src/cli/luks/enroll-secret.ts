@@ -14,15 +14,14 @@ import { isOpenedInInitrd, opensBySecret, requireVolume, type SecretVolume } fro
 import { injectedSecrets, readInjected } from '../injected.ts'
 import { readConfig } from '../settings.ts'
 import { note } from '../term.ts'
-import { conclude, type Machine, plannedCrypttab, reasonsOf, rebuildInitrd, writeTables } from './enroll-machine.ts'
+import { conclude, type Machine, reasonsOf, rebuildInitrd, requirePlace, writeTables } from './enroll-machine.ts'
 import { sealedWith } from './seal.ts'
 
 /** @returns how the program exits: 0 where the next boot opens the volume */
 export async function enrollSecret(machine: Machine & { readonly volume: SecretVolume }): Promise<0 | 1> {
     const { device, volume } = machine
     libc().forbidCoreDumps()
-    // Before anything is written.
-    plannedCrypttab(machine)
+    requirePlace(machine)
     await tryInjected(volume, device, passphraseFor(volume, device))
     note(`the injected secret ${volume.secret} opens ${device}; it is left where it is`)
     writeTables(machine)

@@ -18,7 +18,7 @@ import { note } from '../term.ts'
 import { addAnchor } from '../trust/add.ts'
 import { bindDisk, type ResourceArgs, resourceOf } from './bind.ts'
 import { enrollAt, readCredential } from './credential.ts'
-import { conclude, type Machine, plannedCrypttab, reasonsOf, rebuildInitrd, writeTables } from './enroll-machine.ts'
+import { conclude, type Machine, reasonsOf, rebuildInitrd, requirePlace, writeTables } from './enroll-machine.ts'
 import { personalDeps, type rewriteOf, type Target } from './target.ts'
 
 export interface Enrollment extends Machine {
@@ -38,8 +38,7 @@ export interface Enrollment extends Machine {
 /** @returns how the program exits: 0 where the next boot opens the volume */
 export async function enroll(enrollment: Enrollment): Promise<0 | 1> {
     const { rewrite, target, volume, options } = enrollment
-    // What crypttab has against it is said before anything is written.
-    plannedCrypttab(enrollment)
+    requirePlace(enrollment)
     await trust(enrollment)
     const tee = await guestKind()
     const resource = await theResource(enrollment, tee !== null)

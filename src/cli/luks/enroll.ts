@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
+import { LAUNCH_KEY_GUID } from '#core/secret-names.ts'
 import { readSound } from '#luks/rewrite.ts'
 import { FRONT_ENDS, ON_FAILURE, PROFILES } from '#unlock/volumes.ts'
 import { command as define, many } from '../command.ts'
@@ -81,6 +82,10 @@ export const command = define({
         const device = String(args['device'])
         if (args.secret !== undefined) refuseBesideSecret(args)
         const guid = args.secret === undefined ? null : readGuid(args.secret, '--secret')
+        if (guid === LAUNCH_KEY_GUID)
+            throw coreError('ERR_USAGE', '--secret: the key of a launch opens no disk', {
+                hint: 'without --secret a disk opens with a key that the broker has for this guest',
+            })
         const rewrite = rewriteOf(device, args)
         const { volume: header } = readSound(device, rewrite.expected)
         const text = existsSync(args.crypttab) ? readInput(args.crypttab).toString() : ''
