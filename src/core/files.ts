@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import {
     closeSync,
     constants,
+    existsSync,
     fchmodSync,
     fstatSync,
     fsyncSync,
@@ -106,41 +107,59 @@ export function makeFolder(path: string, mode: number, hint?: string): void {
     }
 }
 
+/** A file that is to be written; mode 0600 unless told. */
+export interface NewFile {
+    readonly path: string
+    readonly bytes: Uint8Array | string
+    readonly mode?: number
+}
+
 /**
  * Writes a file of which readers see the old bytes or the new ones, never a part: a new file beside it, synced, then
  * renamed over it. Mode 0600 unless told.
  * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
  */
-export function writeFileAtomic(path: string, bytes: Uint8Array | string, mode = 0o600): void {
-    const temporary = besides(path)
-    let made = false
-    try {
-        writeNew(temporary, bytes, mode)
-        made = true
-        renameSync(temporary, path)
-        syncFolder(dirname(path))
-    } catch (cause) {
-        if (made) rmSync(temporary, { force: true })
-        throw fileError(path, cause)
-    }
-}
+export const writeFileAtomic = (path: string, bytes: Uint8Array | string, mode?: number): void =>
+    writeFiles([{ path, bytes, ...(mode === undefined ? {} : { mode }) }], { replace: true })
 
 /**
  * Writes a file that must not be there yet: whole, or not at all.
  * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
  */
-export function createFile(path: string, bytes: Uint8Array | string, mode = 0o600): void {
-    const temporary = besides(path)
-    let made: string | null = null
+export const createFile = (path: string, bytes: Uint8Array | string, mode?: number): void =>
+    writeFiles([{ path, bytes, ...(mode === undefined ? {} : { mode }) }])
+
+/**
+ * Writes files that belong together, in the place of others where told: all of them, or none. Each stands whole beside
+ * its place before the first gets its name.
+ * @throws AttestError ERR_NOT_FOUND_FILE, ERR_FILE_KIND, ERR_FILE
+ */
+export function writeFiles(files: readonly NewFile[], { replace = false } = {}): void {
+    const temporaries: string[] = []
+    const placed: string[] = []
+    let at = ''
     try {
-        writeNew(temporary, bytes, mode)
-        made = temporary
-        placeNew(temporary, path)
-        made = path
-        syncFolder(dirname(path))
+        for (const { path, bytes, mode = 0o600 } of files) {
+            at = path
+            const temporary = besides(path)
+            writeNew(temporary, bytes, mode)
+            temporaries.push(temporary)
+        }
+        for (const [index, { path }] of files.entries()) {
+            at = path
+            const temporary = temporaries[index] ?? ''
+            if (replace) renameSync(temporary, path)
+            else placeNew(temporary, path)
+            placed.push(path)
+        }
+        for (const folder of new Set(files.map(({ path }) => dirname(path)))) syncFolder(folder)
     } catch (cause) {
-        if (made !== null) rmSync(made, { force: true })
-        throw fileError(path, cause)
+        // Where all have replaced what was there, nothing is left to go back to.
+        const isKept = replace && placed.length === files.length
+        for (const path of [...temporaries, ...(isKept ? [] : placed)]) rmSync(path, { force: true })
+        if (errnoOf(cause) === 'ENOENT' && existsSync(dirname(at)))
+            throw coreError('ERR_FILE', `${at}: no file can be made in that folder`, { cause })
+        throw fileError(at, cause)
     }
 }
 

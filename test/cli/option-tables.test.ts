@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { generateKeyPairSync } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
@@ -113,6 +113,11 @@ test('--dump-vmsa, --vmsa: pages that are written and read again', async (t) => 
         const wanted = await digest(tee, ...MILAN, '--vcpus', '3', '--dump-vmsa', pages, ...FIRMWARE)
         const files = [0, 1].flatMap((cpu) => ['--vmsa', join(pages, `vmsa${cpu}.bin`)])
         t.is(await digest(tee, '--vcpus', '3', ...files, ...FIRMWARE), wanted)
+        rmSync(join(pages, 'vmsa0.bin'))
+        const again = await guestAttest(['measure', tee, ...MILAN, '--vcpus', '3', '--dump-vmsa', pages, ...FIRMWARE])
+        t.is(again.code, 2)
+        t.regex(again.stderr, /--dump-vmsa: \S+vmsa1\.bin is there already/)
+        t.false(existsSync(join(pages, 'vmsa0.bin')), 'nothing is written')
     }
 })
 

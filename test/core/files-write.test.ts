@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { lstatSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { createFile, makeFolder, writeFileAtomic } from '#core/files.ts'
+import { createFile, makeFolder, writeFileAtomic, writeFiles } from '#core/files.ts'
 import { temporaryFolder } from '#test/folder.ts'
 import { run } from '../cli/run.ts'
 import { programs, ROOT } from '../machine.ts'
@@ -76,10 +76,36 @@ for (const write of [writeFileAtomic, createFile])
             t.is(readFileSync(join(folder, 'file'), 'utf8'), 'old')
         })
 
+for (const { name, places, replace, code } of [
+    { name: 'new ones, and the last is there', places: ['a', 'b', 'file'], replace: false, code: 'ERR_FILE' },
+    {
+        name: 'new ones, and the last has no folder',
+        places: ['a', 'none/b'],
+        replace: false,
+        code: 'ERR_NOT_FOUND_FILE',
+    },
+    {
+        name: 'others replaced, and the last is a folder',
+        places: ['a', 'folder'],
+        replace: true,
+        code: 'ERR_FILE_KIND',
+    },
+    { name: 'a folder of the kernel’s', places: ['a', '/proc/b'], replace: true, code: 'ERR_FILE' },
+])
+    test(`writeFiles: all of them, or none: ${name}`, (t) => {
+        const folder = temporaryFolder(t)
+        mkdirSync(join(folder, 'folder'))
+        writeFileSync(join(folder, 'file'), 'old')
+        const files = places.map((path) => ({ path: path.startsWith('/') ? path : join(folder, path), bytes: 'x' }))
+        t.throws(() => writeFiles(files, { replace }), { code })
+        t.deepEqual(readdirSync(folder).toSorted(), ['file', 'folder'])
+        t.is(readFileSync(join(folder, 'file'), 'utf8'), 'old')
+    })
+
 /** Each write in a process of its own, which says what became of it. */
 const WRITE = `
     import { openSync } from 'node:fs'
-    import { createFile, makeFolder, writeFileAtomic } from '#core/files.ts'
+    import { createFile, makeFolder, writeFileAtomic, writeFiles } from '#core/files.ts'
     const [how, path, size, greedy] = process.argv.slice(1)
     const bytes = Buffer.alloc(Number(size), 'n')
     try { while (greedy) openSync('/dev/null') } catch {}

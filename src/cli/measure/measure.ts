@@ -3,10 +3,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { dirname } from 'node:path'
-import { createFile, makeFolder } from '#core/files.ts'
+import { makeFolder, writeFiles } from '#core/files.ts'
 import type { Measure, Prediction } from '#evidence/measure.ts'
 import type { Plugin } from '#plugins/plugin.ts'
 import { command as define, JSON_OPTION } from '../command.ts'
+import { requireNewFile } from '../options/new-file.ts'
 import { columns, note, print, printJson } from '../term.ts'
 import { describeInputs, measureOptions, readMeasureValues } from './options.ts'
 
@@ -36,7 +37,7 @@ export function measureCommand(
                 return matchCommand({ tee, search, verifier, values, wanted, json: args.json })
             }
             const prediction = measure(values)
-            writeFiles(prediction)
+            writePages(prediction)
             const { inForce = {}, files, ...rest } = prediction
             if (args.json) printJson({ tee, ...rest, inputs: { ...describeInputs(rows, values), ...inForce } })
             else show(prediction, alone ?? false)
@@ -59,7 +60,8 @@ function show(
     for (const [name, why] of Object.entries(unpredicted)) note(`not predicted: ${name}: ${why}`)
 }
 
-function writeFiles({ files = [] }: Prediction): void {
+function writePages({ files = [] }: Prediction): void {
     for (const folder of new Set(files.map(({ path }) => dirname(path)))) makeFolder(folder, 0o755)
-    for (const { path, bytes } of files) createFile(path, bytes, 0o644)
+    for (const { path } of files) requireNewFile(path, '--dump-vmsa')
+    writeFiles(files.map((file) => ({ ...file, mode: 0o644 })))
 }

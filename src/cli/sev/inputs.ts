@@ -120,11 +120,23 @@ export async function withSecrets<T>(
                 throw coreError('ERR_USAGE', `${option}: ${LAUNCH_KEY_BY_HAND.message}`, {
                     hint: LAUNCH_KEY_BY_HAND.hint,
                 })
-            secrets.push({ guid, data: secret(readInput(path, MAX_PACKET - GUID_SIZE)) })
+            const data = secret(readSecret(path, option, MAX_PACKET - GUID_SIZE))
+            secrets.push({ guid, data })
+            // An empty passphrase would open nothing, and nobody would be told.
+            if (data.length === 0) throw coreError('ERR_USAGE', `${option}: ${path} is empty`)
         }
         return await use(secrets)
     } finally {
         wipe(...secrets.map(({ data }) => data))
+    }
+}
+
+function readSecret(path: string, option: string, maxBytes: number): Buffer {
+    try {
+        return readInput(path, maxBytes)
+    } catch (cause) {
+        if (errnoOf(cause) !== 'ERR_LENGTH') throw cause
+        throw coreError('ERR_USAGE', `${option}: ${messageOf(cause)}`, { cause })
     }
 }
 
