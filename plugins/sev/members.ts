@@ -4,6 +4,7 @@
 import * as z from 'zod/mini'
 import { LOWER_CASE_UUID } from '#core/guid.ts'
 import {
+    byte,
     type Claims,
     type ClaimValue,
     itself,
@@ -13,14 +14,21 @@ import {
     member,
     type Outcome,
     oneOf,
-    svn,
     switchedOff,
 } from '#core/policy-table.ts'
 import { type SEV_ERRORS, sevError } from './errors.ts'
+import { type FirmwareVersion, formatFirmware, isAtLeast } from './launch/firmware.ts'
 
 const refuse = (code: keyof typeof SEV_ERRORS) => (text: string) => sevError(code, text)
 
-const api = z.optional(z.strictObject({ major: svn, minor: svn, build: z._default(svn, 0) }))
+const api = z.optional(z.strictObject({ major: byte, minor: byte, build: z._default(byte, 0) }))
+
+/** A version as policies and claims name it. */
+interface Named {
+    readonly major: number
+    readonly minor: number
+    readonly build: number
+}
 
 /** In the order of the checks. */
 export const MEMBERS = {
@@ -86,14 +94,19 @@ export const MEMBERS = {
     }),
 } as const satisfies Readonly<Record<string, Member>>
 
-function atLeastApi(least: { major: number; minor: number; build: number }, claim: ClaimValue | undefined): Outcome {
+function atLeastApi(least: Named, claim: ClaimValue | undefined): Outcome {
     const { major, minor, build } = claim as Claims
-    const got = [Number(major), Number(minor), Number(build)] as const
-    const want = [least.major, least.minor, least.build] as const
-    const differs = want.findIndex((value, at) => value !== got[at])
-    if (differs < 0 || (got[differs] ?? 0) > (want[differs] ?? 0)) return { detail: formatApi(got) }
-    throw sevError('ERR_SEV_POLICY_API', `firmware: expected at least ${formatApi(want)}, got ${formatApi(got)}`)
+    const got = versionOf({ major: Number(major), minor: Number(minor), build: Number(build) })
+    const want = versionOf(least)
+    if (isAtLeast(got, want)) return { detail: formatFirmware(got) }
+    throw sevError(
+        'ERR_SEV_POLICY_API',
+        `firmware: expected at least ${formatFirmware(want)}, got ${formatFirmware(got)}`,
+    )
 }
 
-const formatApi = ([major, minor, build]: readonly [number, number, number]): string =>
-    `${major}.${minor} build ${build}`
+const versionOf = ({ major, minor, build }: Named): FirmwareVersion => ({
+    apiMajor: major,
+    apiMinor: minor,
+    buildId: build,
+})

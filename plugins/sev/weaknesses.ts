@@ -3,8 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Weakness } from '#evidence/verdict.ts'
-import type { Api } from './chain/chain.ts'
-import { orderOf } from './launch/measurement.ts'
+import { type Api, isAtLeast } from './launch/firmware.ts'
 import type { AmdKey } from './roots.ts'
 
 type Line = AmdKey['line']
@@ -58,6 +57,6 @@ export interface Platform {
 export const weaknessesOf = ({ productLine, madeBy }: Platform): Weakness[] =>
     WEAKNESSES.filter(
         ({ lines, answeredByApi }) =>
-            !(answeredByApi && orderOf(madeBy) >= orderOf(answeredByApi)) &&
+            !(answeredByApi && isAtLeast(madeBy, answeredByApi)) &&
             (!lines || productLine === null || lines.some((line) => line === productLine)),
     ).map(({ name, means, published, source }) => ({ name, means, published, source }))

@@ -5,6 +5,7 @@
 import * as z from 'zod/mini'
 import {
     allowed,
+    byte,
     type Claims,
     type ClaimValue,
     isZeroHex,
@@ -16,7 +17,6 @@ import {
     member,
     type Outcome,
     oneOf,
-    svn,
     switchedOff,
 } from '#core/policy-table.ts'
 import { type SNP_ERRORS, snpError } from './errors.ts'
@@ -39,9 +39,9 @@ const minimumTcb = z.optional(
         Object.fromEntries(
             PRODUCT_LINE_NAMES.map((line) => [
                 line,
-                z.optional(z.strictObject(Object.fromEntries(tcbParts(line).map((part) => [part, svn])))),
+                z.optional(z.strictObject(Object.fromEntries(tcbParts(line).map((part) => [part, byte])))),
             ]),
-        ) as Record<ProductLineName, z.ZodMiniOptional<z.ZodMiniObject<Record<string, typeof svn>>>>,
+        ) as Record<ProductLineName, z.ZodMiniOptional<z.ZodMiniObject<Record<string, typeof byte>>>>,
     ),
 )
 

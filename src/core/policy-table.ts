@@ -72,7 +72,8 @@ export const listOf = <T extends z.ZodMiniType>(item: T) => z.optional(z.array(i
 
 export const switchedOff = z._default(z.boolean(), false)
 
-export const svn = z.int().check(z.gte(0), z.lte(255))
+/** As versions and security version numbers are. */
+export const byte = z.int().check(z.gte(0), z.lte(255))
 
 /** Makes the error of a claim that is not what the policy wants. */
 type Refuse = (text: string) => AttestError

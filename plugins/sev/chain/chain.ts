@@ -5,7 +5,7 @@
 import { hash, type KeyObject } from 'node:crypto'
 import type { Checks } from '#core/checks.ts'
 import { sevError } from '../errors.ts'
-import { type FirmwareVersion, orderOf } from '../launch/measurement.ts'
+import { type Api, isAtLeast } from '../launch/firmware.ts'
 import { AMD_KEYS, type AmdKey, amdKey } from '../roots.ts'
 import type { AlgorithmName } from './algorithms.ts'
 import { type AmdCertificate, isIssuedBy, parseAmdCertificate } from './amd-certs.ts'
@@ -27,9 +27,6 @@ export interface ChainTrust {
     /** Whose platform it must be: the certificate of its owner (OCA). */
     readonly owner?: SevCertificate
 }
-
-/** What certificates say of the firmware that made them: they have no build. */
-export type Api = Pick<FirmwareVersion, 'apiMajor' | 'apiMinor'>
 
 /** What a verified chain says. */
 export interface Platform {
@@ -94,7 +91,7 @@ export function verifyChain(files: ChainFiles, trust: ChainTrust, checks: Checks
         chip: digestOf(cek),
         owner: digestOf(oca),
         pdh: pdh?.publicKey ?? null,
-        madeBy: pdh && orderOf(pdh) < orderOf(pek) ? apiOf(pdh) : apiOf(pek),
+        madeBy: pdh && !isAtLeast(pdh, pek) ? apiOf(pdh) : apiOf(pek),
         fingerprint: hash('sha256', [cek, oca, pek, ...(pdh ? [pdh] : [])].map(digestOf).join(), 'hex'),
     }
 }

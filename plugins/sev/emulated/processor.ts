@@ -8,8 +8,9 @@ import { REPORT } from '../aeb/report.ts'
 import { ALGORITHMS, EC_SIGNATURE_SIZE, makeSignature } from '../chain/algorithms.ts'
 import { parseCertificate, USAGES } from '../chain/certs.ts'
 import { sevError } from '../errors.ts'
+import { type FirmwareVersion, formatFirmware, isAtLeast } from '../launch/firmware.ts'
 import { POLICY } from '../launch/guest-policy.ts'
-import { type FirmwareVersion, LAUNCH_MEASURE, launchMeasure } from '../launch/measurement.ts'
+import { LAUNCH_MEASURE, launchMeasure } from '../launch/measurement.ts'
 import { openPacket, type SecretPacket } from '../launch/packet.ts'
 import { type TransportKeys, unwrapKeys } from '../launch/session.ts'
 
@@ -43,8 +44,9 @@ export class EmulatedLaunch {
         { godh, session, policy }: { readonly godh: Buffer; readonly session: Buffer; readonly policy: number },
     ) {
         const { apiMajor, apiMinor } = POLICY.read(BigInt(policy))
-        if (firmware.apiMajor * 256 + firmware.apiMinor < apiMajor * 256 + apiMinor)
-            throw sevError('ERR_SEV_API', `the policy wants an API of at least ${apiMajor}.${apiMinor}`)
+        const least = { apiMajor, apiMinor }
+        if (!isAtLeast(firmware, least))
+            throw sevError('ERR_SEV_API', `the policy wants an API of at least ${formatFirmware(least)}`)
         const shared = diffieHellman({
             privateKey: keys.pdh,
             publicKey: parseCertificate(godh, 'PDH').publicKey,

@@ -4,18 +4,11 @@
 
 import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
-import { type Api, CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, verifyChain } from '../chain/chain.ts'
+import { CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, verifyChain } from '../chain/chain.ts'
 import { sevError } from '../errors.ts'
+import { type Api, type FirmwareVersion, formatFirmware, isAtLeast, LEAST_API, requireFirmware } from './firmware.ts'
 import { type PolicyDemand, requirePolicy } from './guest-policy.ts'
-import {
-    DIGEST_SIZE,
-    type FirmwareVersion,
-    LAUNCH_MEASURE,
-    LEAST_API,
-    measuredDigest,
-    orderOf,
-    requireFirmware,
-} from './measurement.ts'
+import { DIGEST_SIZE, LAUNCH_MEASURE, measuredDigest } from './measurement.ts'
 import { type SecretPacket, sealPacket } from './packet.ts'
 import { encodeSecretTable, type LaunchSecret } from './secret-table.ts'
 import { newSession, type Session, type TransportKeys } from './session.ts'
@@ -50,10 +43,11 @@ export function openLaunch(
 
 // Firmware of old gave out its keys (CVE-2019-9836), and an update leaves them and their certificates as they are.
 function requireMadeBy(madeBy: Api, { apiMajor, apiMinor }: FirmwareVersion): void {
-    if (orderOf(madeBy) >= orderOf({ apiMajor, apiMinor })) return
+    const least = { apiMajor, apiMinor }
+    if (isAtLeast(madeBy, least)) return
     throw sevError(
         'ERR_SEV_API',
-        `PEK or PDH was made by firmware ${madeBy.apiMajor}.${madeBy.apiMinor}, expected at least ${apiMajor}.${apiMinor}`,
+        `PEK or PDH was made by firmware ${formatFirmware(madeBy)}, expected at least ${formatFirmware(least)}`,
         { hint: 'a host whose firmware was updated makes new ones: PEK_GEN, PDH_GEN' },
     )
 }

@@ -5,7 +5,7 @@
 
 import { equalBytes } from '#core/bytes.ts'
 import { bytes, layout, u8, u32 } from '#core/layout.ts'
-import { sevError } from '../errors.ts'
+import { type FirmwareVersion, LEAST_API, requireFirmware } from './firmware.ts'
 import { hmac256 } from './kdf.ts'
 
 export const DIGEST_SIZE = 32
@@ -25,16 +25,6 @@ const MESSAGE = layout('measured message', 56, {
 
 const CONTEXT = 0x04
 
-/** The firmware of a platform. Its word comes through the host; the measurement covers it. */
-export interface FirmwareVersion {
-    readonly apiMajor: number
-    readonly apiMinor: number
-    readonly buildId: number
-}
-
-/** The first API whose packets are bound to their launch. */
-export const LEAST_API = { apiMajor: 0, apiMinor: 17, buildId: 0 } as const satisfies FirmwareVersion
-
 export interface Measured extends FirmwareVersion {
     readonly policy: number
     /** SHA-256 over firmware, hashes and processors. */
@@ -47,20 +37,6 @@ export interface Measured extends FirmwareVersion {
 export function launchMeasure(tik: Uint8Array, measured: Measured): Buffer {
     requireFirmware(measured, LEAST_API)
     return hmac256(tik, MESSAGE.encode({ ...measured, context: CONTEXT }))
-}
-
-/** @throws AttestError ERR_SEV_API where the firmware is older than `least`, or than API 0.17 */
-export function requireFirmware(version: FirmwareVersion, least: FirmwareVersion): void {
-    const numbers = [version.apiMajor, version.apiMinor, version.buildId]
-    if (!numbers.every((number) => Number.isInteger(number) && number >= 0 && number <= 0xff))
-        throw sevError('ERR_SEV_API', `firmware ${textOf(version)}: expected three numbers from 0 to 255`)
-    if (orderOf(version) < orderOf(LEAST_API))
-        throw sevError(
-            'ERR_SEV_API',
-            `firmware ${textOf(version)}: before API 0.17 a packet of secrets is not bound to its launch`,
-        )
-    if (orderOf(version) < orderOf(least))
-        throw sevError('ERR_SEV_API', `firmware ${textOf(version)}: expected at least ${textOf(least)}`)
 }
 
 /** The digest of those that are expected which was measured, or null. Each is compared, whichever it is. */
@@ -76,13 +52,3 @@ export function measuredDigest(
         if (equalBytes(launchMeasure(tik, { ...state, launchDigest, mnonce }), measure)) found = launchDigest
     return found
 }
-
-const textOf = ({ apiMajor, apiMinor, buildId }: FirmwareVersion): string => `${apiMajor}.${apiMinor} build ${buildId}`
-
-/** The later the greater; of an API alone, its first build. */
-export const orderOf = ({
-    apiMajor,
-    apiMinor,
-    buildId = 0,
-}: Pick<FirmwareVersion, 'apiMajor' | 'apiMinor'> & Partial<FirmwareVersion>): number =>
-    apiMajor * 0x10000 + apiMinor * 0x100 + buildId

@@ -17,9 +17,9 @@ import { weaknessesOf as attacksOn } from '../weaknesses.ts'
 import { REGISTRATION, type Registration } from './bodies.ts'
 import { requireRoom } from './client-entry.ts'
 import { launchDigest } from './digest.ts'
+import { type FirmwareVersion, LEAST_API, requireFirmware } from './firmware.ts'
 import { migrationRisk, readPolicy, requirePolicy } from './guest-policy.ts'
 import type { Terms } from './launched.ts'
-import { type FirmwareVersion, LEAST_API, requireFirmware } from './measurement.ts'
 import { encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
 
 /** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */

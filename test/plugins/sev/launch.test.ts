@@ -9,6 +9,7 @@ import { parseReport, verifyReport } from '#plugins/sev/aeb/report.ts'
 import { parseAmdCertificate } from '#plugins/sev/chain/amd-certs.ts'
 import { CHAIN_CHECKS, readChain, verifyChain } from '#plugins/sev/chain/chain.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
+import type { FirmwareVersion } from '#plugins/sev/launch/firmware.ts'
 import {
     type LaunchClaim,
     type LaunchExpectation,
@@ -16,7 +17,6 @@ import {
     packSecrets,
     validateLaunch,
 } from '#plugins/sev/launch/launch.ts'
-import type { FirmwareVersion } from '#plugins/sev/launch/measurement.ts'
 import {
     encodeSecretTable,
     type LaunchSecret,
