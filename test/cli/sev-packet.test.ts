@@ -99,3 +99,33 @@ for (const { name, command, args = [], files = ['h', 'p'], code, says } of [
         t.deepEqual(readdirSync(folder).toSorted(), ['folder', 'link', ...there])
         for (const one of there) t.is(readFileSync(join(folder, one), 'utf8'), 'theirs')
     })
+
+const es = launch(inputs, keys, { firmware, policy: 0xf, cpus: 2 })
+
+for (const { name, args, says } of [
+    {
+        name: 'of another profile',
+        args: [...es.words(), '--profile', 'kvm-init2'],
+        says: /hint: it is that of --profile kvm-legacy: /,
+    },
+    {
+        name: 'of nothing that is known',
+        args: es.words(Buffer.alloc(48)),
+        says: /hint: look at firmware, kernel .*; --debug prints the digest/,
+    },
+    { name: 'of plain SEV', args: words(Buffer.alloc(48)), says: /hint: look at firmware, kernel .*; --debug prints/ },
+])
+    test(`validate: a measurement ${name}`, async (t) => {
+        const ran = await guestAttest(['sev', 'validate', ...args])
+        t.is(ran.code, 1, ran.stderr)
+        t.regex(ran.stderr, says)
+    })
+
+test('inject: a digest, and none', async (t) => {
+    const files = ['--header', join(inputs, 'no.h'), '--payload', join(inputs, 'no.p')]
+    const ran = await guestAttest([
+        ...['sev', 'inject', ...words(), ...DIGEST, '--insecure-unvalidated', '--secret', DISK, ...files],
+    ])
+    t.is(ran.code, 2)
+    t.regex(ran.stderr, /--launch-digest and --insecure-unvalidated were both given: leave one out/)
+})

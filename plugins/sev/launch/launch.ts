@@ -99,7 +99,13 @@ export function validateLaunch(
     requireFirmware(claim, expected.leastFirmware ?? LEAST_API)
     const digest = measuredDigest(tik, claim.measurement, claim, expected.digests)
     if (!digest)
-        throw sevError('ERR_SEV_MEASUREMENT', 'the launch measurement is that of none of the guests that are expected')
+        throw sevError(
+            'ERR_SEV_MEASUREMENT',
+            'the launch measurement is that of none of the guests that are expected',
+            {
+                hint: 'look at firmware, kernel (kernel-hashes=on), initrd, command line, processors and their profile, policy, API and build',
+            },
+        )
     return { digest, measure }
 }
 

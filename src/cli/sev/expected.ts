@@ -43,7 +43,6 @@ export interface ExpectedArgs {
     readonly cpuFamily?: number | undefined
     readonly cpuModel?: number | undefined
     readonly cpuStepping?: number | undefined
-    readonly profile: string
 }
 
 /** Whether anything is said of processors. */
@@ -74,11 +73,12 @@ export function checkExpected(args: ExpectedArgs, es: boolean): asserts args is 
 
 export interface Expected {
     readonly firmware: Firmware
-    readonly digest: Buffer
+    /** The launch digest, on a host whose KVM prepares processors so. */
+    readonly digestOf: (profile: string) => Buffer
 }
 
 /**
- * The launch digest. `insecure` computes what no QEMU would launch: the hash of a kernel for a firmware that has no place
+ * What there is to measure. `insecure` computes what no QEMU would launch: the hash of a kernel for a firmware that has no place
  * for it.
  * @throws AttestError ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_NOT_FOUND_FILE
  */
@@ -90,8 +90,10 @@ export async function readExpected(
     const { launchDigest } = await sevOwner()
     const firmware = readFirmware(readInput(args.firmware, MAX_FIRMWARE), args.firmware)
     const hashes = readKernel(kernelOf(args))
-    const pages = es ? readPages(args, firmware) : []
-    return { firmware, digest: launchDigest(firmware, hashes, pages, insecure ? 'unchecked' : 'checked') }
+    const pagesOf = es ? readPages(args, firmware) : () => []
+    const digestOf = (profile: string) =>
+        launchDigest(firmware, hashes, pagesOf(profile), insecure ? 'unchecked' : 'checked')
+    return { firmware, digestOf }
 }
 
 function kernelOf({ kernel, initrd, cmdline }: ExpectedArgs): KernelValues {
@@ -103,12 +105,16 @@ function kernelOf({ kernel, initrd, cmdline }: ExpectedArgs): KernelValues {
     }
 }
 
-function readPages(args: ExpectedArgs, firmware: Firmware): readonly Buffer[] {
+/** By the profile, which pages that were given leave out of account. */
+function readPages(args: ExpectedArgs, firmware: Firmware): (profile: string) => readonly Buffer[] {
     const { numCpus = 1, vmsaCpu0, vmsaCpu1 } = args
     const model = readSignature(args)
-    if (model !== null) return vmsaPages(stateOf(profileName(args.profile), model), resetAddress(firmware), numCpus)
+    if (model !== null)
+        return (profile) => vmsaPages(stateOf(profileName(profile), model), resetAddress(firmware), numCpus)
     const page = (path: string): Buffer => wantVmsa(readInput(path), path)
-    return vmsaCpu0 === undefined
-        ? []
-        : repeated(page(vmsaCpu0), vmsaCpu1 === undefined ? undefined : page(vmsaCpu1), numCpus)
+    const pages =
+        vmsaCpu0 === undefined
+            ? []
+            : repeated(page(vmsaCpu0), vmsaCpu1 === undefined ? undefined : page(vmsaCpu1), numCpus)
+    return () => pages
 }

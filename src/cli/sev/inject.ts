@@ -59,7 +59,9 @@ export const command = define({
         const { validateLaunch, packSecrets, LAUNCH_MEASURE, DIGEST_SIZE, migrationRisk, readPolicy } = await sevOwner()
         const claim = { ...args, measurement: readBase64(args.measurement, '--measurement', 48) }
         const digests = args.launchDigest.map((text) => readSized(text, '--launch-digest', DIGEST_SIZE))
-        if (digests.length > 0 === args.insecureUnvalidated)
+        if (digests.length > 0 && args.insecureUnvalidated)
+            throw coreError('ERR_USAGE', '--launch-digest and --insecure-unvalidated were both given: leave one out')
+        if (digests.length === 0 && !args.insecureUnvalidated)
             throw coreError('ERR_USAGE', 'say which guest it must be: --launch-digest', {
                 hint: '`guest-attest measure sev` prints it; --insecure-unvalidated trusts the host instead',
             })

@@ -3,8 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { toBase64, toHex } from '#core/bytes.ts'
-import { AttestError, coreError } from '#core/errors.ts'
+import { AttestError, coreError, restated } from '#core/errors.ts'
 import { writeFiles } from '#core/files.ts'
+import { KVM_PROFILES } from '#core/launch/options.ts'
 import { secretArea } from '#core/launch/ovmf.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
@@ -69,7 +70,7 @@ export const command = define({
 })
 
 async function validate(args: Options): Promise<number> {
-    const { migrationRisk, readPolicy, requirePolicy, requireFirmware, LEAST_API, validateLaunch, packSecrets } =
+    const { migrationRisk, readPolicy, requirePolicy, requireFirmware, LEAST_API, packSecrets, ...owner } =
         await sevOwner()
     if (args.domain !== undefined || args.connect !== undefined || args.ignoreConfig)
         throw coreError('ERR_USAGE', '--domain, --connect and --ignore-config ask the host’s libvirt: not supported', {
@@ -84,7 +85,8 @@ async function validate(args: Options): Promise<number> {
     const demand = { es: namesProcessors(args) }
     if (!args.insecure) requirePolicy(claim.policy, demand)
     libc().forbidCoreDumps()
-    const { firmware, digest } = await readExpected(args, es, args.insecure)
+    const { firmware, digestOf } = await readExpected(args, es, args.insecure)
+    const digest = digestOf(args.profile)
     return withKeys(args, async (keys) => {
         const risk = migrationRisk(policy)
         if (risk && !args.quiet) note(`warning: the policy has ${risk}`)
@@ -93,7 +95,14 @@ async function validate(args: Options): Promise<number> {
             note(`measurement ${toHex(claim.measurement)}`)
         }
         const expected = { ...demand, policy: claim.policy, digests: [digest], insecureWeakPolicy: args.insecure }
-        const launch = validateLaunch(keys, claim, expected)
+        const launch = orExplained(
+            () => owner.validateLaunch(keys, claim, expected),
+            // Who has TIK can tell what else the measurement may be of.
+            () =>
+                KVM_PROFILES.find((other) =>
+                    owner.measuredDigest(keys.tik, claim.measurement, claim, [digestOf(other)]),
+                ),
+        )
         const packed = await withSecrets(args.injectSecret, '--inject-secret', (secrets) =>
             secrets.length === 0 ? null : packSecrets(keys, launch, secrets, secretArea(firmware)?.size ?? 0),
         )
@@ -112,6 +121,20 @@ async function validate(args: Options): Promise<number> {
         }
         return 0
     })
+}
+
+/** A measurement that is another, and the profile of which it is. @throws AttestError what `judge` does */
+function orExplained<T>(judge: () => T, fitting: () => string | undefined): T {
+    try {
+        return judge()
+    } catch (error) {
+        if (!(error instanceof AttestError) || error.code !== 'ERR_SEV_MEASUREMENT') throw error
+        const profile = fitting()
+        const hint = profile
+            ? `it is that of --profile ${profile}: so this host’s KVM prepares processors`
+            : `${error.hint}; --debug prints the digest that was expected`
+        throw restated(error, error.message, hint)
+    }
 }
 
 /** Where the packet goes; null where none is made. @throws AttestError ERR_USAGE */

@@ -8,6 +8,7 @@ import type { VmView } from '#broker/launches.ts'
 import { toBase64, toBase64Url, toHex } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
+import { KVM_PROFILES } from '#core/launch/options.ts'
 import { secretArea } from '#core/launch/ovmf.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
@@ -28,6 +29,12 @@ const OPTIONS = {
     },
     secret: many(SECRET),
     ...EXPECTED_OPTIONS,
+    profile: {
+        ...many(
+            'how the host’s KVM prepares the state; each that QEMU’s hosts have is accepted unless told; may be repeated',
+        ),
+        choices: KVM_PROFILES,
+    },
     'launch-digest': many('or a launch digest that is accepted (hex), as `measure` prints it; may be repeated'),
     'area-size': {
         type: 'number',
@@ -159,10 +166,11 @@ async function readGuest(args: Args<typeof OPTIONS>) {
     if (!es && namesProcessors(args))
         throw coreError('ERR_USAGE', `--policy ${policy} has no ES: nothing of the processors is measured`)
     checkExpected(args, es)
-    const { digest, firmware: read } = await readExpected(args, es, false)
+    const { digestOf, firmware: read } = await readExpected(args, es, false)
+    const digests = (args.profile.length > 0 ? args.profile : KVM_PROFILES).map((profile) => toHex(digestOf(profile)))
     const area = secretArea(read)
     if (!area) throw coreError('ERR_USAGE', `${firmware} has no area for secrets: nothing could be injected`)
-    return { policy, 'launch-digests': [toHex(digest)], 'secret-area': area.size }
+    return { policy, 'launch-digests': [...new Set(digests)], 'secret-area': area.size }
 }
 
 function settings(args: Args<typeof OPTIONS>): Record<string, unknown> {
