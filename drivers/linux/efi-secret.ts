@@ -7,6 +7,7 @@ import { closeSync, openSync, readdirSync, readSync, unlinkSync } from 'node:fs'
 import { secret, wipe } from '#core/bytes.ts'
 import { errnoOf, messageOf } from '#core/errors.ts'
 import { isGuid } from '#core/guid.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import type { LaunchSecrets } from '../driver.ts'
 import { driverError } from '../errors.ts'
 import { type KernelWords, realKernelWords, whyNone } from './no-secrets.ts'
@@ -17,9 +18,6 @@ export interface EfiSecrets extends LaunchSecrets {
     /** @throws AttestError ERR_SECRETS_*, which says why none is shown */
     requireShown(): void
 }
-
-/** The firmware takes no larger area. */
-const MAX_SECRET = 0x4000
 
 /** The file operations that it needs. Errors carry an errno. */
 export interface SecretFs {
@@ -87,10 +85,10 @@ export function efiSecrets(
             }
         },
         read(guid) {
-            const bytes = attempt(guid, (path) => fs.read(path, MAX_SECRET + 1))
-            if (bytes.length <= MAX_SECRET) return secret(bytes)
+            const bytes = attempt(guid, (path) => fs.read(path, MAX_SECRET_AREA + 1))
+            if (bytes.length <= MAX_SECRET_AREA) return secret(bytes)
             wipe(bytes)
-            throw driverError('ERR_DEVICE_RESPONSE', `${guid}: no secret has more than ${MAX_SECRET} bytes`)
+            throw driverError('ERR_DEVICE_RESPONSE', `${guid}: no secret has more than ${MAX_SECRET_AREA} bytes`)
         },
         wipe: (guid) => attempt(guid, (path) => fs.unlink(path)),
     }

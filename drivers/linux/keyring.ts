@@ -4,6 +4,7 @@
 
 import { constants } from 'node:os'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { driverError } from '../errors.ts'
 import { type KeyCalls, keyCalls } from './key-calls.ts'
 
@@ -19,9 +20,6 @@ export interface Keyring {
 /** <linux/keyctl.h> */
 const PROCESS_KEYRING = -2
 const USER_KEYRING = -4
-
-/** More than is ever kept here. */
-const MAX_BYTES = 0x4000
 
 export function keyring(calls: () => KeyCalls = keyCalls): Keyring {
     // A service of systemd has a session of its own, without the keyring of its user: whatever is in there it may find, but
@@ -40,7 +38,7 @@ export function keyring(calls: () => KeyCalls = keyCalls): Keyring {
             const own = attach()
             const id = find(own, name)
             if (id === null) return null
-            const bytes = Buffer.alloc(MAX_BYTES)
+            const bytes = Buffer.alloc(MAX_SECRET_AREA)
             try {
                 const size = told(own.read(id, bytes), 'reading')
                 if (size > bytes.length) throw failed('reading', constants.errno.EFBIG)

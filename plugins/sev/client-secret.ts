@@ -13,18 +13,14 @@ import { AttestError } from '#core/errors.ts'
 import { parseJson } from '#core/json.ts'
 import { shape } from '#core/schema.ts'
 import { LAUNCH_KEY_GUID } from '#core/secret-names.ts'
+import { CLIENT_KEY_SIZE, LAUNCH_ID_SIZE, MAX_SECRET_AREA } from '#core/sizes.ts'
 import type { InjectedBroker } from '#drivers/driver.ts'
 import type { LaunchClient } from '#evidence/launch.ts'
 import { sevError } from './errors.ts'
 
 export const CLIENT_GUID = LAUNCH_KEY_GUID
 
-export const LAUNCH_ID_SIZE = 16
-export const CLIENT_KEY_SIZE = 32
-
 const VERSION = 1
-
-const MAX_BYTES = 0x4000
 
 const CLIENT = z.strictObject({
     version: z.literal(VERSION),
@@ -64,7 +60,7 @@ export function parseClient(bytes: Uint8Array): ClientSecret {
             CLIENT,
             parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), {
                 title,
-                maxBytes: MAX_BYTES,
+                maxBytes: MAX_SECRET_AREA,
                 maxDepth: 2,
             }),
             title,

@@ -4,9 +4,8 @@
 
 import { fromBase64, fromBase64Url, toBase64, toBase64Url } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
-import { REPORT_DATA_SIZE } from '#core/sizes.ts'
+import { LAUNCH_ID_SIZE, REPORT_DATA_SIZE } from '#core/sizes.ts'
 import type { Evidence } from '#drivers/driver.ts'
-import { LAUNCH_ID_SIZE } from './client-secret.ts'
 import { sevError } from './errors.ts'
 import { encodePossession, MAC_SIZE, parsePossession } from './possession.ts'
 import { TEE } from './tee.ts'

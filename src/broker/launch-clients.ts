@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { type Secret, secret, wipe } from '#core/bytes.ts'
+import { CLIENT_KEY_SIZE } from '#core/sizes.ts'
 import type { LaunchClient, LaunchedGuests } from '#evidence/launch.ts'
 import type { Clock } from './broker.ts'
 import type { Data } from './data.ts'
@@ -12,8 +13,6 @@ import { brokerError } from './errors.ts'
 import type { ClientEntry, VmEntry } from './launch-state.ts'
 import { digestResource, openRecorded, type ResourceName, sealResource } from './store/seal.ts'
 import type { SealedResource } from './store/store.ts'
-
-const KEY_SIZE = 32
 
 /** A key that was made for a launch, and what is recorded of it. */
 export interface MadeClient {
@@ -58,7 +57,7 @@ export async function openClients({ data, clock, pin, expired }: ClientsOptions)
     return {
         make({ broker }, id) {
             if (!broker) return null
-            const key = secret(randomBytes(KEY_SIZE))
+            const key = secret(randomBytes(CLIENT_KEY_SIZE))
             const put = sealResource(masterKey, clientName(id), key)
             const expires = new Date(clock.now().getTime() + broker.seconds * 1000).toISOString()
             const { url, allowPaths } = broker

@@ -6,6 +6,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { equalBytes, fromHex, type Secret, toBase64Url, wipe } from '#core/bytes.ts'
 import { AttestError, messageOf } from '#core/errors.ts'
+import { LAUNCH_ID_SIZE } from '#core/sizes.ts'
 import type { LaunchService, SealedLaunch } from '#evidence/launch.ts'
 import type { Broker } from './broker.ts'
 import { brokerError, isFailure } from './errors.ts'
@@ -13,8 +14,6 @@ import type { MadeClient } from './launch-clients.ts'
 import { endExpired, endLaunch, keysName, openOf, secretsName } from './launch-ends.ts'
 import type { LaunchEntry, VmEntry } from './launch-state.ts'
 import { digestResource, openRecorded, type ResourceName, sealResource } from './store/seal.ts'
-
-const ID_SIZE = 16
 
 /** Who asks for a launch. */
 export interface Host {
@@ -41,7 +40,7 @@ export const openVm = (broker: Broker, service: LaunchService, uuid: string, hos
         if (open.length >= vm.limits.maxOpen) throw refused(`${open.length} launches are open: no more are allowed`)
         const { answer, keys, platform } = service.open(vm.terms, request)
         try {
-            const id = toBase64Url(randomBytes(ID_SIZE))
+            const id = toBase64Url(randomBytes(LAUNCH_ID_SIZE))
             const put = sealResource(broker.data.masterKey, keysName(id), keys)
             const at = broker.clock.now()
             const expires = new Date(at.getTime() + vm.limits.launchSeconds * 1000).toISOString()

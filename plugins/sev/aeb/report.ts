@@ -10,9 +10,6 @@ import { sevError } from '../errors.ts'
 
 export const REPORT_SIZE = 208
 
-/** What the signature is over. */
-const SIGNED_SIZE = 0x34
-
 export const REPORT = layout('ATTESTATION report', REPORT_SIZE, {
     mnonce: bytes(0x00, 16),
     launchDigest: bytes(0x10, 32),
@@ -22,6 +19,9 @@ export const REPORT = layout('ATTESTATION report', REPORT_SIZE, {
     reserved3c: zero(0x3c, 4),
     signature: bytes(0x40, EC_SIGNATURE_SIZE),
 })
+
+/** What the signature is over. */
+export const signedPart = (raw: Uint8Array): Uint8Array => raw.subarray(0, REPORT.fields.sigUsage.offset)
 
 export type Report = Parsed<typeof REPORT.fields>
 
@@ -42,6 +42,6 @@ export function parseReport(raw: Uint8Array): Report {
 /** @throws AttestError ERR_SEV_SIGNATURE */
 export function verifyReport(raw: Uint8Array, pek: KeyObject): Report {
     const report = parseReport(raw)
-    if (verifySignature(raw.subarray(0, SIGNED_SIZE), report.signature, 'ECDSA_SHA256', pek)) return report
+    if (verifySignature(signedPart(raw), report.signature, 'ECDSA_SHA256', pek)) return report
     throw sevError('ERR_SEV_SIGNATURE', 'the report is not signed by the PEK of this platform')
 }

@@ -73,6 +73,8 @@ export interface SevCertificate {
     /** Those that are there, at most two. */
     readonly signatures: readonly SevSignature[]
     readonly bytes: Buffer
+    /** What its signatures are over. */
+    readonly body: Buffer
 }
 
 /** The name of a usage, or null. */
@@ -101,6 +103,7 @@ export function parseCertificate(raw: Uint8Array, wanted?: Usage): SevCertificat
     if (usage === 'INVALID' || (wanted !== undefined && usage !== wanted))
         throw sevError('ERR_SEV_CERTIFICATE', `expected a certificate of ${wanted ?? 'a key'}, got one of ${usage}`)
     const algorithm = wantAlgorithm(parsed.algorithm, usage)
+    const bytes = Buffer.from(raw)
     return {
         usage,
         algorithm,
@@ -108,7 +111,8 @@ export function parseCertificate(raw: Uint8Array, wanted?: Usage): SevCertificat
         apiMinor: parsed.apiMinor,
         publicKey: parseKey(parsed.publicKey, algorithm, usage),
         signatures: [parsed.signature1, parsed.signature2].flatMap((one) => readSignature(one, usage)),
-        bytes: Buffer.from(raw),
+        bytes,
+        body: bytes.subarray(0, SIGNED_SIZE),
     }
 }
 
@@ -152,10 +156,9 @@ export function makeCertificate(template: CertificateTemplate, signers: readonly
 
 /** Whether one of its signatures says that it is of this usage, and is that key's. */
 export function isSignedBy(certificate: SevCertificate, usage: Usage, key: KeyObject): boolean {
-    const body = certificate.bytes.subarray(0, SIGNED_SIZE)
     return certificate.signatures
         .filter((signature) => signature.usage === usage)
-        .some(({ value, algorithm }) => verifySignature(body, value, algorithm, key))
+        .some(({ value, algorithm }) => verifySignature(certificate.body, value, algorithm, key))
 }
 
 const NO_SIGNATURE = { usage: USAGES.INVALID, algorithm: 0, value: Buffer.alloc(SIGNATURE_SIZE) }

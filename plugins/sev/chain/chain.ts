@@ -196,7 +196,7 @@ function need(certificate: SevCertificate | undefined, usage: string): SevCertif
 }
 
 /** SHA-256 of what its signatures are over, hex. */
-export const digestOf = ({ bytes }: SevCertificate): string => hash('sha256', bytes.subarray(0, 0x414), 'hex')
+export const digestOf = ({ body }: SevCertificate): string => hash('sha256', body, 'hex')
 
 function* split(name: string, bytes: Buffer): Generator<SevCertificate | AmdCertificate> {
     let count = 0

@@ -8,11 +8,12 @@ import { coreError, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { GUID_SIZE, guidText, NULL_GUID } from '#core/guid.ts'
 import { DISK_GUID, secretGuid } from '#core/secret-names.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { SECRETS_DRIVER } from '#drivers/linux/no-secrets.ts'
 import { SECRETS_DEVICE, SECRETS_FOLDER, SECURITYFS } from '#drivers/linux/secret-area.ts'
 import type { AttributeFile, DeviceModel } from '#emulator/model.ts'
 import type { SevOptions } from '../emulate.ts'
-import { encodeSecretTable, HEAD_SIZE, MAX_PACKET, MAX_SECRETS, parseSecretTable } from '../launch/secret-table.ts'
+import { encodeSecretTable, HEAD_SIZE, MAX_SECRETS, parseSecretTable } from '../launch/secret-table.ts'
 
 type Files = NonNullable<DeviceModel['files']>
 
@@ -45,7 +46,7 @@ export function sevModel({ kernel, secrets, secretTable }: SevOptions): DeviceMo
     }
     if (secrets !== undefined && secretTable !== undefined)
         throw coreError('ERR_USAGE', '--secret-table has all secrets: --secrets cannot be added')
-    const table = secretTable === undefined ? tableOf(secrets) : readInput(secretTable, MAX_PACKET)
+    const table = secretTable === undefined ? tableOf(secrets) : readInput(secretTable, MAX_SECRET_AREA)
     return { title: TITLE, devices: {}, ...shown(table) }
 }
 
@@ -93,7 +94,7 @@ function* entriesOf(table: Buffer) {
 
 function tableOf(specs: string | undefined): Buffer {
     const given = specs === undefined ? [{ guid: DISK_GUID, data: randomBytes(32) }] : specs.split(',').map(readSpec)
-    return encodeSecretTable(given, MAX_PACKET)
+    return encodeSecretTable(given, MAX_SECRET_AREA)
 }
 
 function readSpec(spec: string) {
@@ -101,7 +102,7 @@ function readSpec(spec: string) {
     const guid = secretGuid(name)
     if (guid === null || rest.length === 0)
         throw coreError('ERR_USAGE', `--secrets: expected GUID:FILE or luks-key:FILE, got ${JSON.stringify(spec)}`)
-    return { guid, data: readInput(rest.join(':'), MAX_PACKET) }
+    return { guid, data: readInput(rest.join(':'), MAX_SECRET_AREA) }
 }
 
 /** @param bound the driver has taken the device */

@@ -4,7 +4,7 @@
 
 import { createHash, diffieHellman, type KeyObject, randomBytes } from 'node:crypto'
 import { type Secret, wipe } from '#core/bytes.ts'
-import { REPORT } from '../aeb/report.ts'
+import { REPORT, signedPart } from '../aeb/report.ts'
 import { ALGORITHMS, EC_SIGNATURE_SIZE, makeSignature } from '../chain/algorithms.ts'
 import { parseCertificate, USAGES } from '../chain/certs.ts'
 import { sevError } from '../errors.ts'
@@ -108,7 +108,7 @@ export class EmulatedLaunch {
             sigAlgo: ALGORITHMS.ECDSA_SHA256.id,
             signature: Buffer.alloc(EC_SIGNATURE_SIZE),
         })
-        const signature = makeSignature(unsigned.subarray(0, 0x34), EC_SIGNATURE_SIZE, 'ECDSA_SHA256', this.#keys.pek)
+        const signature = makeSignature(signedPart(unsigned), EC_SIGNATURE_SIZE, 'ECDSA_SHA256', this.#keys.pek)
         unsigned.set(signature, REPORT.fields.signature.offset)
         return unsigned
     }

@@ -5,6 +5,7 @@
 import * as z from 'zod/mini'
 import { MAX_VCPUS } from '#core/launch/options.ts'
 import { PROFILES, type ProfileName } from '#core/launch/vmsa.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 
 const hex = (bytes: number) =>
     z.string().check(z.regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `expected ${bytes} bytes in lower-case hex`))
@@ -14,12 +15,11 @@ const list = <T extends z.ZodMiniType>(of: T, most: number) => z.array(of).check
 
 const MAX_FIRMWARE = 16 * 1024 * 1024
 const MAX_CERTIFICATES = 64 * 1024
-const MAX_SECRET = 16 * 1024
 const PAGE = 4096
 
 const SECRET = z.union([
     z.strictObject({ type: z.literal('luks-passphrase'), passphrase: z.string().check(z.minLength(1)) }),
-    z.strictObject({ guid: z.string(), data: base64(MAX_SECRET) }),
+    z.strictObject({ guid: z.string(), data: base64(MAX_SECRET_AREA) }),
 ])
 
 /** What the owner says of a guest. */
@@ -29,7 +29,7 @@ export const REGISTRATION = z.strictObject({
     /** They may be left out where the guest gets a key for a broker. */
     secrets: z.optional(list(SECRET, 64)),
     /** Room for the table of secrets; that of the firmware where it is given. */
-    'secret-area': z.optional(int(1, 0x4000)),
+    'secret-area': z.optional(int(1, MAX_SECRET_AREA)),
     /** Launch digests that are accepted. */
     'launch-digests': z.optional(list(hex(32), 4096)),
     /** Or what they are computed of: the firmware whole, or its hash where nothing else is measured. */

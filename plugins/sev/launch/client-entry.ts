@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { type Secret, secret, wipe } from '#core/bytes.ts'
+import { CLIENT_KEY_SIZE, LAUNCH_ID_SIZE } from '#core/sizes.ts'
 import type { InjectedBroker } from '#drivers/driver.ts'
 import type { LaunchClient } from '#evidence/launch.ts'
-import { CLIENT_GUID, CLIENT_KEY_SIZE, formatClient, LAUNCH_ID_SIZE } from '../client-secret.ts'
+import { CLIENT_GUID, formatClient } from '../client-secret.ts'
 import { encodeSecretTable, type LaunchSecret, parseSecretTable } from './secret-table.ts'
 
 /** The table of the owner's secrets with the client's behind them. Wipe it. @throws AttestError ERR_SEV_SECRET */

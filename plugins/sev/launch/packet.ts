@@ -5,9 +5,9 @@
 import { randomBytes } from 'node:crypto'
 import { equalBytes, type Secret, wantLength } from '#core/bytes.ts'
 import { bytes, layout, u32 } from '#core/layout.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { sevError } from '../errors.ts'
 import { hmac256, u32 as word } from './kdf.ts'
-import { MAX_PACKET } from './secret-table.ts'
 import { aesCtr, type TransportKeys } from './session.ts'
 
 export const PACKET_HEADER = layout('packet header', 52, { flags: u32(0), iv: bytes(4, 16), mac: bytes(20, 32) })
@@ -43,7 +43,7 @@ export function openPacket({ tek, tik }: TransportKeys, measure: Buffer, { heade
     const { flags, iv, mac } = PACKET_HEADER.parse(header)
     if (flags !== FLAGS)
         throw sevError('ERR_SEV_PACKET', `the packet has the flags 0x${flags.toString(16)}: expected 0`)
-    if (payload.length === 0 || payload.length % 16 !== 0 || payload.length > MAX_PACKET)
+    if (payload.length === 0 || payload.length % 16 !== 0 || payload.length > MAX_SECRET_AREA)
         throw sevError('ERR_SEV_PACKET', `a payload of ${payload.length} bytes: expected whole blocks of 16`)
     if (!equalBytes(macOf(tik, flags, iv, payload, measure), mac))
         throw sevError('ERR_SEV_PACKET', 'the packet is not authentic, or for another launch')

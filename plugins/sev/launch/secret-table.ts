@@ -4,6 +4,7 @@
 
 import { type Secret, secret } from '#core/bytes.ts'
 import { GUID_SIZE, guidBytes, guidText, NULL_GUID } from '#core/guid.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { sevError } from '../errors.ts'
 
 const TABLE_GUID = '1e74f542-71dd-4d66-963e-ef4287ff173b'
@@ -13,9 +14,6 @@ export const HEAD_SIZE = GUID_SIZE + 4
 
 /** The firmware takes whole blocks. */
 const BLOCK = 16
-
-/** What the firmware takes at once. */
-export const MAX_PACKET = 0x4000
 
 /** The area of OVMF's AmdSev builds, where nobody says how large it is. */
 export const USUAL_AREA = 0xc00
@@ -39,7 +37,7 @@ export function encodeSecretTable(secrets: readonly LaunchSecret[], area: number
     const length = HEAD_SIZE + secrets.reduce((sum, { data }) => sum + HEAD_SIZE + data.length, 0)
     const size = Math.ceil(length / BLOCK) * BLOCK
     if (area === 0) throw sevError('ERR_SEV_SECRET', 'this firmware has no area for secrets', { hint: NO_AREA })
-    const room = Math.min(area, MAX_PACKET)
+    const room = Math.min(area, MAX_SECRET_AREA)
     if (size > room)
         throw sevError('ERR_SEV_SECRET', `the secrets need ${size} bytes, the firmware has room for ${room}`)
     const table = Buffer.alloc(size) as Secret

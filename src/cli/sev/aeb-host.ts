@@ -28,7 +28,6 @@ export interface AebHostOptions {
 const KEPT_MS = 1000
 
 const NONCE_SIZE = 16
-const REPORT_SIZE = 208
 
 const SEV = z.object({ enabled: z.boolean(), handle: z.optional(z.number()) })
 const CAPABILITIES = z.object({ 'cert-chain': z.string() })
@@ -102,7 +101,7 @@ async function connect(path: string, timeoutMs: number): Promise<Qmp> {
 
 /** @throws AttestError ERR_QMP_REFUSED, ERR_SEV_CERTIFICATE, ERR_ENCODING, ERR_LENGTH */
 async function gather(qmp: Qmp, { cek, form }: AebHostOptions): Promise<Buffer> {
-    const { readChain, sevError, encodeAebEvidence } = await sevOwner()
+    const { readChain, sevError, encodeAebEvidence, REPORT_SIZE } = await sevOwner()
     const { 'cert-chain': chain } = await qmp.execute('query-sev-capabilities', CAPABILITIES)
     const files = [{ name: 'cert-chain', bytes: fromBase64(chain, 'cert-chain') }]
     const found = readChain(cek ? [...files, { name: '--cek', bytes: cek }] : files)

@@ -4,6 +4,9 @@
 import { openHttps } from '#core/https-get.ts'
 import { sevOwner } from '#plugins.ts'
 
+/** Of the chip's id. */
+export const CHIP_ID_SIZE = 64
+
 const TIMEOUT_MS = 20_000
 
 /** From AMD's own service, unless another is named. @throws AttestError ERR_URL, ERR_HTTP_* */

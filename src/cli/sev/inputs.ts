@@ -6,7 +6,7 @@ import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { GUID_SIZE } from '#core/guid.ts'
 import { LAUNCH_KEY_BY_HAND, LAUNCH_KEY_GUID, SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
-import { sevOwner } from '#plugins.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { many } from '../command.ts'
 import { BYTES_FORMS, readBytes } from '../options/bytes.ts'
 
@@ -104,7 +104,6 @@ export async function withSecrets<T>(
     option: string,
     use: (secrets: readonly NamedSecret[]) => T | Promise<T>,
 ): Promise<T> {
-    const { MAX_PACKET } = await sevOwner()
     const secrets: NamedSecret[] = []
     try {
         for (const spec of specs) {
@@ -120,7 +119,7 @@ export async function withSecrets<T>(
                 throw coreError('ERR_USAGE', `${option}: ${LAUNCH_KEY_BY_HAND.message}`, {
                     hint: LAUNCH_KEY_BY_HAND.hint,
                 })
-            const data = secret(readSecret(path, option, MAX_PACKET - GUID_SIZE))
+            const data = secret(readSecret(path, option, MAX_SECRET_AREA - GUID_SIZE))
             secrets.push({ guid, data })
             // An empty passphrase would open nothing, and nobody would be told.
             if (data.length === 0) throw coreError('ERR_USAGE', `${option}: ${path} is empty`)

@@ -7,10 +7,8 @@ import { sevOwner } from '#plugins.ts'
 import { many } from '../command.ts'
 import { requireNewFile } from '../options/new-file.ts'
 import { note } from '../term.ts'
-import { askCek } from './cek.ts'
+import { askCek, CHIP_ID_SIZE } from './cek.ts'
 import { readBlob, readSized } from './inputs.ts'
-
-const CHIP_ID_SIZE = 64
 
 export const PLATFORM_OPTIONS = {
     'cert-chain': many(

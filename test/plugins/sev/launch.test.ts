@@ -5,6 +5,7 @@ import { hash, randomBytes } from 'node:crypto'
 import test from 'ava'
 import { Checks } from '#core/checks.ts'
 import { DISK_GUID } from '#core/secret-names.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { parseReport, verifyReport } from '#plugins/sev/aeb/report.ts'
 import { parseAmdCertificate } from '#plugins/sev/chain/amd-certs.ts'
 import { CHAIN_CHECKS, readChain, verifyChain } from '#plugins/sev/chain/chain.ts'
@@ -17,13 +18,7 @@ import {
     packSecrets,
     validateLaunch,
 } from '#plugins/sev/launch/launch.ts'
-import {
-    encodeSecretTable,
-    type LaunchSecret,
-    MAX_PACKET,
-    parseSecretTable,
-    USUAL_AREA,
-} from '#plugins/sev/launch/secret-table.ts'
+import { encodeSecretTable, type LaunchSecret, parseSecretTable, USUAL_AREA } from '#plugins/sev/launch/secret-table.ts'
 import { newSession } from '#plugins/sev/launch/session.ts'
 import { mintPlatform } from '#plugins/sev/mint.ts'
 import { FIRMWARE, flipped, minted } from './minted.ts'
@@ -245,7 +240,7 @@ for (const { name, secrets, area = USUAL_AREA, says } of [
 test('secrets: what just fits', (t) => {
     t.is(encodeSecretTable([entry(DISK_GUID, 3032)], USUAL_AREA).length, 3072)
     const many = Array.from({ length: 64 }, (_, n) => entry(guidOf(n), n))
-    const table = encodeSecretTable(many, MAX_PACKET)
+    const table = encodeSecretTable(many, MAX_SECRET_AREA)
     t.is(table.length % 16, 0)
     t.deepEqual(
         parseSecretTable(table).map(({ guid, data }) => [guid, data.length]),

@@ -6,10 +6,11 @@ import { createPrivateKey, diffieHellman, hash } from 'node:crypto'
 import type { ExecutionContext } from 'ava'
 import { type Secret, secret } from '#core/bytes.ts'
 import { secretGuid } from '#core/secret-names.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { parseCertificate } from '#plugins/sev/chain/certs.ts'
 import { LAUNCH_MEASURE, launchMeasure, measuredDigest } from '#plugins/sev/launch/measurement.ts'
 import { openPacket, sealPacket } from '#plugins/sev/launch/packet.ts'
-import { encodeSecretTable, MAX_PACKET, parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
+import { encodeSecretTable, parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
 import { SESSION, unwrapKeys, wrapKeys, wrappingKeys } from '#plugins/sev/launch/session.ts'
 import { vectors } from '../../machine.ts'
 import { needs } from '../../needs.ts'
@@ -128,7 +129,7 @@ function libvirtPacket(t: ExecutionContext, row: Row): void {
         secrets.map(({ guid, data }) => [guid, data.toString('hex')]),
     )
     // Ours is the same but for a block of padding that libvirt adds to whole blocks.
-    const own = encodeSecretTable(secrets, MAX_PACKET)
+    const own = encodeSecretTable(secrets, MAX_SECRET_AREA)
     t.deepEqual(own, table.subarray(0, own.length))
     t.true(table.length - own.length <= 16)
     t.throws(() => openPacket(keys, Buffer.alloc(32), packet), { code: 'ERR_SEV_PACKET' })
@@ -194,7 +195,7 @@ function sevctlPacket(t: ExecutionContext, { command, output }: Row): void {
         tik: key(fixture('fixtures/sevctl/secret/tik1.bin')),
     }
     const { measure } = LAUNCH_MEASURE.parse(base64(valuesAfter(words, '--launch-measure-blob')[0]))
-    const table = encodeSecretTable(secrets, MAX_PACKET)
+    const table = encodeSecretTable(secrets, MAX_SECRET_AREA)
     const { header, payload } = sealPacket(keys, measure, table, base64(valuesAfter(words, '--iv')[0]))
     t.is(`header_b64=${header.toString('base64')} payload_b64=${payload.toString('base64')}`, output)
 }
@@ -202,8 +203,8 @@ function sevctlPacket(t: ExecutionContext, { command, output }: Row): void {
 function sevctlLargest(t: ExecutionContext): void {
     const guid = '736869e5-84f0-4973-92ec-06879ce3da0b'
     for (const size of [16_343, 16_344])
-        t.is(encodeSecretTable([{ guid, data: Buffer.alloc(size) }], MAX_PACKET).length, 16_384)
-    t.throws(() => encodeSecretTable([{ guid, data: Buffer.alloc(16_345) }], 2 * MAX_PACKET), {
+        t.is(encodeSecretTable([{ guid, data: Buffer.alloc(size) }], MAX_SECRET_AREA).length, 16_384)
+    t.throws(() => encodeSecretTable([{ guid, data: Buffer.alloc(16_345) }], 2 * MAX_SECRET_AREA), {
         code: 'ERR_SEV_SECRET',
     })
 }
@@ -230,7 +231,7 @@ function virteeMeasurement(t: ExecutionContext, { command, output }: Row): void 
 
 function simpleKbsTable(t: ExecutionContext, { command, output }: Row): void {
     const [, text = '', guid = ''] = /"([^"]+)" guid (\S+)/.exec(command) ?? []
-    t.is(encodeSecretTable([{ guid, data: Buffer.from(text) }], MAX_PACKET).toString('hex'), output)
+    t.is(encodeSecretTable([{ guid, data: Buffer.from(text) }], MAX_SECRET_AREA).toString('hex'), output)
 }
 
 function transportKeys(words: readonly string[]) {

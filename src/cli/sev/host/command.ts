@@ -7,13 +7,11 @@ import { sevOwner } from '#plugins.ts'
 import { command as define, many } from '../../command.ts'
 import { requireNewFile } from '../../options/new-file.ts'
 import { note } from '../../term.ts'
-import { askCek } from '../cek.ts'
+import { askCek, CHIP_ID_SIZE } from '../cek.ts'
 import { readBlob, readSized } from '../inputs.ts'
 import { askCapabilities, type Capabilities, OBJECT_ID, proveAndRun, startPaused, withFolder } from './launch.ts'
 import type { Qemu } from './qemu.ts'
 import { openService } from './service.ts'
-
-const CHIP_ID_SIZE = 64
 
 export const command = define({
     options: {
