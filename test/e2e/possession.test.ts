@@ -7,6 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
+import { KVM_PROFILES } from '#core/launch/options.ts'
 import { readVolumes } from '#unlock/volumes.ts'
 import { IMAGE, newUuid, thePlatform } from '../broker/launch-rig.ts'
 import { launcher, open, POLICY } from '../broker/possession-rig.ts'
@@ -43,7 +44,7 @@ async function launched(t: ExecutionContext) {
     writeFileSync(firmware, IMAGE)
     writeFileSync(root, (await thePlatform()).certificates.ark)
     const uuid = newUuid()
-    const processors = '--num-cpus 2 --cpu-family 25 --cpu-model 1 --cpu-stepping 1 --profile kvm-legacy'.split(' ')
+    const processors = '--num-cpus 2 --cpu-family 25 --cpu-model 1 --cpu-stepping 1'.split(' ')
     const told = ['--broker-url', broker.serving.url, '--allow-path', 'web/*/*', '--policy', String(POLICY)]
     const token = join(folder, 'web.token')
     await owner(
@@ -58,9 +59,16 @@ async function launched(t: ExecutionContext) {
         '--host-token',
         token,
     )
+    const add = (...args: string[]): Promise<Ran> =>
+        guestAttest(['broker', 'reference', 'add', '--from-launch', uuid, '--data', broker.folder, ...args])
+    const unnamed = await add('--name', 'web')
+    t.is(unnamed.code, 2)
+    t.regex(unnamed.stderr, /--from-launch needs --name and --coverage/)
+    const added = await add('--name', 'web', '--coverage', 'firmware+kernel+initrd+cmdline')
+    t.is(added.code, 0, added.stderr)
     const { terms } = JSON.parse(await owner('show', uuid, '--json'))
-    const set = `name = "web"\ntee = "sev"\ncoverage = "firmware+kernel+initrd+cmdline"\n[policy]\nmeasurements = ["${terms.digests[0]}"]\n`
-    t.true((await broker.admin('POST', '/v1/references', set)).status < 300)
+    t.is(terms.digests.length, KVM_PROFILES.length, 'of each way to prepare processors')
+    for (const digest of terms.digests) t.true(added.stdout.includes(`"${digest}"`))
     t.is((await broker.admin('PUT', '/v1/policies/main', RULE)).status, 200)
     await broker.admin('PUT', '/v1/resources/web/files/key', Buffer.from('a well known text'))
 

@@ -71,7 +71,11 @@ export function readPrediction(bytes: Buffer, title: string): Prediction {
 }
 
 /** One set of predictions that differ in their measurements alone, as TOML. @throws AttestError ERR_USAGE */
-export function writeMeasured(name: string, predictions: readonly Prediction[]): string {
+export function writeMeasured(
+    name: string,
+    predictions: readonly Prediction[],
+    origin = 'What `guest-attest measure` predicted',
+): string {
     const [first] = predictions
     if (!first) throw new TypeError('no prediction')
     for (const { tee, coverage, measurements } of predictions)
@@ -81,7 +85,7 @@ export function writeMeasured(name: string, predictions: readonly Prediction[]):
             })
     const launch = predictions.map(({ measurements }) => Object.values(measurements)[0] ?? '')
     const more = Object.entries(first.measurements).slice(1)
-    return `# What \`guest-attest measure\` predicted: ${first.coverageNote}
+    return `# ${origin}: ${first.coverageNote}
 name = ${JSON.stringify(name)}
 tee = ${JSON.stringify(technologyOf(first.tee))}
 coverage = ${JSON.stringify(first.coverage)}

@@ -11,6 +11,7 @@ import { readMeasurement } from '../options/bytes.ts'
 import { readEvidenceFile } from '../options/evidence-file.ts'
 import { columns, note, print, printBytes, printJson } from '../term.ts'
 import { admin, DATA_OPTION, naming } from './admin.ts'
+import { addLaunched } from './from-launch.ts'
 import { addMeasured } from './from-measure.ts'
 
 interface ListedSet {
@@ -37,6 +38,10 @@ const add = define({
             describe: 'with --from-eventlog, instead of evidence: the launch measurement of its guests (hex)',
         },
         'from-measure': many('make the set from what `measure --json` predicted, again for each; - is standard input'),
+        'from-launch': {
+            type: 'string',
+            describe: 'make the set from the digests that a guest of SEV is registered with, by its UUID',
+        },
         name: { type: 'string', describe: 'with --from-…: the name of the set' },
         coverage: {
             type: 'string',
@@ -55,12 +60,23 @@ const add = define({
             '--from-measure web.json --name web',
             'guests as `guest-attest measure snp … --json > web.json` predicted them',
         ],
+        [
+            '--from-launch 7c9e6679-7425-40de-944b-e07fc1f90ae7 --name web --coverage firmware+kernel+initrd+cmdline',
+            'the guest of `guest-attest broker launch register`',
+        ],
     ],
     async run(args) {
         const { json, text } = admin(args.data)
         const { fromEvidence, fromEventlog, measurement, name, coverage } = args
         const file = args['file'] === undefined ? undefined : String(args['file'])
         if (args.fromMeasure.length > 0) return addMeasured(args, text)
+        if (args.fromLaunch !== undefined) {
+            if ([file, fromEvidence, fromEventlog, measurement].some((value) => value !== undefined))
+                throw coreError('ERR_USAGE', '--from-launch stands alone: leave out the file and the other sources')
+            if (name === undefined || coverage === undefined)
+                throw coreError('ERR_USAGE', '--from-launch needs --name and --coverage')
+            return addLaunched(args.fromLaunch, { name, coverage }, { json, text })
+        }
         if ((file === undefined) === (fromEvidence === undefined && fromEventlog === undefined))
             throw coreError('ERR_USAGE', 'name a file, or evidence with --from-evidence, or a log with --from-eventlog')
         if (file !== undefined) {
