@@ -64,12 +64,19 @@ export const registerVm = (
         return viewVm(broker, uuid)
     })
 
-/** One more launch may be validated than `confirm-after` says. @throws AttestError ERR_BROKER_NOT_FOUND */
+/** One more launch may be validated than `confirm-after` says. @throws AttestError ERR_BROKER_NOT_FOUND, ERR_BROKER_REQUEST */
 export const confirmVm = (broker: Broker, uuid: string): Promise<VmView> =>
     broker.change(async () => {
-        const { limits } = find(broker, uuid)
-        if (limits.confirmAfter === null)
+        const { limits, confirmed } = find(broker, uuid)
+        const { maxLaunches, confirmAfter } = limits
+        if (confirmAfter === null)
             throw brokerError('ERR_BROKER_REQUEST', `${uuid} needs no confirmation: it was registered without`)
+        if (confirmAfter + confirmed >= maxLaunches)
+            throw brokerError(
+                'ERR_BROKER_REQUEST',
+                `${uuid}: all of the ${maxLaunches} launches that it was registered with are confirmed already`,
+                { hint: 'for more: `guest-attest broker launch rm`, and `register` with a larger --max-launches' },
+            )
         await record(broker, 'vm-confirm', uuid, {})
         return viewVm(broker, uuid)
     })

@@ -30,6 +30,7 @@ const MAX_UNIX_PATH = 107
 
 /**
  * Scheme, host and port, nothing else. Plain http is for tests on loopback, where the caller says so.
+ * @param options what the caller’s --insecure-http says, where it has that option
  * @throws AttestError ERR_URL
  */
 export function parseOrigin(text: string, options: { insecureHttp?: boolean } = {}): Origin {
@@ -46,7 +47,11 @@ export function parseOrigin(text: string, options: { insecureHttp?: boolean } = 
         throw coreError('ERR_URL', `${text}: expected https, got ${url.protocol.slice(0, -1)}`)
     if (plain && !(options.insecureHttp && isLoopback(url.hostname)))
         throw coreError('ERR_URL', `${text}: plain http is refused`, {
-            hint: 'use https; --insecure-http allows http to a loopback address, for tests',
+            // Who says nothing of it has no such option.
+            hint:
+                options.insecureHttp === undefined
+                    ? 'use https'
+                    : 'use https; --insecure-http allows http to a loopback address, for tests',
         })
     if (url.pathname !== '/' || url.search || url.hash || url.username || url.password)
         throw coreError('ERR_URL', `${text}: expected an origin (https://HOST[:PORT]) without path, query or user`)

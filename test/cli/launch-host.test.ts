@@ -96,6 +96,11 @@ test('owner, broker, host, QEMU, guest', async (t) => {
     t.regex(list.stdout, new RegExp(`${uuid} .* 1 of 1 +0 +validated`))
     const show = await launch('show', uuid)
     t.regex(show.stdout, /validated 20.*/)
+    t.regex(
+        show.stdout,
+        /^ {2}policy 0xf: SEV-ES\n {2}launch digest: [0-9a-f]{64}.*\n.*API 0\.17 build 0 or later\n {2}chip: any$/m,
+    )
+    t.notRegex(show.stdout, /null|[{}]/)
     t.regex(show.stdout, /NOTE: SEVered \(2018-05-24, arXiv:1805\.09604\): /)
     t.false(show.stdout.includes('correct horse'))
     const again = host(uuid, ['--token', token])
@@ -142,8 +147,17 @@ test('confirm, rm', async (t) => {
     t.is((await register(uuid, '--confirm-after', '0', '--max-launches', '2')).code, 0)
     t.is((await host(uuid).ended).code, 1)
     t.regex((await launch('show', uuid)).stdout, /waits for its owner’s confirmation/)
-    t.regex((await launch('confirm', uuid)).stderr, /1 launches may be validated/)
+    t.regex((await launch('confirm', uuid)).stderr, /1 of its 2 launches may be validated/)
     t.is((await host(uuid).ended).code, STATUS)
+    t.regex((await launch('confirm', uuid)).stderr, /2 of its 2 launches may be validated/)
+    const needless = await launch('confirm', uuid)
+    t.is(needless.code, 2)
+    t.regex(needless.stderr, /all of the 2 launches .* are confirmed already/)
+    for (const step of ['show', 'confirm', 'revoke', 'rm']) {
+        const nobody = await launch(step, 'foo')
+        t.is(nobody.code, 2)
+        t.regex(nobody.stderr, /expected the UUID of a guest, got "foo"/)
+    }
     t.is((await launch('rm', uuid)).code, 0)
     t.is((await launch('show', uuid)).code, 1)
     t.is((await host(uuid).ended).code, 1)
@@ -154,8 +168,43 @@ for (const { name, words, says } of [
     {
         name: 'a digest and a firmware',
         words: ['--firmware', firmware, '--launch-digest', 'ab'.repeat(32)],
-        says: /say which/,
+        says: /--launch-digest and --firmware both say .*leave one out/,
     },
+    ...(
+        [
+            [['--max-launches', '0'], /--max-launches: expected 1 to 1000000, got 0/],
+            [['--max-open', '0'], /--max-open: expected 1 to 64, got 0/],
+            [['--launch-seconds', '0'], /--launch-seconds: expected 10 to 86400, got 0/],
+            [['--area-size', '99999'], /--area-size: expected 1 to 16384/],
+            [['--confirm-after', '1'], /--confirm-after 1: no launch would wait, --max-launches is 1/],
+            [['--min-build-id', '3'], /--min-build-id is nothing without --min-api-major/],
+            [['--min-api-major', '0', '--min-api-minor', '5'], /0\.17 is the least that is ever accepted/],
+            [['--min-api-major', '256'], /--min-api-major: expected 0 to 255, got 256/],
+            [['--chip', '5d3a'], /--chip: expected 32 bytes/],
+            [['--cek', file('empty', '')], /--cek: no certificate of SEV: \S+empty: the file is empty/],
+            [['--cek', key], /--cek: no certificate of SEV: \S+disk\.key/],
+            [['--cek', file('pek.cert', platform.certificates.pek)], /--cek: \S+pek\.cert is no CEK/],
+            [
+                ['--cek', file('unsigned', platform.certificates.unsignedCek)],
+                /--cek: \S+unsigned lacks AMD’s signature/,
+            ],
+            [['--owner', root], /--owner: \S+ark\.cert is no OCA/],
+            [['--trust-root', key], /--trust-root: no certificate of SEV: \S+disk\.key/],
+            [['--broker-url', broker.url, '--allow-path', 'web'], /--allow-path: expected REPOSITORY\/TYPE\/TAG/],
+            [
+                ['--broker-url', 'http://127.0.0.1:1', '--allow-path', 'a/b/c'],
+                /plain http is refused[^-]*hint: use https\n/,
+            ],
+            [
+                ['--broker-url', broker.url, '--allow-path', 'a/b/c', '--client-seconds', '1', '--host-token', 'x'],
+                /--client-seconds: expected 60 to 31622400, got 1/,
+            ],
+        ] as const
+    ).map(([words, says]) => ({
+        name: words.join(' ').replaceAll(folder, ''),
+        words: ['--launch-digest', 'ab'.repeat(32), ...words],
+        says,
+    })),
     { name: 'no processors', words: ['--firmware', firmware], says: /--num-cpus is missing/ },
     {
         name: 'processors without ES',
@@ -190,7 +239,12 @@ for (const { name, words, says } of [
     })
 
 for (const { name, words, policy, says } of [
-    { name: 'without a broker', words: ['--secret', `luks-key:${key}`], policy: 15, says: /SEVered/ },
+    {
+        name: 'without a broker',
+        words: ['--secret', `luks-key:${key}`],
+        policy: 15,
+        says: /^ {2}hint: published attacks that it may be open to: One Glitch .*, SEVered; `broker launch show` says .*\n$/,
+    },
     {
         name: 'without a kernel',
         words: ['--secret', `luks-key:${key}`, '--firmware', firmware, ...PROCESSORS],

@@ -202,9 +202,14 @@ serial('a host answers a guest, and an owner judges what it got', async (t) => {
         t.is(ran.code, 1, what)
         t.regex(ran.stdout, /REJECTED: ERR_SEV_REPORT_UNEXPECTED/, what)
     }
-    const none = await verify(out, ...CEK, '--launch-record', file('record.json', '{}'))
-    t.is(none.code, 2)
-    t.regex(none.stderr, /--launch-record: .*launches/)
+    for (const [text, says] of [
+        ['{}', /--launch-record: \S+ is not what `broker launch show UUID --json` prints/],
+        ['', /--launch-record: nothing came from \S+[\s\S]*did `guest-attest broker launch show/],
+    ] as const) {
+        const none = await verify(out, ...CEK, '--launch-record', file('record.json', text))
+        t.is(none.code, 2)
+        t.regex(none.stderr, says)
+    }
 
     const nobody = evidenceFile()
     const unknown = await get(`unix://${socket}`, 5, nobody)

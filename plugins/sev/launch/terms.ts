@@ -31,12 +31,12 @@ export function register(body: unknown, broker: InjectedBroker | null): Register
     requirePolicy(asked.policy, { es: namesProcessors })
     if (!es && !asked['insecure-unmeasured-cpu-state'])
         throw sevError('ERR_SEV_GUEST_POLICY_WEAK', 'without ES (0x4) nothing of the processors is measured', {
-            hint: 'take a policy with ES; insecure-unmeasured-cpu-state accepts it as it is',
+            hint: 'take a policy with ES; --insecure-unmeasured-cpu-state accepts it as it is',
         })
     const risk = migrationRisk(policy)
     if (risk && !asked['insecure-migration'])
         throw sevError('ERR_SEV_GUEST_POLICY_WEAK', `the policy has ${risk}`, {
-            hint: 'take 0xf, or 0xb without ES; insecure-migration accepts it as it is',
+            hint: 'take 0xf, or 0xb without ES; --insecure-migration accepts it as it is',
         })
     const firmware =
         asked.firmware === undefined ? null : readFirmware(fromBase64(asked.firmware, 'firmware'), 'the firmware')

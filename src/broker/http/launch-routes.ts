@@ -14,6 +14,7 @@ import { PATH_PATTERN } from '#kbs/patterns.ts'
 import type { Broker } from '../broker.ts'
 import { brokerError } from '../errors.ts'
 import { type Host, openVm, validateVm } from '../launch-hosts.ts'
+import { LAUNCH_RANGES, MAX_ALLOW_PATHS } from '../launch-limits.ts'
 import type { GuestBroker } from '../launch-state.ts'
 import { confirmVm, registerVm, removeVm, revokeVm, type VmTerms, viewVm } from '../launches.ts'
 import { shares } from '../shares.ts'
@@ -33,24 +34,27 @@ const AT = z.object({
     ),
 })
 
-const count = (least: number, most: number) => z.int().check(z.minimum(least), z.maximum(most))
+const count = (name: keyof typeof LAUNCH_RANGES) =>
+    z.int().check(z.minimum(LAUNCH_RANGES[name].least), z.maximum(LAUNCH_RANGES[name].most))
 
 /** What a registration has whatever the technology is. */
 const LIMITS = {
     /** SHA-256 of the token that a host shows, hex: whoever has it not learns nothing. */
     'host-token-hash': z.optional(z.string().check(z.regex(/^[0-9a-f]{64}$/))),
-    'max-launches': z._default(count(1, 1_000_000), 1),
-    'confirm-after': z.optional(count(0, 1_000_000)),
-    'max-open': z._default(count(1, 64), 4),
-    'launch-seconds': z._default(count(10, 86_400), 600),
+    'max-launches': z._default(count('max-launches'), 1),
+    'confirm-after': z.optional(count('confirm-after')),
+    'max-open': z._default(count('max-open'), 4),
+    'launch-seconds': z._default(count('launch-seconds'), 600),
     /** Where the guest finds this broker: then each launch gets a key that it proves itself with, and its host shows a token. */
     'broker-url': z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
     /** What the guest asks it for. */
     'broker-allow-paths': z.optional(
-        z.array(z.string().check(z.regex(PATH_PATTERN), z.maxLength(384))).check(z.minLength(1), z.maxLength(16)),
+        z
+            .array(z.string().check(z.regex(PATH_PATTERN), z.maxLength(384)))
+            .check(z.minLength(1), z.maxLength(MAX_ALLOW_PATHS)),
     ),
     /** How long the key of a launch lasts. */
-    'client-seconds': z.optional(count(60, 366 * 86_400)),
+    'client-seconds': z.optional(count('client-seconds')),
 }
 
 /** Of the key of a launch, unless told. */
@@ -114,6 +118,11 @@ function readRegistration(body: unknown): VmTerms {
     const { scheme: _scheme, ...all } = body as Limits & { scheme: string }
     const { 'host-token-hash': hostToken = null, 'confirm-after': confirmAfter = null } = all
     const { 'max-launches': maxLaunches, 'max-open': maxOpen, 'launch-seconds': launchSeconds } = all
+    if (confirmAfter !== null && confirmAfter >= maxLaunches)
+        throw brokerError(
+            'ERR_BROKER_REQUEST',
+            `confirm-after ${confirmAfter}: no launch would wait, max-launches is ${maxLaunches}`,
+        )
     return {
         limits: { maxLaunches, confirmAfter, maxOpen, launchSeconds },
         hostToken,

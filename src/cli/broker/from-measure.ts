@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
-import { COVERAGES } from '#broker/decision/references.ts'
+import { COVERAGES, checkName } from '#broker/decision/references.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
@@ -45,6 +45,7 @@ export async function addMeasured(asked: Asked, text: ReturnType<typeof admin>['
         throw coreError('ERR_USAGE', '--from-measure stands alone: leave out the file and the other sources')
     if (name === undefined) throw coreError('ERR_USAGE', '--from-measure needs --name')
     if (coverage !== undefined) throw coreError('ERR_USAGE', '--coverage: what is covered stands in the prediction')
+    checkName(name, 'reference set')
     const body = writeMeasured(
         name,
         fromMeasure.map((path) => readPrediction(readInput(path, MAX_BYTES), path)),

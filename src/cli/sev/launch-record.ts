@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as z from 'zod/mini'
-import { coreError, messageOf } from '#core/errors.ts'
+import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { parseJson } from '#core/json.ts'
 import { shape } from '#core/schema.ts'
@@ -25,12 +25,18 @@ const RECORD = z.object({ launches: z.array(LAUNCH) })
 /** @throws AttestError ERR_USAGE, ERR_NOT_FOUND_FILE */
 export function readLaunchRecord(path: string): readonly RecordedLaunch[] {
     const text = readInput(path)
+    if (text.toString().trim() === '')
+        throw coreError('ERR_USAGE', `--launch-record: nothing came from ${path === '-' ? 'standard input' : path}`, {
+            hint: 'did `guest-attest broker launch show UUID --json` fail?',
+        })
     try {
         const { launches } = shape(RECORD, parseJson(text, { title: path, maxBytes: text.length }), path)
         return launches.flatMap(({ platform: { chip }, end }) =>
             end?.outcome === 'validated' && end.measured ? [{ ...end.measured, chip }] : [],
         )
     } catch (cause) {
-        throw coreError('ERR_USAGE', `--launch-record: ${messageOf(cause)}`, { cause })
+        throw coreError('ERR_USAGE', `--launch-record: ${path} is not what \`broker launch show UUID --json\` prints`, {
+            cause,
+        })
     }
 }

@@ -14,7 +14,8 @@ export const command = define({
     async run(args) {
         const path = `${vmPath(args['uuid'])}/confirm`
         const { uuid, limits, confirmed } = await admin(args.data).json<VmView>({ method: 'POST', path })
-        note(`${uuid}: ${(limits.confirmAfter ?? 0) + confirmed} launches may be validated`)
+        const { maxLaunches, confirmAfter } = limits
+        note(`${uuid}: ${(confirmAfter ?? 0) + confirmed} of its ${maxLaunches} launches may be validated`)
         return 0
     },
 })

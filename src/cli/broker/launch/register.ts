@@ -14,11 +14,16 @@ import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
 import { type Args, command as define, JSON_OPTION, many } from '../../command.ts'
 import { requireNewFile } from '../../options/new-file.ts'
+import { readCertificate, readSignedCek } from '../../sev/certificate.ts'
 import { checkExpected, EXPECTED_OPTIONS, namesProcessors, readExpected } from '../../sev/expected.ts'
-import { readBlob, readSized, SECRET, withSecrets } from '../../sev/inputs.ts'
+import { readSized, SECRET, withSecrets } from '../../sev/inputs.ts'
 import { hint, note, printJson } from '../../term.ts'
 import { admin, DATA_OPTION } from '../admin.ts'
+import { checkAddress, checkNumbers, rangeOf } from './numbers.ts'
 import { vmPath } from './path.ts'
+
+/** SHA-256 of a chip’s certificate. */
+const CHIP_SIZE = 32
 
 const OPTIONS = {
     ...DATA_OPTION,
@@ -38,26 +43,43 @@ const OPTIONS = {
     'launch-digest': many('or a launch digest that is accepted (hex), as `measure` prints it; may be repeated'),
     'area-size': {
         type: 'number',
-        describe: 'with --launch-digest: the room that its firmware has for secrets [3072]',
+        describe: `with --launch-digest: the room that its firmware has for secrets, ${rangeOf('area-size')} [3072]`,
     },
-    'min-api-major': { type: 'number', describe: 'the least API of the platform’s firmware, major …' },
+    'min-api-major': {
+        type: 'number',
+        describe: 'the least API of the platform’s firmware, 0.17 unless told: major …',
+    },
     'min-api-minor': { type: 'number', describe: '… and minor' },
     'min-build-id': { type: 'number', describe: 'its least build; with both of the API' },
     chip: many('the chip that it must be, as `sev chain verify` names it; may be repeated'),
     cek: many('a chip’s certificate with AMD’s signature, for hosts that have none; may be repeated'),
     owner: { type: 'string', describe: 'the certificate (OCA) of whoever must own the platform' },
     'trust-root': many('trust this ARK instead of AMD’s: an emulator’s, a laboratory’s'),
-    'max-launches': { type: 'number', default: 1, describe: 'how many launches may be validated' },
-    'confirm-after': { type: 'number', describe: 'so many of them without `broker launch confirm`; all unless told' },
-    'max-open': { type: 'number', default: 4, describe: 'how many may be under way at once' },
-    'launch-seconds': { type: 'number', default: 600, describe: 'how long one may be under way' },
+    'max-launches': {
+        type: 'number',
+        default: 1,
+        describe: `how many launches may be validated, ${rangeOf('max-launches')}`,
+    },
+    'confirm-after': {
+        type: 'number',
+        describe: 'so many of them, fewer than all, without `broker launch confirm`; all unless told',
+    },
+    'max-open': { type: 'number', default: 4, describe: `how many may be under way at once, ${rangeOf('max-open')}` },
+    'launch-seconds': {
+        type: 'number',
+        default: 600,
+        describe: `how long one may be under way, ${rangeOf('launch-seconds')}`,
+    },
     'broker-url': {
         type: 'string',
         describe:
             'give each launch a key, with which the guest proves itself to this broker, at this address, and to no other',
     },
     'allow-path': many('with --broker-url: what the guest asks it for, REPOSITORY/TYPE/TAG; * within a name'),
-    'client-seconds': { type: 'number', describe: 'how long the key of a launch lasts [30 days]' },
+    'client-seconds': {
+        type: 'number',
+        describe: `how long the key of a launch lasts, ${rangeOf('client-seconds')} [30 days]`,
+    },
     'host-token': {
         type: 'string',
         describe:
@@ -102,13 +124,15 @@ export const command = define({
         if (hostToken !== undefined) requireNewFile(hostToken, '--host-token')
         libc().forbidCoreDumps()
         checkBroker(args)
+        await checkNumbers(args)
+        const told = await settings(args)
         const expected = await readGuest(args)
         const token = hostToken === undefined ? undefined : toBase64Url(randomBytes(32))
         const view = await withSecrets(args.secret, '--secret', async (secrets) => {
             const value = {
                 scheme: 'amd-sev',
                 ...expected,
-                ...settings(args),
+                ...told,
                 ...(token === undefined ? {} : { 'host-token-hash': createHash('sha256').update(token).digest('hex') }),
                 ...(secrets.length > 0
                     ? { secrets: secrets.map(({ guid, data }) => ({ guid, data: toBase64(data) })) }
@@ -129,13 +153,21 @@ export const command = define({
                 `${view.uuid} is expected${hostToken === undefined ? '' : `; its host shows the token in ${hostToken}`}`,
             )
         // The broker hears of its digest alone.
-        const more = args.firmware !== undefined && args.kernel === undefined ? [(await sevOwner()).NO_KERNEL] : []
-        for (const weakness of [...view.weaknesses, ...more]) hint(weakness)
+        const { NO_KERNEL, WEAKNESSES } = await sevOwner()
+        if (args.firmware !== undefined && args.kernel === undefined) hint(NO_KERNEL)
+        // What this guest has of its own; what all of its kind have is known by name.
+        const attacks = WEAKNESSES.filter(({ name }) => view.weaknesses.some((text) => text.startsWith(`${name} (`)))
+        for (const text of view.weaknesses) if (!attacks.some(({ name }) => text.startsWith(`${name} (`))) hint(text)
+        if (attacks.length > 0)
+            hint(
+                `published attacks that it may be open to: ${attacks.map(({ name }) => name).join(', ')}; \`broker launch show\` says what each means`,
+            )
         return 0
     },
 })
 
 function checkBroker({ brokerUrl, allowPath, clientSeconds, secret, hostToken }: Args<typeof OPTIONS>): void {
+    checkAddress(brokerUrl, allowPath)
     if (brokerUrl === undefined) {
         if (allowPath.length > 0 || clientSeconds !== undefined)
             throw coreError('ERR_USAGE', '--allow-path and --client-seconds are nothing without --broker-url')
@@ -152,7 +184,9 @@ function checkBroker({ brokerUrl, allowPath, clientSeconds, secret, hostToken }:
 async function readGuest(args: Args<typeof OPTIONS>) {
     const { DIGEST_SIZE, readPolicy } = await sevOwner()
     const { policy, launchDigest, firmware, areaSize } = args
-    if (launchDigest.length > 0 === (firmware !== undefined))
+    if (launchDigest.length > 0 && firmware !== undefined)
+        throw coreError('ERR_USAGE', '--launch-digest and --firmware both say which guest it must be: leave one out')
+    if (launchDigest.length === 0 && firmware === undefined)
         throw coreError('ERR_USAGE', 'say which guest it must be: --firmware and what goes with it, or --launch-digest')
     if (firmware === undefined) {
         const { kernel, initrd, cmdline } = args
@@ -173,17 +207,18 @@ async function readGuest(args: Args<typeof OPTIONS>) {
     return { policy, 'launch-digests': [...new Set(digests)], 'secret-area': area.size }
 }
 
-function settings(args: Args<typeof OPTIONS>): Record<string, unknown> {
-    const blobs = (paths: readonly string[]) =>
-        paths.length > 0 ? paths.map((path) => toBase64(readBlob(path))) : undefined
+async function settings(args: Args<typeof OPTIONS>): Promise<Record<string, unknown>> {
+    const blobs = async (paths: readonly string[], read: (path: string) => Promise<Buffer>) =>
+        paths.length > 0 ? (await Promise.all(paths.map(read))).map(toBase64) : undefined
+    const { owner } = args
     const all = {
         'min-api-major': args.minApiMajor,
         'min-api-minor': args.minApiMinor,
         'min-build-id': args.minBuildId,
-        chips: args.chip.length > 0 ? args.chip : undefined,
-        ceks: blobs(args.cek),
-        'cloud-cert': args.owner === undefined ? undefined : toBase64(readBlob(args.owner)),
-        'insecure-trust-roots': blobs(args.trustRoot),
+        chips: args.chip.length > 0 ? args.chip.map((text) => toHex(readSized(text, '--chip', CHIP_SIZE))) : undefined,
+        ceks: await blobs(args.cek, readSignedCek),
+        'cloud-cert': owner === undefined ? undefined : toBase64(await readCertificate(owner, '--owner', 'oca')),
+        'insecure-trust-roots': await blobs(args.trustRoot, (path) => readCertificate(path, '--trust-root', 'ark')),
         'max-launches': args.maxLaunches,
         'confirm-after': args.confirmAfter,
         'max-open': args.maxOpen,

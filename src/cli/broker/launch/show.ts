@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { VmView } from '#broker/launches.ts'
+import { sevOwner } from '#plugins.ts'
 import { command as define, JSON_OPTION } from '../../command.ts'
 import { print, printJson } from '../../term.ts'
 import { admin, DATA_OPTION } from '../admin.ts'
@@ -14,14 +15,17 @@ export const command = define({
     async run(args) {
         const vm = await admin(args.data).json<VmView>({ method: 'GET', path: vmPath(args['uuid']) })
         if (args.json) printJson(vm)
-        else for (const line of linesOf(vm)) print(line)
+        else for (const line of linesOf(vm, (await sevOwner()).describeTerms(vm.terms))) print(line)
         return 0
     },
 })
 
-function* linesOf({ uuid, time, terms, weaknesses, limits, validated, confirmed, ...vm }: VmView): Generator<string> {
+function* linesOf(
+    { uuid, time, weaknesses, limits, validated, confirmed, ...vm }: VmView,
+    terms: readonly string[],
+): Generator<string> {
     yield `${uuid}, registered ${time}${vm.hostToken ? ', its host shows a token' : ''}`
-    for (const [name, value] of Object.entries(terms)) yield `  ${name}: ${excerptOf(value)}`
+    for (const term of terms) yield `  ${term}`
     for (const weakness of weaknesses) yield `  NOTE: ${weakness}`
     const { maxLaunches, confirmAfter } = limits
     yield `  ${validated} of ${maxLaunches} launches were validated${confirmAfter === null ? '' : `; ${confirmAfter} without confirmation, ${confirmed} confirmed`}`
@@ -40,10 +44,4 @@ function* linesOf({ uuid, time, terms, weaknesses, limits, validated, confirmed,
     }
     if (vm.lastRefusal)
         yield `  last refused ${vm.lastRefusal.time} to ${vm.lastRefusal.peer}: ${vm.lastRefusal.detail}`
-}
-
-/** Certificates are long; `--json` has them. */
-function excerptOf(value: unknown): string {
-    const text = JSON.stringify(value)
-    return text.length <= 160 ? text : `${text.slice(0, 160)}…`
 }
