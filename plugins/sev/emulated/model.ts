@@ -4,16 +4,22 @@
 
 import { randomBytes } from 'node:crypto'
 import { release } from 'node:os'
-import { coreError, messageOf } from '#core/errors.ts'
+import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
-import { GUID_SIZE, guidText, NULL_GUID } from '#core/guid.ts'
+import { GUID_SIZE } from '#core/guid.ts'
 import { DISK_GUID, secretGuid } from '#core/secret-names.ts'
 import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { SECRETS_DRIVER } from '#drivers/linux/no-secrets.ts'
 import { SECRETS_DEVICE, SECRETS_FOLDER, SECURITYFS } from '#drivers/linux/secret-area.ts'
 import type { AttributeFile, DeviceModel } from '#emulator/model.ts'
 import type { SevOptions } from '../emulate.ts'
-import { encodeSecretTable, HEAD_SIZE, MAX_SECRETS, parseSecretTable } from '../launch/secret-table.ts'
+import {
+    encodeSecretTable,
+    MAX_SECRETS,
+    readSecretTable,
+    type TableEntry,
+    type TableFault,
+} from '../launch/secret-table.ts'
 
 type Files = NonNullable<DeviceModel['files']>
 
@@ -52,45 +58,26 @@ export function sevModel({ kernel, secrets, secretTable }: SevOptions): DeviceMo
 
 /** What the kernel makes of a table. */
 export function shown(table: Buffer): { readonly files: Files; readonly folders: Folders } {
-    try {
-        parseSecretTable(table)
-    } catch (error) {
-        return { files: { ...driver(false), '/dev/kmsg': log(messageOf(error)) }, folders: {} }
-    }
-    return { files: driver(true), folders: { [SECRETS_FOLDER]: secretFiles(table) } }
+    const read = readSecretTable(table)
+    if ('fault' in read) return { files: { ...driver(false), '/dev/kmsg': log(read.fault) }, folders: {} }
+    // Linux shows no more than its files.
+    const entries = read.entries.slice(0, MAX_SECRETS)
+    const files = Object.fromEntries(entries.map((entry) => [entry.guid, secretFile(table, entry)]))
+    return { files: driver(true), folders: { [SECRETS_FOLDER]: files } }
 }
 
-function secretFiles(table: Buffer): Record<string, AttributeFile> {
-    const files: Record<string, AttributeFile> = {}
-    for (const { guid, at, data } of entriesOf(table))
-        files[guid] = {
-            mode: 0o440,
-            size: 0,
-            requests: { read: 'readSecret', unlink: 'wipeSecret' },
-            read: () => ({ bytes: Buffer.from(data) }),
-            unlink: () => ({
-                commit() {
-                    data.fill(0)
-                    table.fill(0, at, at + GUID_SIZE)
-                },
-            }),
-        }
-    return files
-}
-
-// Of a table that is sound; as views, so that what is wiped is wiped in it. Linux shows no more than its files.
-function* entriesOf(table: Buffer) {
-    const end = table.readUInt32LE(GUID_SIZE)
-    for (let at = HEAD_SIZE, count = 0; at + HEAD_SIZE <= end && count < MAX_SECRETS; ) {
-        const guid = guidText(table.subarray(at, at + GUID_SIZE))
-        const length = table.readUInt32LE(at + GUID_SIZE)
-        if (guid !== NULL_GUID) {
-            yield { guid, at, data: table.subarray(at + HEAD_SIZE, at + length) }
-            count++
-        }
-        at += length
-    }
-}
+const secretFile = (table: Buffer, { at, data }: TableEntry): AttributeFile => ({
+    mode: 0o440,
+    size: 0,
+    requests: { read: 'readSecret', unlink: 'wipeSecret' },
+    read: () => ({ bytes: Buffer.from(data) }),
+    unlink: () => ({
+        commit() {
+            data.fill(0)
+            table.fill(0, at, at + GUID_SIZE)
+        },
+    }),
+})
 
 function tableOf(specs: string | undefined): Buffer {
     const given = specs === undefined ? [{ guid: DISK_GUID, data: randomBytes(32) }] : specs.split(',').map(readSpec)
@@ -114,15 +101,16 @@ function driver(bound: boolean): Files {
     }
 }
 
-/** What the driver says of it, as the kernel's log has it. A table that nobody has filled, it does not speak of. */
-function log(fault: string): AttributeFile {
-    const said = /^no table/.test(fault)
-        ? null
-        : /^two entries/.test(fault)
-          ? 'Error creating efi_secret securityfs entry'
-          : /^the table says/.test(fault)
-            ? 'EFI secret area reported length is too big'
-            : 'EFI secret area is corrupted'
+/** What the driver says of it in the kernel's log. Of a table that nobody has filled, it does not speak. */
+const WORDS: Readonly<Record<TableFault, string | null>> = {
+    'no-table': null,
+    length: 'EFI secret area reported length is too big',
+    'entry-length': 'EFI secret area is corrupted',
+    'same-guid': 'Error creating efi_secret securityfs entry',
+}
+
+function log(fault: TableFault): AttributeFile {
+    const said = WORDS[fault]
     return text(said === null ? '6,1,1,-;Linux version' : `3,500,1000000,-;efi_secret efi_secret.0: ${said}`)
 }
 

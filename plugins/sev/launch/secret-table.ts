@@ -9,7 +9,7 @@ import { sevError } from '../errors.ts'
 
 const TABLE_GUID = '1e74f542-71dd-4d66-963e-ef4287ff173b'
 
-/** GUID and length. */
+/** GUID and length of the table, or of an entry. */
 export const HEAD_SIZE = GUID_SIZE + 4
 
 /** The firmware takes whole blocks. */
@@ -50,29 +50,47 @@ export function encodeSecretTable(secrets: readonly LaunchSecret[], area: number
     return table
 }
 
+/** An entry where it stands: what is wiped in it is wiped in the table. */
+export interface TableEntry {
+    readonly guid: string
+    /** Where it begins, with its GUID. */
+    readonly at: number
+    readonly data: Buffer
+}
+
+export type TableFault = 'no-table' | 'length' | 'entry-length' | 'same-guid'
+
 /**
  * The entries of a table; those that were wiped (null GUID) are left out. As strict as Linux, which shows nothing of a
  * table with a fault.
- * @throws AttestError ERR_SEV_SECRET_TABLE
  */
-export function parseSecretTable(table: Buffer): { readonly guid: string; readonly data: Secret }[] {
+export function readSecretTable(
+    table: Buffer,
+): { readonly entries: readonly TableEntry[] } | { readonly fault: TableFault; readonly text: string } {
     if (table.length < HEAD_SIZE || guidText(table.subarray(0, GUID_SIZE)) !== TABLE_GUID)
-        throw sevError('ERR_SEV_SECRET_TABLE', 'no table of secrets begins here')
+        return { fault: 'no-table', text: 'no table of secrets begins here' }
     const end = table.readUInt32LE(GUID_SIZE)
     if (end < HEAD_SIZE || end > table.length)
-        throw sevError('ERR_SEV_SECRET_TABLE', `the table says it has ${end} bytes, and there are ${table.length}`)
-    const out = new Map<string, Secret>()
+        return { fault: 'length', text: `the table says it has ${end} bytes, and there are ${table.length}` }
+    const entries = new Map<string, TableEntry>()
     // Less than a head at the end is padding that somebody counted.
     for (let at = HEAD_SIZE; at + HEAD_SIZE <= end; ) {
         const guid = guidText(table.subarray(at, at + GUID_SIZE))
         const length = table.readUInt32LE(at + GUID_SIZE)
         if (length < HEAD_SIZE || length > end - at)
-            throw sevError('ERR_SEV_SECRET_TABLE', `the entry at byte ${at} says it has ${length} bytes`)
-        if (out.has(guid)) throw sevError('ERR_SEV_SECRET_TABLE', `two entries are called ${guid}`)
-        if (guid !== NULL_GUID) out.set(guid, secret(Buffer.from(table.subarray(at + HEAD_SIZE, at + length))))
+            return { fault: 'entry-length', text: `the entry at byte ${at} says it has ${length} bytes` }
+        if (entries.has(guid)) return { fault: 'same-guid', text: `two entries are called ${guid}` }
+        if (guid !== NULL_GUID) entries.set(guid, { guid, at, data: table.subarray(at + HEAD_SIZE, at + length) })
         at += length
     }
-    return [...out].map(([guid, data]) => ({ guid, data }))
+    return { entries: [...entries.values()] }
+}
+
+/** Copies of the entries. Wipe them. @throws AttestError ERR_SEV_SECRET_TABLE */
+export function parseSecretTable(table: Buffer): { readonly guid: string; readonly data: Secret }[] {
+    const read = readSecretTable(table)
+    if ('fault' in read) throw sevError('ERR_SEV_SECRET_TABLE', read.text)
+    return read.entries.map(({ guid, data }) => ({ guid, data: secret(Buffer.from(data)) }))
 }
 
 const NO_AREA = 'OVMF has one in its AmdSev builds; Debian ships none of those'
