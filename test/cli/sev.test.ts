@@ -73,6 +73,54 @@ for (const { name, args, code, says } of [
         says: /is no ARK/,
     },
     { name: 'nothing', args: [], code: 2, says: /no certificate was named/ },
+    {
+        name: 'PDH alone',
+        args: PDH,
+        code: 1,
+        says: /FAIL +cek +CEK is missing: .*hint: .*--cert-chain names its file/s,
+    },
+    {
+        name: 'CEK and PDH alone',
+        args: [...PDH, ...ROOT, ...CEK],
+        code: 1,
+        says: /FAIL +oca +OCA is missing.*hint: .*--cert-chain/s,
+    },
+    {
+        name: 'another kind as CEK',
+        args: [...HOST, ...ROOT, '--cek', file('oca.cert', oca)],
+        code: 2,
+        says: /--cek: \S+oca\.cert is no CEK/,
+    },
+    {
+        name: 'another kind as PDH',
+        args: ['--pdh', exported, '--cert-chain', path('pdh.b64'), ...ROOT, ...CEK],
+        code: 2,
+        says: /--pdh: \S+chain\.b64 is no PDH/,
+    },
+    ...['--cek', '--pdh', '--owner', '--trust-root'].map((option) => ({
+        name: `no certificate as ${option}`,
+        args: ['--cert-chain', exported, option, file('noise', Buffer.alloc(2084, 7))],
+        code: 2,
+        says: new RegExp(`${option}: \\S+noise is no certificate of SEV .*\n +hint: `),
+    })),
+    {
+        name: 'no certificate in the chain',
+        args: ['--cert-chain', exported, '--cert-chain', path('noise')],
+        code: 1,
+        says: /noise is no certificate of SEV/,
+    },
+    {
+        name: 'a certificate that is malformed',
+        args: ['--cert-chain', file('bad.cert', flipped(cek, 8 * 6))],
+        code: 1,
+        says: /bad\.cert, at byte 0: .*reserved/,
+    },
+    {
+        name: 'something behind the chain',
+        args: ['--cert-chain', file('more.cert', Buffer.concat([pek, Buffer.alloc(100)]))],
+        code: 1,
+        says: /more\.cert: no certificate of SEV stands at byte 2084/,
+    },
     { name: 'no file', args: ['--cert-chain', path('none')], code: 2, says: /ERR_NOT_FOUND_FILE/ },
     { name: 'half a chip id', args: [...HOST, '--chip-id', 'abcd'], code: 2, says: /expected 64 bytes/ },
     {
@@ -271,7 +319,7 @@ for (const { name, args, code, says } of [
     {
         name: 'no PDH',
         args: ['--cert-chain', exported, ...ROOT, ...CEK, '--policy', '3'],
-        code: 1,
+        code: 2,
         says: /PDH is missing/,
     },
 ])

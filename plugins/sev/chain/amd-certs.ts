@@ -37,6 +37,10 @@ export interface AmdCertificate {
     readonly signature: Buffer
 }
 
+/** Whether one of AMD's own begins here, as far as its head says. */
+export const isAmdCertificate = (from: Buffer): boolean =>
+    from.length >= HEAD.size && from.readUInt32LE(0) === VERSION && usageOf(from.readUInt32LE(36)) !== null
+
 /**
  * The certificate at the beginning of these bytes; what follows is not looked at.
  * @throws AttestError ERR_LENGTH, ERR_RESERVED, ERR_SEV_CERTIFICATE
@@ -47,7 +51,7 @@ export function parseAmdCertificate(raw: Buffer): AmdCertificate {
     const { usage: id, version, modulusBits: bits, exponentBits } = head
     if (version !== VERSION)
         throw sevError('ERR_SEV_CERTIFICATE', `${title}: expected version ${VERSION}, got ${version}`)
-    const usage = id === USAGES.ARK ? 'ARK' : id === USAGES.ASK ? 'ASK' : null
+    const usage = usageOf(id)
     if (!usage) throw sevError('ERR_SEV_CERTIFICATE', `expected a certificate of ARK or ASK, got 0x${id.toString(16)}`)
     if (!SIGNS[bits] || exponentBits !== bits)
         throw sevError('ERR_SEV_CERTIFICATE', `${usage}: expected a key of 2048 or 4096 bits, got ${bits}`)
@@ -71,6 +75,9 @@ export function parseAmdCertificate(raw: Buffer): AmdCertificate {
         signature,
     }
 }
+
+const usageOf = (id: number): AmdCertificate['usage'] | null =>
+    id === USAGES.ARK ? 'ARK' : id === USAGES.ASK ? 'ASK' : null
 
 /** Whether this key has signed it. */
 export function isIssuedBy(certificate: AmdCertificate, issuer: KeyObject): boolean {

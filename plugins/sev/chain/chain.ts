@@ -4,11 +4,12 @@
 
 import { hash, type KeyObject } from 'node:crypto'
 import type { Checks } from '#core/checks.ts'
+import { AttestError, restated } from '#core/errors.ts'
 import { sevError } from '../errors.ts'
 import { type Api, isAtLeast } from '../launch/firmware.ts'
 import { AMD_KEYS, type AmdKey, amdKey } from '../roots.ts'
 import type { AlgorithmName } from './algorithms.ts'
-import { type AmdCertificate, isIssuedBy, parseAmdCertificate } from './amd-certs.ts'
+import { type AmdCertificate, isAmdCertificate, isIssuedBy, parseAmdCertificate } from './amd-certs.ts'
 import { CERT_SIZE, isSignedBy, parseCertificate, peekUsage, type SevCertificate } from './certs.ts'
 
 /** Certificates as they were found in files; which are needed depends on the question. */
@@ -79,8 +80,7 @@ export function readChain(files: readonly { readonly name: string; readonly byte
  */
 export function verifyChain(files: ChainFiles, trust: ChainTrust, checks: Checks): Platform {
     const issuers = checkVendor(files, trust, checks)
-    const cek = need(files.cek, 'CEK')
-    const { productLine } = checks.run('cek', () => checkCek(cek, issuers))
+    const { cek, productLine } = checks.run('cek', () => checkCek(need(files.cek, 'CEK'), issuers))
     const { oca, pek } = checkOwned(files, cek, checks)
     const pdh = files.pdh
     checks.runIfNamed('pdh', 'none was given', () => (pdh ? checkPdh(pdh, pek) : null))
@@ -145,22 +145,22 @@ function checkCek(cek: SevCertificate, issuers: readonly Issuer[]) {
         })
     const issuer = issuers.find(({ key }) => isSignedBy(cek, 'ASK', key))
     if (!issuer) throw sevError('ERR_SEV_CHAIN', 'CEK is signed by no ASK that is trusted')
-    return { detail: `chip ${digestOf(cek)}${issuer.line ? `, ${issuer.line}` : ''}`, productLine: issuer.line }
+    return { detail: `chip ${digestOf(cek)}${issuer.line ? `, ${issuer.line}` : ''}`, productLine: issuer.line, cek }
 }
 
 function checkOwned(files: ChainFiles, cek: SevCertificate, checks: Checks) {
-    const oca = need(files.oca, 'OCA')
-    const pek = need(files.pek, 'PEK')
-    checks.run('oca', () => {
+    const { oca } = checks.run('oca', () => {
+        const oca = need(files.oca, 'OCA')
         wantKey(oca, OWNING)
         if (!isSignedBy(oca, 'OCA', oca.publicKey)) throw sevError('ERR_SEV_CHAIN', 'OCA is not signed by its own key')
-        return { detail: `owner ${digestOf(oca)}` }
+        return { detail: `owner ${digestOf(oca)}`, oca }
     })
-    checks.run('pek', () => {
+    const { pek } = checks.run('pek', () => {
+        const pek = need(files.pek, 'PEK')
         wantKey(pek, SIGNING)
         if (!isSignedBy(pek, 'CEK', cek.publicKey)) throw sevError('ERR_SEV_CHAIN', 'PEK is not signed by CEK')
         if (!isSignedBy(pek, 'OCA', oca.publicKey)) throw sevError('ERR_SEV_CHAIN', 'PEK is not signed by OCA')
-        return { detail: 'signed by CEK and OCA' }
+        return { detail: 'signed by CEK and OCA', pek }
     })
     return { oca, pek }
 }
@@ -192,7 +192,9 @@ function wantKey({ usage, algorithm, publicKey }: SevCertificate, algorithms: re
 
 function need(certificate: SevCertificate | undefined, usage: string): SevCertificate {
     if (certificate) return certificate
-    throw sevError('ERR_SEV_CERTIFICATE', `${usage} is missing: none of the files has it`)
+    throw sevError('ERR_SEV_CERTIFICATE', `${usage} is missing: none of the files has it`, {
+        hint: 'the host’s cert-chain (QMP query-sev-capabilities) has PEK, OCA and CEK: --cert-chain names its file',
+    })
 }
 
 /** SHA-256 of what its signatures are over, hex. */
@@ -205,23 +207,33 @@ function* split(name: string, bytes: Buffer): Generator<SevCertificate | AmdCert
             throw sevError('ERR_SEV_CERTIFICATE', `${name}: more than ${MAX_CERTIFICATES} certificates`)
         const rest = bytes.subarray(at)
         const usage = peekUsage(rest)
-        if (usage) {
-            if (rest.length < CERT_SIZE)
-                throw sevError(
-                    'ERR_SEV_CERTIFICATE',
-                    `${name}: ${usage} has ${rest.length} bytes, expected ${CERT_SIZE}`,
-                )
-            yield parseCertificate(rest.subarray(0, CERT_SIZE))
-            at += CERT_SIZE
-        } else {
-            if (rest.length < 64)
-                throw sevError('ERR_SEV_CERTIFICATE', `${name}: no certificate of SEV stands at byte ${at}`)
-            const certificate = parseAmdCertificate(rest)
-            yield certificate
-            at += certificate.size
-        }
+        if (usage && rest.length < CERT_SIZE)
+            throw sevError('ERR_SEV_CERTIFICATE', `${name}: ${usage} has ${rest.length} bytes, expected ${CERT_SIZE}`)
+        if (!usage && !isAmdCertificate(rest)) throw noCertificate(name, at)
+        const certificate = named(name, at, () =>
+            usage ? parseCertificate(rest.subarray(0, CERT_SIZE)) : parseAmdCertificate(rest),
+        )
+        yield certificate
+        at += 'size' in certificate ? certificate.size : CERT_SIZE
     }
-    if (count === 0) throw sevError('ERR_SEV_CERTIFICATE', `${name}: the file is empty`)
+    if (count === 0) throw sevError('ERR_SEV_CERTIFICATE', `${name} is no certificate of SEV: it is empty`)
+}
+
+function noCertificate(name: string, at: number): Error {
+    const where = at === 0 ? `${name} is no certificate of SEV` : `${name}: no certificate of SEV stands at byte ${at}`
+    return sevError('ERR_SEV_CERTIFICATE', where, {
+        hint: `PDH, PEK, OCA and CEK have ${CERT_SIZE} bytes each, ARK and ASK 832 or 1600`,
+    })
+}
+
+/** What a certificate says of itself, with the file that it stands in. */
+function named<T>(name: string, at: number, read: () => T): T {
+    try {
+        return read()
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        throw restated(error, `${name}, at byte ${at}: ${error.message}`)
+    }
 }
 
 // One key of each kind. Of the same key, the certificate that is signed.

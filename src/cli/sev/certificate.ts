@@ -21,7 +21,7 @@ export async function readCertificate(path: string, option: string, kind: keyof 
         if (readChain([{ name: path, bytes }])[kind]) return bytes
     } catch (cause) {
         if (!(cause instanceof AttestError)) throw cause
-        throw coreError('ERR_USAGE', `${option}: no certificate of SEV: ${messageOf(cause)}`, {
+        throw coreError('ERR_USAGE', `${option}: ${messageOf(cause)}`, {
             cause,
             hint,
         })

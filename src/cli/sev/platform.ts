@@ -8,6 +8,7 @@ import { many } from '../command.ts'
 import { requireNewFile } from '../options/new-file.ts'
 import { note } from '../term.ts'
 import { askCek, CHIP_ID_SIZE } from './cek.ts'
+import { readCertificate } from './certificate.ts'
 import { readBlob, readSized } from './inputs.ts'
 
 export const PLATFORM_OPTIONS = {
@@ -49,16 +50,18 @@ export async function readPlatform(args: PlatformArgs, brought: readonly NamedBy
         throw coreError('ERR_USAGE', '--save-cek keeps what --chip-id asks for')
     if (saveCek !== undefined) requireNewFile(saveCek, '--save-cek')
     const id = chipId === undefined ? undefined : readSized(chipId, '--chip-id', CHIP_ID_SIZE)
-    const named = [cek, pdh, ...certChain].filter((path) => path !== undefined)
-    if (named.length + brought.length === 0) throw coreError('ERR_USAGE', 'no certificate was named: --cert-chain')
-    const blobs = [...named.map((name) => ({ name, bytes: readBlob(name) })), ...brought]
-    const roots = trustRoot.map((name) => {
-        const { ark } = readChain([{ name, bytes: readBlob(name) }])
-        if (!ark) throw coreError('ERR_USAGE', `--trust-root: ${name} is no ARK`)
-        return ark
-    })
-    const { oca } = owner === undefined ? {} : readChain([{ name: owner, bytes: readBlob(owner) }])
-    if (owner !== undefined && !oca) throw coreError('ERR_USAGE', `--owner: ${owner} is no OCA`)
+    const named = [
+        ...(cek === undefined ? [] : [{ name: cek, bytes: await readCertificate(cek, '--cek', 'cek') }]),
+        ...(pdh === undefined ? [] : [{ name: pdh, bytes: await readCertificate(pdh, '--pdh', 'pdh') }]),
+        ...certChain.map((name) => ({ name, bytes: readBlob(name) })),
+    ]
+    const blobs = [...named, ...brought]
+    if (blobs.length === 0) throw coreError('ERR_USAGE', 'no certificate was named: --cert-chain')
+    const certificateOf = async (name: string, option: string, kind: 'ark' | 'oca') =>
+        readChain([{ name, bytes: await readCertificate(name, option, kind) }])
+    const anchors = await Promise.all(trustRoot.map((name) => certificateOf(name, '--trust-root', 'ark')))
+    const roots = anchors.flatMap(({ ark }) => ark ?? [])
+    const { oca } = owner === undefined ? {} : await certificateOf(owner, '--owner', 'oca')
     readChain(blobs) // whatever is wrong with them is said before anybody is asked
     const fetched = id ? [{ name: cekService ?? 'AMD’s service', bytes: await askCek(id, cekService) }] : []
     const files = readChain([...fetched, ...blobs])

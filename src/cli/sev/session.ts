@@ -3,6 +3,7 @@
 
 import { toBase64, wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
+import { coreError } from '#core/errors.ts'
 import { writeFiles } from '#core/files.ts'
 import { libc } from '#drivers/linux/libc.ts'
 import { sevOwner } from '#plugins.ts'
@@ -41,6 +42,8 @@ export const command = define({
         for (const file of Object.keys(FILES) as (keyof typeof FILES)[]) requireNewFile(path(file), '--name')
         libc().forbidCoreDumps()
         const { files, trust } = await readPlatform(args)
+        if (!files.pdh)
+            throw coreError('ERR_USAGE', 'PDH is missing, the key that a session is made with: --pdh names its file')
         const launch = openLaunch(files, trust, args.policy, { es: args.es }, new Checks(CHAIN_CHECKS))
         try {
             writeFiles([

@@ -158,7 +158,7 @@ for (const { name, code, swap } of [
 
 for (const { name, files, says } of [
     { name: 'nothing', files: [Buffer.alloc(0)], says: /is empty/ },
-    { name: 'zeros', files: [Buffer.alloc(CERT_SIZE)], says: /expected version 1, got 0/ },
+    { name: 'zeros', files: [Buffer.alloc(CERT_SIZE)], says: /file 0 is no certificate of SEV/ },
     { name: 'half a PEK', files: [ours.certificates.pek.subarray(0, 2083)], says: /PEK has 2083 bytes, expected 2084/ },
     { name: 'a rest', files: [Buffer.concat([ours.certificates.pek, Buffer.alloc(7)])], says: /stands at byte 2084/ },
     {
@@ -173,7 +173,7 @@ for (const { name, files, says } of [
     { name: 'a curve that is none', files: [put(ours.certificates.pek, 0x10, 3)], says: /the curve 3 is not known/ },
     { name: 'a key that is none', files: [put(ours.certificates.pek, 0x14, 1)], says: /the public key is none/ },
     { name: 'behind the key', files: [put(ours.certificates.pek, 0x200, 1)], says: /behind the public key/ },
-    { name: 'another version', files: [put(ours.certificates.ask, 0, 2)], says: /expected version 1, got 2/ },
+    { name: 'another version', files: [put(ours.certificates.ask, 0, 2)], says: /file 0 is no certificate of SEV/ },
     { name: 'an exponent of 1', files: [put(put(ours.certificates.ask, 64, 1), 66, 0)], says: /exponent is not 65537/ },
     { name: 'an even modulus', files: [put(ours.certificates.ask, 64 + 512, 0)], says: /the modulus is none/ },
 ])
