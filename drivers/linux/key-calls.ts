@@ -9,7 +9,6 @@ export interface KeyCalls {
     /** The id of the key that has the name now. */
     add(name: string, payload: Uint8Array, keyring: number): number
     link(id: number, keyring: number): number
-    unlink(id: number, keyring: number): number
     /** The id of the key that has the name. */
     search(keyring: number, name: string): number
     /** How many bytes the key has: as many as there is room for were written. */
@@ -20,7 +19,6 @@ const NUMBERS = { x64: { addKey: 248, keyctl: 250 }, arm64: { addKey: 217, keyct
 
 /** <linux/keyctl.h> */
 const LINK = 8
-const UNLINK = 9
 const SEARCH = 10
 const READ = 11
 
@@ -38,14 +36,13 @@ function bind(): KeyCalls {
     // A word for each register; variadic in C, and the same in both ABIs, as with ioctl.
     const syscall = (...words: string[]) => boundCall('syscall', ['long', ...words], 'long')
     const add = syscall('void *', 'void *', 'void *', 'ulong', 'long')
-    const linking = syscall('long', 'long', 'long')
+    const link = syscall('long', 'long', 'long')
     const search = syscall('long', 'long', 'void *', 'void *', 'long')
     const read = syscall('long', 'long', 'void *', 'ulong')
     const { addKey, keyctl } = NUMBERS[process.arch as keyof typeof NUMBERS]
     return {
         add: (name, payload, keyring) => add(addKey, TYPE, text(name), payload, payload.length, keyring),
-        link: (id, keyring) => linking(keyctl, LINK, id, keyring),
-        unlink: (id, keyring) => linking(keyctl, UNLINK, id, keyring),
+        link: (id, keyring) => link(keyctl, LINK, id, keyring),
         search: (keyring, name) => search(keyctl, SEARCH, keyring, TYPE, text(name), 0),
         read: (id, into) => read(keyctl, READ, id, into, into.length),
     }

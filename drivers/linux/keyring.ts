@@ -13,8 +13,6 @@ export interface Keyring {
     read(name: string): Secret | null
     /** Puts it there, or in the place of what had the name. @throws AttestError ERR_KEYRING */
     put(name: string, bytes: Uint8Array): void
-    /** Takes it away, if it is there. @throws AttestError ERR_KEYRING */
-    remove(name: string): void
 }
 
 /** <linux/keyctl.h> */
@@ -48,11 +46,6 @@ export function keyring(calls: () => KeyCalls = keyCalls): Keyring {
             }
         },
         put: (name, bytes) => void told(attach().add(name, bytes, USER_KEYRING), 'adding a key'),
-        remove(name) {
-            const own = attach()
-            const id = find(own, name)
-            if (id !== null) told(own.unlink(id, USER_KEYRING), 'removing a key')
-        },
     }
 }
 

@@ -2,7 +2,7 @@
 // processor measured a packet of secrets.
 // SPDX-License-Identifier: Apache-2.0
 
-import { fromBase64, fromHex, secret, toBase64, toHex, wipe } from '#core/bytes.ts'
+import { fromBase64, fromHex, type Secret, secret, toBase64, toHex, wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { shape } from '#core/schema.ts'
 import type { LaunchService, LaunchTerms, OpenLaunch, ProvedLaunch, SealedLaunch } from '#evidence/launch.ts'
@@ -70,6 +70,7 @@ function validate(said: LaunchTerms, { secrets, keys: both, client }: SealedLaun
     const { policy } = body
     const claim = { apiMajor, apiMinor, buildId, policy, measurement: fromBase64(body.measurement, 'measurement', 48) }
     const keys = { tek: secret(both.subarray(0, KEY_SIZE)), tik: secret(both.subarray(KEY_SIZE)) }
+    let withKey: Secret | undefined
     try {
         const digests = terms.digests.map((text) => fromHex(text, 'digest'))
         const { digest, measure } = validateLaunch(keys, claim, {
@@ -78,15 +79,14 @@ function validate(said: LaunchTerms, { secrets, keys: both, client }: SealedLaun
             digests,
             leastFirmware: terms.least,
         })
-        const injected = client ? withClient(secrets, client, terms.area) : secrets
-        const { header, payload } = sealPacket(keys, measure, injected)
-        if (client) wipe(injected)
+        if (client) withKey = withClient(secrets, client, terms.area)
+        const { header, payload } = sealPacket(keys, measure, withKey ?? secrets)
         const table = toBase64(payload)
         return {
             answer: { 'secret-header': toBase64(header), 'secret-table': table, 'secret-payload': table },
             measured: { digest: toHex(digest), apiMajor, apiMinor, buildId, policy } satisfies MeasuredLaunch,
         }
     } finally {
-        wipe(keys.tek, keys.tik)
+        wipe(keys.tek, keys.tik, withKey)
     }
 }

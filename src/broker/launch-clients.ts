@@ -50,9 +50,10 @@ export async function openClients({ data, clock, pin, expired }: ClientsOptions)
     const { state, store, masterKey } = data
     const held = new Map<string, Held>()
     for (const { uuid, client } of state.vms.values()) {
-        const { path, version } = clientName(client?.id ?? '')
-        const row = client && (await store.resource(path, version))
-        if (client && row) held.set(client.id, { uuid, row })
+        if (!client) continue
+        const { path, version } = clientName(client.id)
+        const row = await store.resource(path, version)
+        if (row) held.set(client.id, { uuid, row })
     }
     return {
         make({ broker }, id) {

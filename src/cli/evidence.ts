@@ -16,6 +16,7 @@ import { noEvidence } from './find-guest.ts'
 import { GUEST_OPTIONS, openGuest } from './guest.ts'
 import { BYTES_FORMS, readBytes } from './options/bytes.ts'
 import { requireNewFile } from './options/new-file.ts'
+import { AEB_HOST } from './sev/aeb-port.ts'
 import { note, printBytes } from './term.ts'
 
 /** The technologies whose evidence speaks for a privilege level. */
@@ -33,7 +34,7 @@ const OPTIONS = {
         choices: [...VIAS, AEB],
         describe: `${GUEST_OPTIONS.via.describe}; ${AEB}: ask the host (SEV), for evidence that is bound to nobody`,
     },
-    from: { type: 'string', describe: 'with --via aeb: the host, vsock://CID:PORT or unix:///PATH [vsock://2:5577]' },
+    from: { type: 'string', describe: `with --via aeb: the host, vsock://CID:PORT or unix:///PATH [${AEB_HOST}]` },
     handle: { type: 'number', describe: 'with --via aeb: which guest, by the handle that QMP query-sev says' },
     'report-data': { type: 'string', describe: `1 to 64 bytes to bind, padded with zeros (${BYTES_FORMS})` },
     nonce: { type: 'string', describe: `a challenge to bind, 16 to 64 bytes (${BYTES_FORMS})` },

@@ -23,7 +23,7 @@ export interface Qmp {
     /**
      * What a command returns, as its schema sees it.
      * @throws AttestError ERR_QMP_REFUSED where QEMU answers with an error, ERR_QMP, ERR_JSON, ERR_INTERRUPTED; the
-     * stream's error; the signal's reason
+     * stream's error
      */
     execute<T>(command: string, schema: Schema<T>, args?: object): Promise<T>
     close(): void
@@ -32,21 +32,20 @@ export interface Qmp {
 export interface QmpOptions {
     /** How long the greeting, and one command, may take. */
     readonly timeoutMs: number
-    readonly signal?: AbortSignal
 }
 
 /**
  * Takes the stream over, greets and negotiates.
  * @throws AttestError as `execute`
  */
-export async function openQmp(stream: Duplex, { timeoutMs, signal: parent }: QmpOptions): Promise<Qmp> {
+export async function openQmp(stream: Duplex, { timeoutMs }: QmpOptions): Promise<Qmp> {
     stream.on('error', () => undefined) // whoever waits is told
     const lines = readLines(stream)
     const close = () => void stream.destroy()
     let id = 0
 
     async function inTime<T>(what: string, work: () => Promise<T>): Promise<T> {
-        using signal = deadline(timeoutMs, `QMP: ${what}`, parent)
+        using signal = deadline(timeoutMs, `QMP: ${what}`)
         signal.addEventListener('abort', close, { once: true })
         try {
             signal.throwIfAborted()

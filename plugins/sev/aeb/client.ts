@@ -13,9 +13,6 @@ import { EVIDENCE, MAX_AEB_EVIDENCE } from './evidence.ts'
 /** By the code of 2022, and by its documents. */
 export const AEB_SERVICES = ['aeb.AEB', 'aeb.AEBService'] as const
 
-/** Where a host listens by vsock. */
-export const AEB_PORT = 5577
-
 export const METHODS = {
     size: 'RetrieveAttestationEvidenceSize',
     evidence: 'RetrieveAttestationEvidence',

@@ -44,7 +44,7 @@ const SIGNATURE = layout('signature', 8 + SIGNATURE_SIZE, {
     value: bytes(8, SIGNATURE_SIZE),
 })
 
-export const CERT = layout('SEV certificate', CERT_SIZE, {
+const CERT = layout('SEV certificate', CERT_SIZE, {
     version: u32(0x000),
     apiMajor: u8(0x004),
     apiMinor: u8(0x005),
@@ -78,7 +78,7 @@ export interface SevCertificate {
 }
 
 /** The name of a usage, or null. */
-export function usageOf(id: number): Usage | null {
+function usageOf(id: number): Usage | null {
     const found = Object.entries(USAGES).find(([, value]) => value === id)
     return found ? (found[0] as Usage) : null
 }

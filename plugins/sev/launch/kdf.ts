@@ -2,7 +2,7 @@
 // length are little-endian here, unlike in most libraries. AMD 55766 (Secure Encrypted Virtualization API).
 // SPDX-License-Identifier: Apache-2.0
 
-import { createHmac, hash } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { type Secret, secret } from '#core/bytes.ts'
 
 export const KEY_SIZE = 16
@@ -12,8 +12,6 @@ export const hmac256 = (key: Uint8Array, ...parts: readonly Uint8Array[]): Buffe
     for (const part of parts) mac.update(part)
     return mac.digest()
 }
-
-export const sha256 = (bytes: Uint8Array): Buffer => hash('sha256', bytes, 'buffer')
 
 /** 16 bytes for a label. */
 export function deriveKey(key: Uint8Array, label: string, context: Uint8Array = NOTHING): Secret {

@@ -10,7 +10,7 @@ import { type Api, type FirmwareVersion, formatFirmware, isAtLeast, LEAST_API, r
 import { type PolicyDemand, requirePolicy } from './guest-policy.ts'
 import { DIGEST_SIZE, LAUNCH_MEASURE, measuredDigest } from './measurement.ts'
 import { type SecretPacket, sealPacket } from './packet.ts'
-import { encodeSecretTable, type LaunchSecret } from './secret-table.ts'
+import { encodeSecretTable, type LaunchSecret, requireSecrets } from './secret-table.ts'
 import { newSession, type Session, type TransportKeys } from './session.ts'
 
 /** What is demanded of a platform before it gets a session. */
@@ -119,6 +119,7 @@ export function packSecrets(
     secrets: readonly LaunchSecret[],
     area: number,
 ): SecretPacket {
+    requireSecrets(secrets)
     const table = encodeSecretTable(secrets, area)
     try {
         return sealPacket(keys, measure, table)

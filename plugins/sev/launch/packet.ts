@@ -10,7 +10,7 @@ import { sevError } from '../errors.ts'
 import { hmac256, u32 as word } from './kdf.ts'
 import { aesCtr, type TransportKeys } from './session.ts'
 
-export const PACKET_HEADER = layout('packet header', 52, { flags: u32(0), iv: bytes(4, 16), mac: bytes(20, 32) })
+const PACKET_HEADER = layout('packet header', 52, { flags: u32(0), iv: bytes(4, 16), mac: bytes(20, 32) })
 
 export interface SecretPacket {
     readonly header: Buffer

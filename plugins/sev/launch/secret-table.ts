@@ -27,12 +27,16 @@ export interface LaunchSecret {
     readonly data: Uint8Array
 }
 
+/** @throws AttestError ERR_SEV_SECRET where there is none */
+export function requireSecrets({ length }: readonly LaunchSecret[]): void {
+    if (length === 0) throw sevError('ERR_SEV_SECRET', 'no secret was given')
+}
+
 /**
  * The table, padded to whole blocks. Wipe it.
  * @throws AttestError ERR_SEV_SECRET for what a guest could not read: it would see none of its secrets
  */
-export function encodeSecretTable(secrets: readonly LaunchSecret[], area: number, mayBeEmpty = false): Secret {
-    if (secrets.length === 0 && !mayBeEmpty) throw sevError('ERR_SEV_SECRET', 'no secret was given')
+export function encodeSecretTable(secrets: readonly LaunchSecret[], area: number): Secret {
     checkGuids(secrets)
     const length = HEAD_SIZE + secrets.reduce((sum, { data }) => sum + HEAD_SIZE + data.length, 0)
     const size = Math.ceil(length / BLOCK) * BLOCK

@@ -11,9 +11,7 @@ import { sevError } from '../errors.ts'
 import { readPolicy } from './guest-policy.ts'
 import { deriveKey, hmac256, KEY_SIZE, u32 } from './kdf.ts'
 
-export const SESSION_SIZE = 128
-
-export const SESSION = layout('session', SESSION_SIZE, {
+export const SESSION = layout('session', 128, {
     nonce: bytes(0, 16),
     wrapTk: bytes(16, 32),
     wrapIv: bytes(48, 16),

@@ -20,7 +20,7 @@ import { launchDigest } from './digest.ts'
 import { type FirmwareVersion, LEAST_API, requireFirmware } from './firmware.ts'
 import { migrationRisk, readPolicy, requirePolicy } from './guest-policy.ts'
 import type { Terms } from './launched.ts'
-import { encodeSecretTable, type LaunchSecret, USUAL_AREA } from './secret-table.ts'
+import { encodeSecretTable, type LaunchSecret, requireSecrets, USUAL_AREA } from './secret-table.ts'
 
 /** @throws AttestError ERR_SEV_*, ERR_FIRMWARE, ERR_FIRMWARE_LACKS, ERR_VMSA, ERR_VCPU, ERR_ENCODING */
 export function register(body: unknown, broker: InjectedBroker | null): RegisteredGuest {
@@ -159,9 +159,10 @@ function readSecrets({ secrets = [] }: Registration, { area }: Terms, broker: In
     try {
         if (entries.some(({ guid }) => guid.toLowerCase() === LAUNCH_KEY_GUID))
             throw sevError('ERR_SEV_SECRET', LAUNCH_KEY_BY_HAND.message, { hint: LAUNCH_KEY_BY_HAND.hint })
-        if (broker) requireRoom(entries, broker, area)
         // A guest that gets a key may get all else from the broker.
-        return encodeSecretTable(entries, area, broker !== null)
+        if (broker) requireRoom(entries, broker, area)
+        else requireSecrets(entries)
+        return encodeSecretTable(entries, area)
     } finally {
         wipe(...entries.map(({ data }) => data))
     }

@@ -13,6 +13,7 @@ import { type Caller, listen } from '../relay/listen.ts'
 import { note, PROGRAM } from '../term.ts'
 import { toldToStop } from '../told-to-stop.ts'
 import { aebHost } from './aeb-host.ts'
+import { AEB_LISTEN } from './aeb-port.ts'
 import { readBlob } from './inputs.ts'
 
 /** Connections at one time: of all guests, and of one. */
@@ -31,7 +32,7 @@ const MAX_REQUEST = 4096
 const command = define({
     options: {
         qmp: atLeastOne('the monitor of a guest (QEMU: -qmp unix:SOCKET,server,nowait); may be repeated'),
-        listen: { type: 'string', default: 'vsock:5577', describe: 'where guests call: vsock:PORT or unix:PATH' },
+        listen: { type: 'string', default: AEB_LISTEN, describe: 'where guests call: vsock:PORT or unix:PATH' },
         'allow-cid': many('a guest that may call, by its CID; all of them unless told; may be repeated'),
         cek: { type: 'string', describe: 'the chip’s certificate with AMD’s signature, sent instead of the host’s' },
         form: {

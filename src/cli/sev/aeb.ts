@@ -10,11 +10,10 @@ import { deadline } from '#core/wait.ts'
 import { vsockHint } from '#drivers/linux/vsock-hint.ts'
 import { sevOwner } from '#plugins.ts'
 import { note } from '../term.ts'
+import { AEB_HOST } from './aeb-port.ts'
 
 /** For one call; a host that asks its secure processor takes less than a second. */
 const TIMEOUT_MS = 30_000
-
-const USUAL_HOST = 'vsock://2:5577'
 
 /** The options of `evidence`. */
 export interface AebArgs {
@@ -32,7 +31,7 @@ export interface AebArgs {
 /** What is wrong with a command line, before anybody is asked. @throws AttestError ERR_USAGE, ERR_URL */
 export async function checkAeb(args: AebArgs) {
     const { TEE } = await sevOwner()
-    const { tee, from = USUAL_HOST, handle } = args
+    const { tee, from = AEB_HOST, handle } = args
     refuseGuestsOwn(args)
     if (tee !== undefined && tee !== TEE)
         throw coreError('ERR_USAGE', `--via aeb: it has evidence of guests of ${TEE} alone, not of ${tee}`)

@@ -224,7 +224,6 @@ const entry = (guid: string, size = 8): LaunchSecret => ({ guid, data: Buffer.al
 const guidOf = (n: number): string => `10000000-0000-0000-0000-${n.toString(16).padStart(12, '0')}`
 
 for (const { name, secrets, area = USUAL_AREA, says } of [
-    { name: 'none', secrets: [], says: /no secret was given/ },
     { name: 'the null GUID', secrets: [entry('00000000-0000-0000-0000-000000000000')], says: /null GUID/ },
     { name: 'the table’s GUID', secrets: [entry('1e74f542-71dd-4d66-963e-ef4287ff173b')], says: /of the table itself/ },
     { name: 'one twice', secrets: [entry(DISK_GUID), entry(DISK_GUID.toUpperCase())], says: /stands twice/ },
@@ -236,6 +235,15 @@ for (const { name, secrets, area = USUAL_AREA, says } of [
     test(`secrets refused: ${name}`, (t) => {
         t.throws(() => encodeSecretTable(secrets, area), { code: 'ERR_SEV_SECRET', message: says })
     })
+
+test('secrets refused: none', (t) => {
+    const { owner, claim, expected } = launched()
+    const launch = validateLaunch(owner, claim, expected)
+    t.throws(() => packSecrets(owner, launch, [], USUAL_AREA), {
+        code: 'ERR_SEV_SECRET',
+        message: /no secret was given/,
+    })
+})
 
 test('secrets: what just fits', (t) => {
     t.is(encodeSecretTable([entry(DISK_GUID, 3032)], USUAL_AREA).length, 3072)

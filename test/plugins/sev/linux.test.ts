@@ -48,7 +48,7 @@ function many(count: number): Buffer {
             Buffer.from(String(at).padStart(2, '0')),
         ]),
     )
-    const table = Buffer.concat([encodeSecretTable([], USUAL_AREA, true).subarray(0, HEAD_SIZE), ...entries])
+    const table = Buffer.concat([encodeSecretTable([], USUAL_AREA).subarray(0, HEAD_SIZE), ...entries])
     table.writeUInt32LE(table.length, 16)
     return table
 }
