@@ -121,7 +121,8 @@ async function commandSections(row: CommandRow, prefix: string): Promise<string[
     const full = `${prefix}${name}`
     if ('group' in loaded)
         return (await Promise.all(loaded.group.map((inner) => commandSections(inner, `${full} `)))).flat()
-    const { positionals = {}, options, examples } = loaded.command
+    const { positionals = {}, options, examples, takesWords } = loaded.command
+    if (takesWords) words.push('--', takesWords)
     const details = await detailsOf(loaded.command)
     const lines = [`.SS "${roff([full, ...words].join(' '))}"`, roff(`${row.describe}.`)]
     for (const [positional, means] of Object.entries(positionals))

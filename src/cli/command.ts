@@ -20,8 +20,8 @@ export interface Command<O extends OptionTable = OptionTable> {
     readonly examples: readonly (readonly [line: string, what: string])[]
     /** What a person should know beyond the options; made when it is read, where that costs something. */
     readonly details?: string | (() => Promise<string>)
-    /** What stands behind `--` is this command's: a command line of its own. */
-    readonly takesWords?: true
+    /** What stands behind `--` is this command's: a command line of its own; so it is called in the usage. */
+    readonly takesWords?: string
     /** The exit status: 0, or as term.ts says; `emulate` hands over that of its command. */
     run(args: Args<O>): Promise<number>
 }
@@ -75,7 +75,7 @@ export function addCommands(yargs: Argv, rows: readonly CommandRow[], prefix: st
                     return sub.demandCommand(1, `${name}: a command is missing`)
                 }
                 loaded = module.command
-                return define(sub, name, loaded, isHelp ? await detailsOf(loaded) : undefined)
+                return define(sub, { name, describe }, loaded, isHelp ? await detailsOf(loaded) : undefined)
             },
             async (args) => {
                 // A group: its own demand for a command takes the words behind `--` for one.
@@ -107,14 +107,15 @@ export const detailsOf = async ({ details }: AnyCommand): Promise<string | undef
 
 function define(
     yargs: Argv,
-    name: string,
-    { positionals = {}, options, examples }: AnyCommand,
+    { name, describe }: { readonly name: string; readonly describe: string },
+    { positionals = {}, options, examples, takesWords }: AnyCommand,
     details?: string,
 ): Argv {
     for (const [positional, describe] of Object.entries(positionals))
         yargs.positional(positional, { type: 'string', describe })
     for (const [option, spec] of Object.entries(options as OptionTable))
         yargs.option(option, spec.type === 'boolean' ? spec : { ...spec, requiresArg: true })
+    if (takesWords) yargs.usage(`$0 ${name} [OPTIONS] -- ${takesWords}\n\n${describe}`)
     for (const example of examples) yargs.example(...exampleLine(name, example))
     return details ? yargs.epilogue(details) : yargs
 }

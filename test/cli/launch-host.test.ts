@@ -181,15 +181,15 @@ for (const { name, words, says } of [
             [['--min-api-major', '0', '--min-api-minor', '5'], /0\.17 is the least that is ever accepted/],
             [['--min-api-major', '256'], /--min-api-major: expected 0 to 255, got 256/],
             [['--chip', '5d3a'], /--chip: expected 32 bytes/],
-            [['--cek', file('empty', '')], /--cek: no certificate of SEV: \S+empty: the file is empty/],
-            [['--cek', key], /--cek: no certificate of SEV: \S+disk\.key/],
+            [['--cek', file('empty', '')], /--cek: \S+empty is no certificate of SEV: it is empty/],
+            [['--cek', key], /--cek: \S+disk\.key is no certificate of SEV/],
             [['--cek', file('pek.cert', platform.certificates.pek)], /--cek: \S+pek\.cert is no CEK/],
             [
                 ['--cek', file('unsigned', platform.certificates.unsignedCek)],
                 /--cek: \S+unsigned lacks AMD’s signature/,
             ],
             [['--owner', root], /--owner: \S+ark\.cert is no OCA/],
-            [['--trust-root', key], /--trust-root: no certificate of SEV: \S+disk\.key/],
+            [['--trust-root', key], /--trust-root: \S+disk\.key is no certificate of SEV/],
             [['--broker-url', broker.url, '--allow-path', 'web'], /--allow-path: expected REPOSITORY\/TYPE\/TAG/],
             [
                 ['--broker-url', 'http://127.0.0.1:1', '--allow-path', 'a/b/c'],
@@ -294,6 +294,25 @@ for (const { name, words, says } of [
     { name: 'no QEMU', words: [...USUAL, '--pin', pin], says: /no QEMU was given/ },
     { name: 'a machine that names no object', words: [...USUAL, '--pin', pin, '--', 'qemu'], says: /does not name/ },
     { name: 'no trust', words: [...USUAL, '--', 'q', 'confidential-guest-support=sev0'], says: /--pin, or --ca/ },
+    ...(
+        [
+            [['--pin', pin, '--ca', root], [], /--pin and --ca both say .*leave one out/],
+            [['--pin', pin, '--kernel-hashes'], [], /--kernel-hashes: .* no -kernel/],
+            [['--pin', pin, '--cek', key], [], /--cek: \S+disk\.key is no certificate of SEV/],
+            [['--pin', pin], ['-S'], /leave out QEMU’s -S/],
+            [['--pin', pin], ['--object', 'sev-guest,id=sev0,policy=1'], /leave out QEMU’s -object sev-guest/],
+            [['--pin', pin], ['-qmp', `unix:${join(folder, 'none')},server=on`], /leave out QEMU’s -qmp at/],
+        ] as const
+    ).map(([own, qemu, says]) => ({
+        name: [...own.slice(2), ...qemu].join(' ').replaceAll(folder, ''),
+        words: [...USUAL, ...own, '--', 'q', 'confidential-guest-support=sev0', ...qemu],
+        says,
+    })),
+    {
+        name: 'a guest without UUID',
+        words: [...USUAL.slice(0, -1), 'foo', '--pin', pin, '--', 'q', 'confidential-guest-support=sev0'],
+        says: /--vm: expected the UUID of a guest, got "foo"/,
+    },
     {
         name: 'a QEMU that is not there',
         words: [...USUAL, '--pin', pin, '--', '/nowhere/qemu', 'confidential-guest-support=sev0'],

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { LaunchTerms } from '#evidence/launch.ts'
+import { formatFirmware } from './firmware.ts'
 import { migrationRisk, readPolicy } from './guest-policy.ts'
 import { termsOf } from './launched.ts'
 
@@ -15,7 +16,7 @@ export function describeTerms(recorded: LaunchTerms): readonly string[] {
     return [
         `policy 0x${policy.toString(16)}: ${es ? 'SEV-ES' : 'SEV, its processors are not measured'}${migrates ? ', its host may send it away' : ''}`,
         `launch digest: ${listed(digests)}`,
-        `firmware of the platform: API ${least.apiMajor}.${least.apiMinor} build ${least.buildId} or later`,
+        `firmware of the platform: API ${formatFirmware(least)} or later`,
         `chip: ${chips ? listed(chips) : 'any'}`,
         `owner of the platform: ${owner === null ? 'anybody' : 'whose certificate was registered'}`,
         `root: ${roots ? 'the owner’s own' : 'AMD’s'}`,

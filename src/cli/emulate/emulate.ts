@@ -23,7 +23,7 @@ export async function emulateCommand() {
             examples.map(([line, what]) => [`--tee ${id} ${line}`, what] as const),
         ),
         details: () => details(all),
-        takesWords: true,
+        takesWords: 'COMMAND…',
         async run(args) {
             const emulated = all.find(({ id }) => id === args.tee)
             if (!emulated) throw coreError('ERR_USAGE', `--tee ${args.tee}: cannot be emulated`)

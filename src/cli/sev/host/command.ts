@@ -6,12 +6,15 @@ import { coreError } from '#core/errors.ts'
 import { sevOwner } from '#plugins.ts'
 import { command as define, many } from '../../command.ts'
 import { requireNewFile } from '../../options/new-file.ts'
+import { readUuid } from '../../options/uuid.ts'
 import { note } from '../../term.ts'
 import { askCek, CHIP_ID_SIZE } from '../cek.ts'
-import { readBlob, readSized } from '../inputs.ts'
-import { askCapabilities, type Capabilities, OBJECT_ID, proveAndRun, startPaused, withFolder } from './launch.ts'
+import { readSignedCek } from '../certificate.ts'
+import { readSized } from '../inputs.ts'
+import { askCapabilities, type Capabilities, proveAndRun, startPaused, withFolder } from './launch.ts'
 import type { Qemu } from './qemu.ts'
 import { openService } from './service.ts'
+import { checkWords, OBJECT_ID } from './words.ts'
 
 export const command = define({
     options: {
@@ -45,29 +48,28 @@ export const command = define({
         'When the owner denies it, the guest is ended before it ran. Otherwise the exit status is QEMU’s.\n' +
         `AMD’s own --cek-service is ${(await sevOwner()).AMD_SERVICE}.\n` +
         'Exit status before that: 1 denied, or there is no SEV, 2 usage, 3 the service cannot be reached.',
-    takesWords: true,
+    takesWords: 'QEMU…',
     async run(args) {
         const words = args['--'] ?? []
-        const [program] = words
-        if (program === undefined)
-            throw coreError('ERR_USAGE', 'no QEMU was given', { hint: 'its command line follows behind --' })
-        if (!words.some((word) => word.split(',').includes(`confidential-guest-support=${OBJECT_ID}`)))
-            throw coreError('ERR_USAGE', `QEMU’s -machine does not name confidential-guest-support=${OBJECT_ID}`)
+        const [program = ''] = words
+        checkWords(words, args)
+        const vm = readUuid(args.vm, '--vm: ')
         if (args.cek !== undefined && args.cekService !== undefined)
             throw coreError('ERR_USAGE', '--cek has what --cek-service would be asked for')
         requireNewFile(args.qmp, '--qmp')
-        using service = openService(args)
+        const own = args.cek === undefined ? null : await readSignedCek(args.cek)
+        using service = openService({ ...args, vm })
         const guest = await withFolder(async (folder) => {
             const capabilities = await askCapabilities(program, folder)
             const { pdh, 'cert-chain': chain } = capabilities
-            const cek = await readCek(args, capabilities)
-            const launched = await service.launch({ pdh, 'cert-chain': chain, ...(cek ? { cek } : {}) })
+            const cek = own ?? (await fetched(args.cekService, capabilities))
+            const launched = await service.launch({ pdh, 'cert-chain': chain, ...(cek ? { cek: toBase64(cek) } : {}) })
             const qemu = await startPaused({ ...args, words, folder, socket: args.qmp, capabilities, launched })
             await orKilled(qemu, () => proveAndRun(qemu.qmp, service, launched))
             return qemu
         })
         guest.qmp.close()
-        note(`${args.vm} runs, with its owner’s secrets`)
+        note(`${vm} runs, with its owner’s secrets`)
         return guest.ended
     },
 })
@@ -82,12 +84,8 @@ async function orKilled(qemu: Qemu, act: () => Promise<void>): Promise<void> {
     }
 }
 
-async function readCek(
-    { cek, cekService }: { readonly cek?: string | undefined; readonly cekService?: string | undefined },
-    { 'cpu0-id': id }: Capabilities,
-): Promise<string | null> {
-    if (cek !== undefined) return toBase64(readBlob(cek))
+async function fetched(cekService: string | undefined, { 'cpu0-id': id }: Capabilities): Promise<Buffer | null> {
     if (cekService === undefined) return null
     if (id === undefined) throw coreError('ERR_USAGE', '--cek-service: this QEMU does not name the chip; --cek')
-    return toBase64(await askCek(readSized(`b64:${id}`, 'cpu0-id', CHIP_ID_SIZE), cekService))
+    return askCek(readSized(`b64:${id}`, 'cpu0-id', CHIP_ID_SIZE), cekService)
 }

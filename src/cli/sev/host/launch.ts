@@ -6,11 +6,12 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as z from 'zod/mini'
-import { coreError } from '#core/errors.ts'
+import { AttestError, coreError, messageOf, restated } from '#core/errors.ts'
 import { createFile } from '#core/files.ts'
 import type { Qmp } from '#core/qmp.ts'
 import { doubled, monitorOptions, type Qemu, startQemu } from './qemu.ts'
 import type { Launched, Service, Validated } from './service.ts'
+import { OBJECT_ID } from './words.ts'
 
 const CAPABILITIES = z.object({
     pdh: z.string(),
@@ -37,8 +38,8 @@ export type Capabilities = z.infer<typeof CAPABILITIES>
 /** A machine that runs nothing, as libvirt asks one. */
 const PROBE = ['-S', '-no-user-config', '-nodefaults', '-display', 'none', '-machine', 'none,accel=kvm']
 
-/** What of the guest's command line names the object that we add. */
-export const OBJECT_ID = 'sev0'
+const NO_SEV =
+    'SEV has to be on in the firmware of this machine (SMEE, SEV) and in KVM: /sys/module/kvm_amd/parameters/sev says Y, and sev_es; /dev/sev is there for QEMU’s user'
 
 /** Runs with a folder for sockets and sessions; nothing in it is secret. */
 export async function withFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
@@ -56,6 +57,9 @@ export async function askCapabilities(program: string, folder: string): Promise<
     const probe = await startQemu([program, ...PROBE, ...monitorOptions(socket)], socket)
     try {
         return await probe.qmp.execute('query-sev-capabilities', CAPABILITIES)
+    } catch (error) {
+        if (!(error instanceof AttestError) || error.code !== 'ERR_QMP_REFUSED') throw error
+        throw restated(error, messageOf(error), NO_SEV)
     } finally {
         probe.qmp.close()
         await probe.kill()

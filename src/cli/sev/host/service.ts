@@ -83,7 +83,9 @@ export function openService(args: ServiceArgs): Service {
 function readTrust({ pin, ca }: ServiceArgs, nameless: boolean): ServerTrust {
     const stray = pin.find((text) => !PIN.test(text))
     if (stray !== undefined) throw coreError('ERR_USAGE', `--pin ${stray}: expected sha256/ and base64`)
-    if (pin.length > 0 === (ca !== undefined))
+    if (pin.length > 0 && ca !== undefined)
+        throw coreError('ERR_USAGE', '--pin and --ca both say by what the service is known: leave one out')
+    if (pin.length === 0 && ca === undefined)
         throw coreError('ERR_USAGE', 'say by what the service is known: --pin, or --ca')
     if (ca === undefined) return { pins: pin }
     if (nameless) throw coreError('ERR_USAGE', '--ca: a service at such an address has no name: --pin')
