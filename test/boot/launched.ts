@@ -8,7 +8,7 @@ import { Agent } from 'node:https'
 import { join } from 'node:path'
 import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
 import { parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
-import { capabilities, claim, IMAGE, started, thePlatform } from '#test/broker/launch-rig.ts'
+import { capabilities, claim, IMAGE, packetOf, started, thePlatform } from '#test/broker/launch-rig.ts'
 import { type Answer, asker } from '#test/broker/rig.ts'
 import { openGround } from '#test/stage.ts'
 import type { Entry } from './cpio.ts'
@@ -83,9 +83,7 @@ export async function openLaunchStage(config?: string) {
         const session = await post(`/v1/vm/${uuid}/launch`, capabilities(platform), shown)
         const processor = started(platform, session)
         const { json } = await post(`/v1/vm/${uuid}/validate`, claim(processor, session.json['launch-id']), shown)
-        const [header, payload] = ['secret-header', 'secret-payload'].map((name) => Buffer.from(json[name], 'base64'))
-        if (!header || !payload) throw new TypeError(`${uuid}: no packet`)
-        const table = processor.inject({ header, payload })
+        const table = processor.inject(packetOf(json))
         for (const { guid, data } of parseSecretTable(table))
             hidden.add(guid === CLIENT_GUID ? JSON.parse(data.toString()).key : data.toString('latin1'))
         return { uuid, files: { 'etc/guest-attest-emulator/secrets': { bytes: table, mode: 0o600 } } }

@@ -8,6 +8,7 @@ import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
 import { vmsaPages } from '#core/launch/vmsa.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
+import type { SecretPacket } from '#plugins/sev/launch/packet.ts'
 import { parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
 import { FIRMWARE, minted } from '#test/plugins/sev/minted.ts'
 import { MILAN, makeFirmware } from '#test/plugins/sev/rig.ts'
@@ -77,11 +78,12 @@ export const claim = (launch: EmulatedLaunch, id?: string) => ({
     ...(id === undefined ? {} : { 'launch-id': id }),
 })
 
-/** What the guest finds, of the answer to `/validate`. */
+/** The packet of secrets, of the answer to `/validate`. */
+export const packetOf = (json: Readonly<Record<string, string>>): SecretPacket => ({
+    header: Buffer.from(json['secret-header'] ?? '', 'base64'),
+    payload: Buffer.from(json['secret-payload'] ?? '', 'base64'),
+})
+
+/** What the guest finds of it. */
 export const injected = (launch: EmulatedLaunch, { json }: Answer) =>
-    parseSecretTable(
-        launch.inject({
-            header: Buffer.from(json['secret-header'], 'base64'),
-            payload: Buffer.from(json['secret-payload'], 'base64'),
-        }),
-    ).map(({ guid, data }) => [guid, data.toString()])
+    parseSecretTable(launch.inject(packetOf(json))).map(({ guid, data }) => [guid, data.toString()])

@@ -18,8 +18,18 @@ import { sev } from '#plugins/sev/index.ts'
 import { parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
 import { LAUNCHED } from '#plugins.ts'
 import { foreignDoors } from '#test/drivers/doors.ts'
-import { capabilities, claim, newUuid, registration, SHOWN, started, TOKEN, thePlatform } from './launch-rig.ts'
-import { type Answer, clock, cookieOf, type Rig, rig, teeKey } from './rig.ts'
+import {
+    capabilities,
+    claim,
+    newUuid,
+    packetOf,
+    registration,
+    SHOWN,
+    started,
+    TOKEN,
+    thePlatform,
+} from './launch-rig.ts'
+import { type Answer, cookieOf, movable, type Rig, rig, teeKey } from './rig.ts'
 
 type Context = Parameters<typeof rig>[0]
 
@@ -28,18 +38,12 @@ export const POLICY = 15
 
 /** A broker that launches guests, at a time that tests can move. */
 export async function launcher(t: Context, folder?: string, ahead = 0) {
-    let moment = ahead
-    const moved = { ...clock, now: () => new Date(Date.now() + moment) }
+    const { clock, later } = movable(ahead)
     const broker = await rig(t, {
         ...(folder === undefined ? {} : { folder }),
-        serve: { launched: LAUNCHED, plugins: [sev], roots: [], clock: moved },
+        serve: { launched: LAUNCHED, plugins: [sev], roots: [], clock },
     })
-    return {
-        ...broker,
-        later: (ms: number) => {
-            moment += ms
-        },
-    }
+    return { ...broker, later }
 }
 
 /** Registers a guest that gets a key of each launch. */
@@ -84,10 +88,7 @@ export interface Machine {
 export async function run(launch: Launched): Promise<Machine> {
     const { json, status, body } = await launch.validate()
     if (status !== 200) throw new Error(body.toString())
-    const table = launch.processor.inject({
-        header: Buffer.from(json['secret-header'], 'base64'),
-        payload: Buffer.from(json['secret-payload'], 'base64'),
-    })
+    const table = launch.processor.inject(packetOf(json))
     return machine(new Map(parseSecretTable(table).map(({ guid, data }) => [guid, Buffer.from(data)])))
 }
 

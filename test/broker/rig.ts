@@ -96,6 +96,17 @@ export const BUILD = 'guest-attest 1.2.3'
 
 export const clock = { now: () => new Date(), ticks: () => performance.now() }
 
+/** A clock that tests can move. */
+export function movable(ahead = 0) {
+    let moment = ahead
+    return {
+        clock: { ...clock, now: () => new Date(Date.now() + moment) },
+        later(ms: number): void {
+            moment += ms
+        },
+    }
+}
+
 let minted: Promise<Vendor> | undefined
 
 /** One vendor for all tests of a file: its keys take a second. */

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
 import { KVM_PROFILES } from '#core/launch/options.ts'
 import { readVolumes } from '#unlock/volumes.ts'
-import { IMAGE, newUuid, thePlatform } from '../broker/launch-rig.ts'
+import { IMAGE, newUuid, packetOf, thePlatform } from '../broker/launch-rig.ts'
 import { launcher, open, POLICY } from '../broker/possession-rig.ts'
 import { GUEST_NEEDS, GUEST_TIMEOUT_MS } from '../cli/inside.ts'
 import { guestAttest, type Ran } from '../cli/run.ts'
@@ -75,12 +75,8 @@ async function launched(t: ExecutionContext) {
     const shown = { authorization: `Bearer ${readFileSync(token, 'utf8').trim()}` }
     const launch = await open(broker, uuid, shown)
     const { json } = await launch.validate()
-    const packet = (name: string): Buffer => Buffer.from(json[name], 'base64')
     const table = join(folder, 'table')
-    writeFileSync(
-        table,
-        launch.processor.inject({ header: packet('secret-header'), payload: packet('secret-payload') }),
-    )
+    writeFileSync(table, launch.processor.inject(packetOf(json)))
 
     const config = join(folder, 'etc')
     const anchor = `url = "https://other.example"\npins = ["${PIN}"]\nallowPaths = ["*/*/*"]\n`

@@ -8,6 +8,8 @@ import { hashCmdline, hashTable, NO_INITRD } from '#core/launch/kernel-hashes.ts
 import { readFirmware, resetAddress } from '#core/launch/ovmf.ts'
 import { signature } from '#core/launch/vcpu.ts'
 import { stateOf, vmsaPages } from '#core/launch/vmsa.ts'
+import { DISK_GUID } from '#core/secret-names.ts'
+import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
 import { parseSecretTable } from '#plugins/sev/launch/secret-table.ts'
 import { sevLaunch } from '#plugins/sev/launch-service.ts'
 import { minted } from './minted.ts'
@@ -91,6 +93,79 @@ for (const { asked, least } of [
         const { terms } = sevLaunch.register(base({ cpus: [MILAN], profiles: ['kvm-legacy'], ...asked }), null)
         const [apiMajor, apiMinor, buildId] = least
         t.deepEqual(terms['least'], { apiMajor, apiMinor, buildId })
+    })
+
+const secret = (guid: string) => ({ guid, data: 'AAAA' })
+
+/** What a guest that gets a key trusts. */
+const BROKER = { url: 'https://kbs.example', pins: [`sha256/${'A'.repeat(43)}=`], allowPaths: ['web/*/*'] }
+
+for (const { name, changed, broker = null, code, says = /./ } of [
+    { name: 'a policy without NOKS', changed: { policy: 5 }, code: 'ERR_SEV_GUEST_POLICY_WEAK' },
+    { name: 'a policy without NODBG', changed: { policy: 6 }, code: 'ERR_SEV_GUEST_POLICY_WEAK' },
+    { name: 'processors, and no ES', changed: { policy: 3 }, code: 'ERR_SEV_GUEST_POLICY_WEAK', says: /ES/ },
+    {
+        name: 'no ES, and nobody said so',
+        changed: { policy: 11, 'cpu-count': undefined, cpus: undefined, profiles: undefined },
+        code: 'ERR_SEV_GUEST_POLICY_WEAK',
+        says: /nothing of the processors/,
+    },
+    ...[
+        { policy: 0x7, says: /no NOSEND .*the host can read its memory/ },
+        { policy: 0x17, says: /no NOSEND .*the host can read its memory/ },
+        { policy: 0x27, says: /no NOSEND .*the key of one of AMD’s chips/ },
+    ].map(({ policy, says }) => ({
+        name: `the policy 0x${policy.toString(16)}, which lets it be sent, and nobody said so`,
+        changed: { policy },
+        code: 'ERR_SEV_GUEST_POLICY_WEAK',
+        says,
+    })),
+    { name: 'reserved bits', changed: { policy: 0x47 }, code: 'ERR_SEV_GUEST_POLICY' },
+    { name: 'one GUID twice', changed: { secrets: [secret(DISK_GUID), secret(DISK_GUID)] }, code: 'ERR_SEV_SECRET' },
+    {
+        name: 'the null GUID',
+        changed: { secrets: [secret('00000000-0000-0000-0000-000000000000')] },
+        code: 'ERR_SEV_SECRET',
+    },
+    {
+        name: 'more than the firmware has room for',
+        changed: { secrets: [{ type: 'luks-passphrase', passphrase: 'x'.repeat(4000) }] },
+        code: 'ERR_SEV_SECRET',
+        says: /room for 3072/,
+    },
+    { name: 'two sources of digests', changed: { 'launch-digests': ['ab'.repeat(32)] }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'no source of digests', changed: { firmware: undefined }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'no number of processors', changed: { 'cpu-count': undefined }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'no processors', changed: { cpus: undefined }, code: 'ERR_SEV_LAUNCH' },
+    { name: 'a build of any API', changed: { 'min-build-id': 255 }, code: 'ERR_SEV_LAUNCH', says: /min-api-major/ },
+    { name: 'a minor of any API', changed: { 'min-api-minor': 55 }, code: 'ERR_SEV_LAUNCH', says: /min-api-major/ },
+    {
+        name: 'a build of any minor',
+        changed: { 'min-api-major': 1, 'min-build-id': 21 },
+        code: 'ERR_SEV_LAUNCH',
+        says: /min-build-id is nothing without min-api-minor/,
+    },
+    { name: 'an API of 0.0', changed: { 'min-api-major': 0 }, code: 'ERR_SEV_API' },
+    { name: 'an API before 0.17', changed: { 'min-api-major': 0, 'min-api-minor': 16 }, code: 'ERR_SEV_API' },
+    { name: 'a root that is none', changed: { 'insecure-trust-roots': ['AAAA'] }, code: 'ERR_SEV_CERTIFICATE' },
+    {
+        name: 'no room for a key beside them',
+        changed: { secrets: [{ type: 'luks-passphrase', passphrase: 'x'.repeat(2900) }] },
+        broker: BROKER,
+        code: 'ERR_SEV_SECRET',
+        says: /room for 3072/,
+    },
+    {
+        name: 'a secret of the owner in the place of the key',
+        changed: { secrets: [secret(CLIENT_GUID)] },
+        broker: BROKER,
+        code: 'ERR_SEV_SECRET',
+    },
+    { name: 'no secrets, and no key', changed: { secrets: undefined }, code: 'ERR_SEV_SECRET', says: /no secret was/ },
+] as { name: string; changed: object; broker?: typeof BROKER; code: string; says?: RegExp }[])
+    test(`not registered: ${name}`, (t) => {
+        const body = base({ cpus: [MILAN], profiles: ['kvm-legacy'], ...changed })
+        t.throws(() => sevLaunch.register(body, broker), { code, message: says })
     })
 
 test('the certificates of chips that the owner has: a host’s request finds its own, and reads no other', async (t) => {
