@@ -33,7 +33,7 @@ export const SEV_ERRORS = {
     ERR_SEV_AEB_UNREACHABLE: {
         exit: 3,
         passes: true,
-        means: 'an attestation evidence broker could not be reached, or broke off',
+        means: 'an attestation evidence broker could not be reached, broke off, or has no answer now',
     },
     ERR_SEV_CLIENT: { exit: 1, means: 'the key that a launch service injects is malformed, or of another version' },
     ERR_SEV_POSSESSION: {

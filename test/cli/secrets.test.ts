@@ -108,6 +108,7 @@ const faults = (name: string, on: string, errno: string): string[] => {
     return ['--faults', file(name)]
 }
 const LIST = { args: ['secrets', 'list'] }
+const DOCTOR = { args: ['doctor'] }
 
 const sound = encodeSecretTable(
     [
@@ -145,9 +146,11 @@ for (const { name, options, says } of [
     },
 ])
     possible(`none is shown: ${name}`, async (t) => {
-        const { code, stderr } = await inOneGuest(guest(...options), [LIST])(LIST)
+        const ask = inOneGuest(guest(...options), [LIST, DOCTOR])
+        const { code, stderr } = await ask(LIST)
         t.is(code, 1)
         t.regex(stderr, says)
+        t.regex((await ask(DOCTOR)).stderr + (await ask(DOCTOR)).stdout, new RegExp(says.source.split('[')[0] ?? ''))
     })
 
 for (const { name, options, words, code, says, written } of [

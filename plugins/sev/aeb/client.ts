@@ -33,7 +33,7 @@ export const AEB_WARNING =
 
 /**
  * The evidence of the guest that the host knows by this handle, as it came: nothing of it is verified.
- * @throws AttestError ERR_SEV_AEB_REFUSED, ERR_SEV_EVIDENCE, what a call throws
+ * @throws AttestError ERR_SEV_AEB_REFUSED, ERR_SEV_AEB_UNREACHABLE, ERR_SEV_EVIDENCE, what a call throws
  */
 export async function retrieveEvidence(client: Pick<TtrpcClient, 'call'>, guestHandle: number): Promise<Buffer> {
     for (const service of AEB_SERVICES) {
@@ -93,7 +93,10 @@ function wantSuccess<T extends { readonly errorCode: number }>(
     response: { parse(bytes: Uint8Array): T },
 ): T {
     if (status)
-        throw sevError('ERR_SEV_AEB_REFUSED', `the host answers: ${excerpt(status.message)} (status ${status.code})`)
+        throw sevError(
+            status.code === CODES.unavailable ? 'ERR_SEV_AEB_UNREACHABLE' : 'ERR_SEV_AEB_REFUSED',
+            `the host answers: ${excerpt(status.message)} (status ${status.code})`,
+        )
     const answer = response.parse(payload)
     if (answer.errorCode === 0) return answer
     throw sevError('ERR_SEV_AEB_REFUSED', `the host answers with the error ${answer.errorCode}`)

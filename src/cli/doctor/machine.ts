@@ -6,7 +6,7 @@ import { AttestError, messageOf } from '#core/errors.ts'
 import { CONFIG_FOLDER, EMULATED } from '#core/role.ts'
 import { DRIVERS_CONFIG, linuxDoors } from '#drivers/linux/doors.ts'
 import { libc } from '#drivers/linux/libc.ts'
-import { PLUGINS, pluginOf } from '#plugins.ts'
+import { LAUNCHED, PLUGINS, pluginOf } from '#plugins.ts'
 import { opensBySecret, readVolumes } from '#unlock/volumes.ts'
 import { guestAnchors } from '../anchors.ts'
 import { findGuest } from '../guest.ts'
@@ -86,12 +86,17 @@ export async function examineMachine(note: Note): Promise<void> {
 }
 
 async function examineGuest(note: Note): Promise<void> {
+    let whyNoSecrets = ''
     const guest = await examine(
         note,
         'guest',
-        () => findGuest({}),
+        async () => {
+            const found = await findGuest({})
+            if (!found) whyNoSecrets = await secretsMissing()
+            return found
+        },
         (found) => {
-            if (!found) return noGuest()
+            if (!found) return noGuest(whyNoSecrets)
             const { via, path, tried } = found.probe
             const looked = tried.map((attempt) => `${attempt.path}: ${attempt.found}`).join('; ')
             return `${found.tee} through ${via} (${path})${EMULATED ? ', EMULATED' : ''}; ${looked}`
@@ -118,14 +123,26 @@ async function examineGuest(note: Note): Promise<void> {
     guest?.close()
 }
 
-function noGuest(): Omit<Finding, 'what'> {
+/** Why nothing that was injected is shown: a guest that is known by it alone is none then. */
+async function secretsMissing(): Promise<string> {
+    try {
+        const { efiSecrets } = await linuxDoors(readConfig().get(DRIVERS_CONFIG)).secrets()
+        efiSecrets.requireShown()
+        return ''
+    } catch (error) {
+        if (!(error instanceof AttestError)) throw error
+        return `; of ${pluginOf(LAUNCHED.id).title}: ${messageOf(error)} (${error.code})`
+    }
+}
+
+function noGuest(whyNoSecrets: string): Omit<Finding, 'what'> {
     const { tsm, sevDevice, tdxDevice, secretArea } = linuxDoors(readConfig().get(DRIVERS_CONFIG))
     const paths = [tsm, sevDevice, tdxDevice, secretArea].map(({ path }) => path)
     const titles = PLUGINS.map(({ title }) => title).join(', ')
     return {
         state: 'unknown',
         detail: `none of ${titles}: looked at ${paths.join(', ')}`,
-        todo: 'needed where this should be a guest: a kernel with the driver of its technology',
+        todo: `needed where this should be a guest: a kernel with the driver of its technology${whyNoSecrets}`,
     }
 }
 

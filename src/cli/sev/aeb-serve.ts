@@ -1,6 +1,7 @@
 // `sev aeb serve`: on the host, an attestation evidence broker for its guests, until it is told to stop.
 // SPDX-License-Identifier: Apache-2.0
 
+import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import type { Logger } from '#core/log.ts'
@@ -14,7 +15,7 @@ import { note, PROGRAM } from '../term.ts'
 import { toldToStop } from '../told-to-stop.ts'
 import { aebHost } from './aeb-host.ts'
 import { AEB_LISTEN } from './aeb-port.ts'
-import { readBlob } from './inputs.ts'
+import { readSignedCek } from './certificate.ts'
 
 /** Connections at one time: of all guests, and of one. */
 const MAX_OPEN = 64
@@ -62,7 +63,7 @@ const command = define({
         const log = serviceLogger({ name: PROGRAM, verbose: true })
         const host = aebHost({
             monitors: args.qmp,
-            cek: args.cek === undefined ? null : readBlob(args.cek),
+            cek: args.cek === undefined ? null : await readSignedCek(args.cek),
             form: args.form === 'packed' ? 'packed' : 'json',
             timeoutMs: MONITOR_MS,
             log,
@@ -88,6 +89,8 @@ const command = define({
             failed: (error) => log.warn('cannot accept a connection', { why: messageOf(error) }),
         })
         const told = toldToStop() // before it says that it serves
+        for (const monitor of args.qmp)
+            if (!existsSync(monitor)) note(`warning: no QEMU listens at ${monitor} yet: its guest is asked for in vain`)
         note(AEB_WARNING)
         note(`answering at ${listener.address}`)
         await told

@@ -37,10 +37,9 @@ export async function checkAeb(args: AebArgs) {
         throw coreError('ERR_USAGE', `--via aeb: it has evidence of guests of ${TEE} alone, not of ${tee}`)
     if (handle === undefined)
         throw coreError('ERR_USAGE', '--via aeb: --handle says which guest, as QMP query-sev does on the host')
-    const origin = parseOrigin(from)
-    if (origin.protocol !== 'vsock:' && origin.protocol !== 'unix:')
+    if (!/^(?:vsock|unix):/i.test(from))
         throw coreError('ERR_USAGE', `--from: expected vsock://CID:PORT or unix:///PATH, got ${JSON.stringify(from)}`)
-    return { origin, handle }
+    return { origin: parseOrigin(from), handle }
 }
 
 // The host would not hear of it: whoever asked for it must not believe that it is there.
@@ -54,8 +53,11 @@ function refuseGuestsOwn({ nonce, reportData, runtimeData, vmpl, eventLog, forma
         )
     const other = nameOf({ '--vmpl': vmpl, '--event-log': eventLog || undefined })
     if (other !== undefined) throw coreError('ERR_USAGE', `${other}: evidence of an AEB has none`)
-    if (format === 'kbs')
-        throw coreError('ERR_USAGE', '--format kbs: no key broker takes evidence of an AEB: it is handed on as it came')
+    if (format !== undefined)
+        throw coreError(
+            'ERR_USAGE',
+            `--format ${format}: evidence of an AEB is handed on in the form that its host chose; no key broker takes it`,
+        )
 }
 
 /** Of what was given. */
