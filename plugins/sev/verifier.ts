@@ -1,9 +1,10 @@
 // The verifying half of SEV in one object: everything that `verify`, `inspect` and a broker ask of it.
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Trust, Verifier } from '#evidence/verifier.ts'
+import type { Mistaken, Trust, Verifier } from '#evidence/verifier.ts'
 import { HOST_EVIDENCE } from './aeb/host-evidence.ts'
 import { appraise, floor } from './appraise.ts'
+import { CERT_SIZE, peekUsage } from './chain/certs.ts'
 import { describe } from './inspect.ts'
 import { toKbs } from './kbs-evidence.ts'
 import { fromKbs } from './kbs-evidence-schema.ts'
@@ -13,12 +14,18 @@ import { FORMS, recognise } from './recognise.ts'
 import { TEE } from './tee.ts'
 import { AUTHENTIC_CHECKS, authenticate } from './verify.ts'
 
+const CERTIFICATE: Mistaken = {
+    what: 'a certificate of SEV',
+    is: (bytes) => bytes.length >= CERT_SIZE && peekUsage(bytes) !== null,
+    hint: '`guest-attest sev chain verify --cert-chain FILE` judges certificates',
+}
+
 export const sevVerifier = ({ launches }: Trust): Verifier => ({
     tee: TEE,
     checkNames: { authentic: AUTHENTIC_CHECKS, appraisal: SEV_POLICY.checks },
     appraisedClaims: SEV_POLICY.appraisedClaims,
     forms: FORMS,
-    mistaken: HOST_EVIDENCE,
+    mistaken: [...HOST_EVIDENCE, CERTIFICATE],
     roots: 'for SEV none: those of a launch stand in its registration',
     takesRoot: () => false,
     recognise,

@@ -30,6 +30,6 @@ export const findGuest = async (args: find.GuestArgs): Promise<Guest | null> => 
 export const otherGuest = (args: find.GuestArgs): Promise<string | null> => find.otherGuest(args, readConfig())
 
 function told(guest: Guest): Guest {
-    if (EMULATED) note('the device is emulated: its reports prove nothing')
+    if (EMULATED) note('the guest is emulated: what it says proves nothing')
     return guest
 }

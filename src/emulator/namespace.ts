@@ -59,6 +59,10 @@ const BECOME = `begin() {
 }
 begin
 export GUEST_ATTEST_INSECURE_EMULATED_DEVICE=1
+case $1 in
+*/*) ;;
+*) command -v "$1" >/dev/null || { echo "guest-attest: there is no program $1" >&4; exit 127; } ;;
+esac
 exec "$@" 2>&4 3>&- 4>&-`
 
 // The first process in the namespaces. Arguments: as whom, how many words start the server, those words (the last is

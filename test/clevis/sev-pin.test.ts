@@ -9,7 +9,9 @@ import fc from 'fast-check'
 import { parseSevBinding, sevJweKey } from '#clevis/sev-header.ts'
 import { decryptSev, encryptSev, type Injected } from '#clevis/sev-pin.ts'
 import { secret } from '#core/bytes.ts'
+import type { AttestError } from '#core/errors.ts'
 import { encryptDirect, parseDirect } from '#core/jwe.ts'
+import { driverError } from '#drivers/errors.ts'
 import { CLIENT_GUID } from '#plugins/sev/client-secret.ts'
 import { temporaryFolder } from '#test/folder.ts'
 
@@ -72,7 +74,17 @@ test('a key file takes the place of the guest, and is not stored', async (t) => 
     const jwe = await encryptSev(config, Buffer.from('x'), never)
     t.false(Buffer.from(jwe.split('.')[0] ?? '', 'base64url').includes('key_file'))
     t.is((await decryptSev(jwe, holding(owned))).toString(), 'x')
-    await t.throwsAsync(decryptSev(jwe, holding(KEY)), { code: 'ERR_JWE' })
+    const wrong = await t.throwsAsync<AttestError>(decryptSev(jwe, holding(KEY)), { code: 'ERR_JWE' })
+    t.regex(wrong.hint ?? '', /is not the one that this was bound with/)
+    const nowhere = async () => {
+        throw driverError('ERR_NO_TEE', 'no guest')
+    }
+    const outside = await t.throwsAsync<AttestError>(encryptSev(CONFIG, Buffer.from('x'), nowhere), {
+        code: 'ERR_NO_TEE',
+    })
+    t.regex(outside.hint ?? '', /no guest that was launched with it, name its file: .*key_file/)
+    const named = await t.throwsAsync<AttestError>(encryptSev('{"guid":"luks-key"}', Buffer.from('x'), never))
+    t.regex(named.hint ?? '', /is the passphrase of a disk itself/)
 })
 
 for (const { name, config, code } of [

@@ -142,6 +142,12 @@ for (const { name, command, code, says = /is emulated here: what it says proves 
         says: /ERR_USAGE/,
     },
     { name: 'no such program', command: ['/nowhere/program'], code: 127, says: /^guest-attest: .*\/nowhere\/program/m },
+    {
+        name: 'no such program on PATH',
+        command: ['nosuchcommand'],
+        code: 127,
+        says: /^guest-attest: there is no program nosuchcommand$/m,
+    },
     { name: 'not a program', command: [file('text', 'text')], code: 126, says: /^guest-attest: .*\/text/m },
 ])
     possible(`exit status: ${name}`, async (t) => {

@@ -23,7 +23,7 @@ const file = (name: string): string => join(folder, name)
 const NONCE = `hex:${'5e'.repeat(32)}`
 const TSM = '/sys/kernel/config/tsm/report'
 const DEVICE = '/dev/sev-guest'
-const EMULATED = /^guest-attest: the device is emulated: its reports prove nothing$/m
+const EMULATED = /^guest-attest: the guest is emulated: what it says proves nothing$/m
 
 // Where there is no guest.
 

@@ -28,7 +28,7 @@ export async function relayProcess(ending: Ending, ...args: readonly string[]): 
     const address = await new Promise<string>((resolve, reject) => {
         lines.on('line', (line) => {
             log.push(line)
-            const found = /: relaying (.+?)(?:, which it calls)? to /.exec(line)?.[1]
+            const found = /: relaying (?:for the relay at )?(.+?)(?:, which it calls,)? to /.exec(line)?.[1]
             if (found) resolve(found)
         })
         void exited.then(() => reject(new Error(`the relay ended: ${log.join('\n')}`)))

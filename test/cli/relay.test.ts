@@ -387,6 +387,7 @@ test('the program: what it says of a command line that is wrong, or an address t
         say(3, /EADDRINUSE[\s\S]*ERR_LISTEN[\s\S]*another program/, '--listen', `unix:${path}`, ...to),
         say(3, /EADDRNOTAVAIL[\s\S]*not this machine/, '--listen', 'tcp:192.0.2.1:1', ...to),
         say(2, /only vsock says which guest calls/, '--listen', `unix:${path}`, ...to, '--allow-cid', '3'),
+        say(3, /g: there is no folder \S+nodir/, '--listen', `unix:${path}.nodir/g`, ...to),
         say(2, /--idle-timeout: expected 1 to 86400/, '--listen', `unix:${path}2`, ...to, '--idle-timeout', '0'),
         say(2, /--max-connections: expected at least 1/, '--listen', `unix:${path}2`, ...to, '--max-connections', '0'),
         say(2, /the host and the port alone/, '--listen', 'vsock:1', '--to', 'https://kbs.example:8443'),

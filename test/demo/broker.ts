@@ -50,7 +50,7 @@ export function openBroker(folder: string, background: (place: Place, command: s
         async crash(shell, step) {
             const { host } = new URL(url)
             child?.kill('SIGKILL')
-            shell.note('kill -9; the guest starts to unlock, and waits')
+            shell.note('the broker is killed (kill -9) and started again: a guest that unlocks meanwhile waits for it')
             const unlocking = shell.run(step)
             await sleep(2500)
             await serve(host)

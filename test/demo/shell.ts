@@ -85,7 +85,7 @@ function execute(argv: readonly string[], env: NodeJS.ProcessEnv, cwd: string): 
 }
 
 // The emulator says at each start that it proves nothing; once is enough here.
-const NOISE = /is emulated here: what it says proves nothing|the device is emulated: its reports prove nothing/
+const NOISE = /is emulated(?: here)?: what it says proves nothing/
 
 function pick(output: string, show: number | RegExp): string[] {
     const lines = output

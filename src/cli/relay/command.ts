@@ -68,7 +68,11 @@ export const command = define({
             log: serviceLogger({ name: PROGRAM, verbose: true }),
         })
         const told = toldToStop() // before it says that it relays
-        note(`relaying ${relay.from} to ${relay.to}`)
+        note(
+            'call' in near
+                ? `relaying for the relay at ${relay.from}, which it calls, to ${relay.to}`
+                : `relaying ${relay.from} to ${relay.to}`,
+        )
         await told
         note('stopping')
         await relay.stop(GRACE_MS)

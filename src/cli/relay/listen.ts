@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { dirname } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { coreError, errnoOf, messageOf } from '#core/errors.ts'
 import type { Listener } from '#drivers/linux/stream-socket.ts'
@@ -48,6 +50,8 @@ async function opened(address: RelayAddress, { accepted, failed }: Listening): P
                 failed,
             })
         case 'unix':
+            if (!existsSync(dirname(address.path)))
+                throw coreError('ERR_LISTEN', `${address.path}: there is no folder ${dirname(address.path)}`)
             return listenUnix(address.path, {
                 accepted: (socket) => accepted(socket, { name: 'unix', cid: null }),
                 failed,

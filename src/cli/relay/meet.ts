@@ -141,7 +141,7 @@ export function callRelay(target: Target, { accepted }: Listening, log: Logger):
     }
     const all = Promise.all(Array.from({ length: LEFT }, leaveOne))
     return {
-        address: `${name}, which it calls`,
+        address: name,
         async close() {
             ending.abort()
             await all

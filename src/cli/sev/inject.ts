@@ -85,7 +85,9 @@ export const command = define({
         if (risk) note(`warning: the policy has ${risk}`)
         if (args.insecureUnvalidated)
             note('nobody looked at the launch: the packet may be for a guest of the host’s making')
-        note(`${args.secret.length} secrets in ${args.payload}, its head in ${args.header}`)
+        note(
+            `${args.secret.length === 1 ? 'the secret is' : `${args.secret.length} secrets are`} in ${args.payload}, its head in ${args.header}`,
+        )
         return 0
     },
 })

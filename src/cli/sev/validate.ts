@@ -117,7 +117,10 @@ async function validate(args: Options): Promise<number> {
         if (args.json) printJson({ valid: true, launchDigest: toHex(digest), secrets: args.injectSecret.length })
         else if (!args.quiet) {
             print('OK: the launch is the one that is expected')
-            if (packed) print(`OK: ${args.injectSecret.length} secrets in ${args.secretPayload}`)
+            if (packed)
+                print(
+                    `OK: ${args.injectSecret.length === 1 ? 'the secret is' : `${args.injectSecret.length} secrets are`} in ${args.secretPayload}`,
+                )
         }
         return 0
     })
