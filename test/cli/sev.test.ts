@@ -137,6 +137,12 @@ for (const { name, args, code, says } of [
         t.regex(ran.stdout + ran.stderr, says)
     })
 
+serial('inspect names what judges a certificate', async (t) => {
+    const { code, stderr } = await guestAttest(['inspect', path('pek.cert')])
+    t.is(code, 1)
+    t.regex(stderr, /this is a certificate of SEV, not evidence[\s\S]*hint: `guest-attest sev chain verify/)
+})
+
 serial('chain verify: AMD’s service is asked for the chip’s key, which is kept', async (t) => {
     const asked: string[] = []
     const server = createServer({ cert: serverCertificate, key: pem(KEYS) }, (request, response) => {
