@@ -106,15 +106,16 @@ function unknown(bytes: Buffer, verifiers: readonly Verifier[]): never {
         .subarray(0, 64 * 1024)
         .toString('latin1')
         .trim()
-    const mistaken: readonly Known[] = verifiers.flatMap((verifier) => verifier.mistaken ?? [])
-    const found = [...mistaken, ...KNOWN].find(({ is }) => is(bytes, text))
+    const mistaken = verifiers.flatMap((verifier) => verifier.mistaken ?? [])
+    const shown = mistaken.flatMap(({ what, describe }) => (describe ? [what] : []))
+    const found = [...(mistaken as readonly Known[]), ...KNOWN].find(({ is }) => is(bytes, text))
     throw evidenceError(
         'ERR_EVIDENCE_UNKNOWN',
         found ? `this is ${found.what}, not evidence that this program can judge` : 'not a proof that I know',
         {
             hint:
                 found?.hint ??
-                `expected: ${[...verifiers.map(({ forms }) => forms), 'hex or base64 of it, or key broker evidence (JSON)'].join(', ')}`,
+                `expected: ${[...verifiers.map(({ forms }) => forms), 'hex or base64 of it, or key broker evidence (JSON)'].join(', ')}${shown.length > 0 ? `; \`inspect\` shows as well: ${shown.join(', ')}` : ''}`,
         },
     )
 }
