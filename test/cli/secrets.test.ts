@@ -182,8 +182,8 @@ for (const { name, options, words, code, says, written } of [
         name: 'the file cannot be written, and so it is not wiped',
         options: [],
         words: ['take', OTHER, '--out', '/proc/secret'],
-        code: 2,
-        says: /\/proc\/secret/,
+        code: 3,
+        says: /\/proc\/secret: no file can be made in that folder/,
         written: null,
     },
 ] as const)
