@@ -123,7 +123,7 @@ for (const { name, good, use, mostly = true } of [
 
 /** Bits, words and lengths that are not what they were; now and then nothing is. */
 function mangled(good: Buffer): Buffer {
-    const kind = randomInt(6)
+    const kind = good.length === 0 ? 0 : randomInt(6)
     if (kind === 0) return randomBytes(randomInt(300))
     if (kind === 1) return randomBytes(good.length)
     if (kind === 2) return good.subarray(0, randomInt(good.length + 1))
