@@ -47,6 +47,9 @@ const WORDS = 'console=ttyS0 panic=-1 norandmaps'
 /** What a guest that was seen to wait may still do. */
 const GRACE_MS = 3000
 
+/** Between a prompt and the first key: whoever asks turns off the echo behind its prompt, and nobody types sooner. */
+const REACTION_MS = 1000
+
 const running = new Set<() => void>()
 
 /** Switches every machine off. */
@@ -100,7 +103,7 @@ export function boot(machine: Machine): Promise<Booted> {
         for (const input of open)
             if (input.at.test(console + rest)) {
                 open.delete(input)
-                child.stdin.write(input.text)
+                setTimeout(() => child.stdin.write(input.text), REACTION_MS)
             }
         for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
             const line = rest.slice(0, end)
