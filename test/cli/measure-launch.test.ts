@@ -346,4 +346,7 @@ test('the program: a digest alone, pages in a folder, a search in a report', asy
     t.deepEqual(JSON.parse(none.stdout).fits, [])
     const short = await guestAttest([...common, '--match', '00'.repeat(32)])
     t.is(short.code, 2)
+    const neither = await guestAttest([...common, '--match', 'zz'])
+    t.is(neither.code, 2)
+    t.regex(neither.stderr, /expected 96 hex digits, or a file; there is no file zz/)
 })

@@ -124,6 +124,12 @@ for (const { name, args, code, says } of [
     { name: 'no file', args: ['--cert-chain', path('none')], code: 2, says: /ERR_NOT_FOUND_FILE/ },
     { name: 'half a chip id', args: [...HOST, '--chip-id', 'abcd'], code: 2, says: /expected 64 bytes/ },
     {
+        name: 'a chip id of no form',
+        args: [...HOST, '--chip-id', 'zz'],
+        code: 2,
+        says: /expected 64 bytes \(hex, hex:…, b64:… or @FILE\), got "zz"/,
+    },
+    {
         name: 'a service without TLS',
         args: [...HOST, '--chip-id', CHIP, '--cek-service', 'http://kds.example'],
         code: 2,
@@ -337,6 +343,13 @@ for (const { name, args, code, says } of [
             readdirSync(work).filter((one) => one.startsWith('bad_')),
             [],
         )
+    })
+
+for (const name of ['', `${work}/`])
+    serial(`session: files that would have no name: ${JSON.stringify(name)}`, async (t) => {
+        const ran = await guestAttest(['sev', 'session', ...HOST, ...ROOT, ...CEK, '--policy', '0xb', '--name', name])
+        t.is(ran.code, 2)
+        t.regex(ran.stderr, /--name: expected what the files are called/)
     })
 
 serial('report verify: authentic, accepted, refused', async (t) => {

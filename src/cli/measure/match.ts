@@ -1,6 +1,7 @@
 // `measure X --match`: which inputs lead to a measurement that somebody saw, in hex or in evidence.
 // SPDX-License-Identifier: Apache-2.0
 
+import { existsSync } from 'node:fs'
 import { fromHex, toHex } from '#core/bytes.ts'
 import { coreError } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
@@ -41,7 +42,11 @@ function showFit({ inputs, differs }: Fit, others: readonly Fit[]): void {
         differs.includes(name) ? 'not as given' : '',
     ])
     for (const line of columns(rows)) print(line)
-    note(differs.length === 0 ? 'what was given fits' : `the nearest: ${differs.map(spelled).join(', ')} not as given`)
+    note(
+        differs.length > 0
+            ? `the nearest: ${differs.map(spelled).join(', ')} not as given`
+            : 'what was given fits; what was not is as it stands above, and has to be named: without its option it has the default',
+    )
     if (others.length > 0) note(`${others.length} more lead to the same: --json lists them`)
 }
 
@@ -51,6 +56,8 @@ async function readMatch(text: string, { size, reported }: Search, verifier: Mat
         if (text.length === 2 * size) return fromHex(text, '--match')
         throw coreError('ERR_USAGE', `--match: a measurement has ${2 * size} hex digits, got ${text.length}`)
     }
+    if (text !== '-' && !existsSync(text))
+        throw coreError('ERR_USAGE', `--match: expected ${2 * size} hex digits, or a file; there is no file ${text}`)
     const bytes = readInput(text, MAX_EVIDENCE_BYTES)
     const found = reported(bytes)
     if (found) return found

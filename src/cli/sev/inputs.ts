@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { fromBase64, type Secret, secret, wipe } from '#core/bytes.ts'
-import { coreError, errnoOf, messageOf } from '#core/errors.ts'
+import { coreError, errnoOf, excerpt, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { GUID_SIZE } from '#core/guid.ts'
 import { LAUNCH_KEY_BY_HAND, LAUNCH_KEY_GUID, SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
@@ -33,9 +33,13 @@ export function readBase64(text: string, option: string, length: number): Buffer
 
 /** Hex, or any other form of bytes, of one length. @throws AttestError ERR_USAGE */
 export function readSized(text: string, option: string, length: number): Buffer {
-    const bytes = readBytes(/^[0-9a-f]+$/i.test(text) ? `hex:${text}` : text, option)
+    const expected = `${option}: expected ${length} bytes (hex, ${BYTES_FORMS})`
+    const isHex = /^[0-9a-f]+$/i.test(text)
+    if (!isHex && !/^(?:hex:|b64:|@)/.test(text))
+        throw coreError('ERR_USAGE', `${expected}, got ${JSON.stringify(excerpt(text))}`)
+    const bytes = readBytes(isHex ? `hex:${text}` : text, option)
     if (bytes.length === length) return bytes
-    throw coreError('ERR_USAGE', `${option}: expected ${length} bytes (hex, ${BYTES_FORMS}), got ${bytes.length}`)
+    throw coreError('ERR_USAGE', `${expected}, got ${bytes.length}`)
 }
 
 export const DIGEST_OPTION = many('a launch digest that is accepted (hex), as `measure sev` prints it; may be repeated')

@@ -38,6 +38,8 @@ export const command = define({
         'Exit status: 0 written, 1 the platform is not AMD’s, 2 usage, 3 undecided.',
     async run(args) {
         const { openLaunch, CHAIN_CHECKS, migrationRisk, readPolicy } = await sevOwner()
+        if (/(?:^|\/)$/.test(args.name))
+            throw coreError('ERR_USAGE', '--name: expected what the files are called, as web-1 or folder/web-1')
         const path = (file: keyof typeof FILES): string => `${args.name}${FILES[file]}`
         for (const file of Object.keys(FILES) as (keyof typeof FILES)[]) requireNewFile(path(file), '--name')
         libc().forbidCoreDumps()
