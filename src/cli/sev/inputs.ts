@@ -5,7 +5,7 @@ import { fromBase64, type Secret, secret, wipe } from '#core/bytes.ts'
 import { coreError, errnoOf, excerpt, messageOf } from '#core/errors.ts'
 import { readInput } from '#core/files.ts'
 import { GUID_SIZE } from '#core/guid.ts'
-import { LAUNCH_KEY_BY_HAND, LAUNCH_KEY_GUID, SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
+import { DISK_GUID, LAUNCH_KEY_BY_HAND, LAUNCH_KEY_GUID, SECRET_ALIASES, secretGuid } from '#core/secret-names.ts'
 import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { many } from '../command.ts'
 import { BYTES_FORMS, readBytes } from '../options/bytes.ts'
@@ -125,8 +125,8 @@ export async function withSecrets<T>(
                 })
             const data = secret(readSecret(path, option, MAX_SECRET_AREA - GUID_SIZE))
             secrets.push({ guid, data })
-            // An empty passphrase would open nothing, and nobody would be told.
-            if (data.length === 0) throw coreError('ERR_USAGE', `${option}: ${path} is empty`)
+            // An empty passphrase would open nothing, and nobody would be told. Of another secret that it is there can be all.
+            if (data.length === 0 && guid === DISK_GUID) throw coreError('ERR_USAGE', `${option}: ${path} is empty`)
         }
         return await use(secrets)
     } finally {
