@@ -7,7 +7,7 @@ import { toHex } from '#core/bytes.ts'
 import type { ClaimRow, ClaimTable, Provenance } from '#evidence/claims.ts'
 import type { LaunchedGuest } from '#evidence/launch.ts'
 import type { Claims } from '#evidence/verdict.ts'
-import type { Api } from './launch/firmware.ts'
+import type { Api } from './chain/firmware.ts'
 import { POLICY, readPolicy } from './launch/guest-policy.ts'
 import { measuredOf, termsOf } from './launch/launched.ts'
 

@@ -16,8 +16,8 @@ import {
     oneOf,
     switchedOff,
 } from '#core/policy-table.ts'
+import { type FirmwareVersion, formatFirmware, isAtLeast } from './chain/firmware.ts'
 import { type SEV_ERRORS, sevError } from './errors.ts'
-import { type FirmwareVersion, formatFirmware, isAtLeast } from './launch/firmware.ts'
 
 const refuse = (code: keyof typeof SEV_ERRORS) => (text: string) => sevError(code, text)
 

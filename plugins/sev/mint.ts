@@ -6,7 +6,7 @@ import { constants, createPublicKey, generateKeyPair, type KeyObject, sign } fro
 import { promisify } from 'node:util'
 import { encodeAmdCertificate } from './chain/amd-certs.ts'
 import { type CertificateSigner, makeCertificate } from './chain/certs.ts'
-import type { FirmwareVersion } from './launch/firmware.ts'
+import type { FirmwareVersion } from './chain/firmware.ts'
 
 const newKeyPair = promisify(generateKeyPair)
 

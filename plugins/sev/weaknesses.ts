@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Weakness } from '#evidence/verdict.ts'
-import { type Api, isAtLeast } from './launch/firmware.ts'
+import { type Api, isAtLeast } from './chain/firmware.ts'
 import type { AmdKey } from './roots.ts'
 
 type Line = AmdKey['line']

@@ -171,7 +171,12 @@ function placeNew(temporary: string, path: string): void {
     } catch (cause) {
         if (!NO_LINKS.includes(errnoOf(cause))) throw cause
         closeSync(openSync(path, 'wx', 0o600))
-        renameSync(temporary, path)
+        try {
+            renameSync(temporary, path)
+        } catch (error) {
+            rmSync(path, { force: true })
+            throw error
+        }
     }
 }
 

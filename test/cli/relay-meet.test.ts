@@ -116,6 +116,18 @@ test('a relay that went and came back: what it left is not handed out, both say 
     t.is(second.lines.filter(({ message }) => message.startsWith('cannot')).length, 1)
 })
 
+test('a guest that waits when the relay is stopped waits no longer', async (t) => {
+    const { host, call } = await meeting(t, echo)
+    const { lines, stop } = await host()
+    const waiting = call()
+    await once(waiting, 'connect')
+    await sleep(100)
+    const heard = gather(waiting)
+    await stop()
+    t.is(await heard, '')
+    t.like(lines[0], { message: 'connection', end: 'guest broke off', sent: 0 })
+})
+
 test('whoever speaks first at the door is no relay', async (t) => {
     const { host, owner, call, door } = await meeting(t, echo)
     await host()

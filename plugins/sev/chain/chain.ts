@@ -6,11 +6,11 @@ import { hash, type KeyObject } from 'node:crypto'
 import type { Checks } from '#core/checks.ts'
 import { AttestError, restated } from '#core/errors.ts'
 import { sevError } from '../errors.ts'
-import { type Api, isAtLeast } from '../launch/firmware.ts'
 import { AMD_KEYS, type AmdKey, amdKey } from '../roots.ts'
 import type { AlgorithmName } from './algorithms.ts'
 import { type AmdCertificate, isAmdCertificate, isIssuedBy, parseAmdCertificate } from './amd-certs.ts'
 import { CERT_SIZE, isSignedBy, parseCertificate, peekUsage, type SevCertificate } from './certs.ts'
+import { type Api, isAtLeast } from './firmware.ts'
 
 /** Certificates as they were found in files; which are needed depends on the question. */
 export interface ChainFiles {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { LaunchTerms } from '#evidence/launch.ts'
-import { formatFirmware } from './firmware.ts'
+import { formatFirmware } from '../chain/firmware.ts'
 import { migrationRisk, readPolicy } from './guest-policy.ts'
 import { termsOf } from './launched.ts'
 

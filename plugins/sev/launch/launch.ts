@@ -5,8 +5,15 @@
 import { wipe } from '#core/bytes.ts'
 import { Checks } from '#core/checks.ts'
 import { CHAIN_CHECKS, type ChainFiles, type ChainTrust, type Platform, verifyChain } from '../chain/chain.ts'
+import {
+    type Api,
+    type FirmwareVersion,
+    formatFirmware,
+    isAtLeast,
+    LEAST_API,
+    requireFirmware,
+} from '../chain/firmware.ts'
 import { sevError } from '../errors.ts'
-import { type Api, type FirmwareVersion, formatFirmware, isAtLeast, LEAST_API, requireFirmware } from './firmware.ts'
 import { type PolicyDemand, requirePolicy } from './guest-policy.ts'
 import { DIGEST_SIZE, LAUNCH_MEASURE, measuredDigest } from './measurement.ts'
 import { type SecretPacket, sealPacket } from './packet.ts'

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { LaunchTerms } from '#evidence/launch.ts'
-import type { FirmwareVersion } from './firmware.ts'
+import type { FirmwareVersion } from '../chain/firmware.ts'
 
 /** What lasts of a registration; bytes in hex or base64. */
 export interface Terms {

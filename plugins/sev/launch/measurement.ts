@@ -5,7 +5,7 @@
 
 import { equalBytes } from '#core/bytes.ts'
 import { bytes, layout, u8, u32 } from '#core/layout.ts'
-import { type FirmwareVersion, LEAST_API, requireFirmware } from './firmware.ts'
+import { type FirmwareVersion, LEAST_API, requireFirmware } from '../chain/firmware.ts'
 import { hmac256 } from './kdf.ts'
 
 export const DIGEST_SIZE = 32

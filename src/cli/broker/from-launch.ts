@@ -5,10 +5,9 @@
 import * as z from 'zod/mini'
 import { coreError } from '#core/errors.ts'
 import { shape } from '#core/schema.ts'
-import { sevOwner } from '#plugins.ts'
-import { hint, note, printBytes } from '../term.ts'
+import { LAUNCHED } from '#plugins.ts'
 import type { admin } from './admin.ts'
-import { writeMeasured } from './from-measure.ts'
+import { addPredicted } from './from-measure.ts'
 import { vmPath } from './launch/path.ts'
 
 interface Asked {
@@ -25,23 +24,15 @@ export async function addLaunched(
     { name, coverage }: Asked,
     { json, text }: ReturnType<typeof admin>,
 ): Promise<number> {
-    const { TEE } = await sevOwner()
     const vm = await json<unknown>({ method: 'GET', path: vmPath(uuid) })
     const { digests } = shape(REGISTERED, vm, uuid).terms
     if (digests.length === 0) throw coreError('ERR_USAGE', `--from-launch: ${uuid} names no launch digest`)
     const predictions = digests.map((measurement) => ({
-        tee: TEE,
+        tee: LAUNCHED.id,
         measurements: { measurement },
         coverage,
         coverageNote: `${uuid}, its coverage as the command line said`,
         unpredicted: {},
     }))
-    const body = writeMeasured(name, predictions, 'What a guest was registered with')
-    await text({ method: 'POST', path: '/v1/references', body })
-    printBytes(body)
-    note(`${name} is known`)
-    hint(
-        'its policy says nothing but what was registered: add what else you demand, and add the file that was printed again',
-    )
-    return 0
+    return addPredicted(name, predictions, text, 'What a guest was registered with')
 }

@@ -45,17 +45,23 @@ export async function addMeasured(asked: Asked, text: ReturnType<typeof admin>['
         throw coreError('ERR_USAGE', '--from-measure stands alone: leave out the file and the other sources')
     if (name === undefined) throw coreError('ERR_USAGE', '--from-measure needs --name')
     if (coverage !== undefined) throw coreError('ERR_USAGE', '--coverage: what is covered stands in the prediction')
+    const predictions = fromMeasure.map((path) => readPrediction(readInput(path, MAX_BYTES), path))
+    return addPredicted(name, predictions, text)
+}
+
+/** Makes the set of them known, and prints it. @throws AttestError ERR_USAGE, and what the broker says of the set */
+export async function addPredicted(
+    name: string,
+    predictions: readonly Prediction[],
+    text: ReturnType<typeof admin>['text'],
+    origin?: string,
+): Promise<number> {
     checkName(name, 'reference set')
-    const body = writeMeasured(
-        name,
-        fromMeasure.map((path) => readPrediction(readInput(path, MAX_BYTES), path)),
-    )
+    const body = writeMeasured(name, predictions, origin)
     await text({ method: 'POST', path: '/v1/references', body })
     printBytes(body)
     note(`${name} is known`)
-    hint(
-        'its policy says nothing but what was measured: add what else you demand, and add the file that was printed again',
-    )
+    hint('its policy says nothing but measurements: add what else you demand, and add the file that was printed again')
     return 0
 }
 

@@ -70,16 +70,20 @@ export async function startRelay(options: RelayOptions): Promise<Relay> {
     async function carry(near: Duplex): Promise<Piped> {
         let far: Duplex
         try {
-            far = await reachInTime()
+            far = await reachInTime(near)
         } catch (error) {
+            const end = near.destroyed ? 'guest broke off' : `broker: ${messageOf(error) || errnoOf(error)}`
             near.destroy()
-            return { sent: 0, received: 0, end: `broker: ${messageOf(error) || errnoOf(error)}` }
+            return { sent: 0, received: 0, end }
         }
         return pipe(near, far, idleTimeoutMs)
     }
 
-    async function reachInTime(): Promise<Duplex> {
-        using signal = deadline(connectTimeoutMs, broker.reaching)
+    // For nobody but the one who waits for it: when it is told to stop, that one is gone.
+    async function reachInTime(near: Duplex): Promise<Duplex> {
+        const gone = new AbortController()
+        near.once('close', () => gone.abort())
+        using signal = deadline(connectTimeoutMs, broker.reaching, gone.signal)
         return await broker.reach(signal) // awaited here: the deadline ends with this block
     }
 

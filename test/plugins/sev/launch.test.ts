@@ -9,8 +9,8 @@ import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { parseReport, verifyReport } from '#plugins/sev/aeb/report.ts'
 import { parseAmdCertificate } from '#plugins/sev/chain/amd-certs.ts'
 import { CHAIN_CHECKS, readChain, verifyChain } from '#plugins/sev/chain/chain.ts'
+import type { FirmwareVersion } from '#plugins/sev/chain/firmware.ts'
 import { EmulatedLaunch } from '#plugins/sev/emulated/processor.ts'
-import type { FirmwareVersion } from '#plugins/sev/launch/firmware.ts'
 import {
     type LaunchClaim,
     type LaunchExpectation,

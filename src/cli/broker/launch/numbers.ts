@@ -4,6 +4,7 @@
 import { LAUNCH_RANGES, MAX_ALLOW_PATHS } from '#broker/launch-limits.ts'
 import { coreError } from '#core/errors.ts'
 import { parseOrigin } from '#core/http.ts'
+import { MAX_SECRET_AREA } from '#core/sizes.ts'
 import { PATH_PATTERN } from '#kbs/patterns.ts'
 import { sevOwner } from '#plugins.ts'
 
@@ -14,7 +15,7 @@ const RANGES: Readonly<Record<string, { readonly least: number; readonly most: n
     'min-api-major': BYTE,
     'min-api-minor': BYTE,
     'min-build-id': BYTE,
-    'area-size': { least: 1, most: 0x4000 },
+    'area-size': { least: 1, most: MAX_SECRET_AREA },
 }
 
 export const rangeOf = (option: string): string => {
